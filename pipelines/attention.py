@@ -1,0 +1,31 @@
+"""Scaled dot-product attention: one function, so that kernels can be chosen behind it."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(d) + bias) v.
+
+    q [B, Lq, heads, d], k and v [B, Lk, heads, d], bias broadcastable to [B, heads, Lq, Lk] (float, added to the
+    logits, or bool, True = may attend). Returns [B, Lq, heads, d].
+    """
+    z = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=bias)
+    return z.transpose(1, 2)
+
+
+def block_causal_mask(frames: int, tokens_per_frame: int, chunk: int, window: int | None = None) -> Tensor:
+    """Bool [L, L], True = may attend: whole chunks see themselves and earlier chunks.
+
+    `window` limits the view to that many latent frames, the query's own chunk included, as a rolling cache does.
+    """
+    frame = torch.arange(frames).repeat_interleave(tokens_per_frame)
+    block = frame // chunk
+    mask = block[:, None] >= block[None, :]
+    if window is not None:
+        end = (block + 1) * chunk  # first latent frame after the query's chunk
+        mask &= frame[None, :] >= (end - window)[:, None]
+    return mask

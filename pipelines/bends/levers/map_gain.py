@@ -1,0 +1,25 @@
+"""map.gain: how much the chosen columns of the attention map count."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from pipelines.bends.fold import Product
+from pipelines.bends.lever import lever
+from pipelines.spec import ControlSpec
+
+GAIN = ControlSpec(0.0, 8.0, 1.0, warp="cubed", unit="x", doc="1 is neutral, 0 removes, above 1 exaggerates")
+
+
+@lever(
+    "map.gain",
+    at={"self": "self.v", "cross": "cross.v"},
+    fold=Product("gain"),
+    amounts={"gain": GAIN},
+    columns={"cross": "tokens"},
+    heads=True,
+)
+def map_gain(v: Tensor, gain: Tensor) -> Tensor:
+    """Multiply columns of the attention map after softmax, without renormalising the rows."""
+    # Scaling a column of A scales that row of V: v [B, Lk, heads, d], gain [heads, Lk] or [heads, 1].
+    return v * gain.T[None, :, :, None]

@@ -1,0 +1,23 @@
+"""out.noise: the site's output shaken in proportion to its own size."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from pipelines.bends.fold import Variance
+from pipelines.bends.lever import lever
+from pipelines.bends.levers.out_gain import SITES
+from pipelines.spec import ControlSpec
+
+NOISE = {
+    "noise": ControlSpec(0.0, 4.0, 0.0, warp="squared", unit="rms", doc="relative to the signal's own rms"),
+    "motion": ControlSpec(0.0, 1.0, 0.0, doc="0 is a frozen texture, 1 fresh noise each pass"),
+    "seed": ControlSpec(0, 9999, 0, step=1, doc="which noise"),
+}
+
+
+@lever("out.noise", at=SITES, fold=Variance("noise", "dim"), amounts=NOISE)
+def out_noise(x: Tensor, noise: Tensor, epsilon: Tensor) -> Tensor:
+    """Add Gaussian noise to the site's output, relative to the rms of each token's output vector."""
+    rms = x.float().square().mean(-1, keepdim=True).sqrt().to(x.dtype)  # [B, L, 1]
+    return x + noise[0, 0] * rms * epsilon

@@ -1,0 +1,134 @@
+"""Scope: where a bend acts, as numbers a hand can move: steps x layers x (tokens | neurons) x heads.
+
+Everything here runs on the host with plain lists; the results are small weight vectors in 0..1. A weight blends a
+lever toward its neutral amount. This file knows no tensors and no prompt beyond its text and token offsets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+ALL = "all"
+PROMPT = "prompt"
+_RANGE = re.compile(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?")
+
+
+class ScopeError(ValueError):
+    """A scope that cannot be read; the message says what is wrong and what is accepted."""
+
+
+class Span(NamedTuple):
+    """A soft-edged window on a line of indices, by its center and width: [center - width/2, center + width/2]."""
+
+    center: float
+    width: float
+    feather: float = 0.0
+
+    @classmethod
+    def of(cls, lo: float, hi: float, feather: float = 0.0) -> Span:
+        """The inclusive range lo..hi; raises ScopeError when it runs backwards."""
+        if hi < lo:
+            raise ScopeError(f"range [{lo}, {hi}] runs backwards; write the low end first")
+        return cls((lo + hi) / 2, hi - lo, feather)
+
+    def weight(self, index: float) -> float:
+        """1 inside (ends included), falling to 0 at `feather` beyond the ends."""
+        outside = abs(index - self.center) - self.width / 2
+        if outside <= 1e-6:
+            return 1.0
+        return max(0.0, 1.0 - outside / self.feather) if self.feather > 0 else 0.0
+
+    def weights(self, count: int) -> list[float]:
+        return [self.weight(index) for index in range(count)]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Where a bend acts when its patch loads; every field becomes a parameter. None = everywhere."""
+
+    steps: Span | None = None
+    layers: Span | None = None
+    tokens: str = ALL
+    neurons: str = ALL
+    band: Span = field(default=Span(0.5, 1.0))
+    heads: str = ALL
+
+
+class Words(NamedTuple):
+    """A prompt as a scope sees it: its text, each real token's (start, end) in it, and the padded length."""
+
+    text: str
+    offsets: Sequence[tuple[int, int]]
+    length: int
+
+
+def ranges(text: str, count: int, what: str) -> list[float]:
+    """Weights (0 or 1) of 0..count-1 for "all" or ranges such as "0-1023, 4096-5119".
+
+    Raises ScopeError naming `what` when the text is not of that form or an end lies outside.
+    """
+    if text.strip().lower() == ALL:
+        return [1.0] * count
+    weights = [0.0] * count
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        match = _RANGE.fullmatch(part)
+        if match is None:
+            raise ScopeError(f"{what} '{part}' is not a number or a range; write for example 0-3, 7 or all")
+        lo = int(match[1])
+        hi = int(match[2] or lo)
+        if not lo <= hi < count:
+            raise ScopeError(f"{what} '{part}' must run upwards within 0-{count - 1}")
+        weights[lo : hi + 1] = [1.0] * (hi + 1 - lo)
+    return weights
+
+
+def band(span: Span, count: int) -> list[float]:
+    """Weights of 0..count-1 for a window given in 0..1 of the whole width."""
+    if span.width >= 1.0 and abs(span.center - 0.5) < 1e-9:
+        return [1.0] * count
+    scaled = Span(span.center * count - 0.5, max(span.width * count - 1, 0.0), span.feather * count)
+    return scaled.weights(count)
+
+
+def tokens(text: str, words: Words) -> list[float]:
+    """Weights of a prompt's tokens [words.length] for "all", "prompt", index ranges, or words and phrases of the
+    prompt, comma-separated; matched whole-word and case-insensitively, every occurrence.
+
+    Words that are not in the prompt scope nothing (`missing` names them).
+    """
+    weights = [0.0] * words.length
+    for part in _parts(text):
+        if part == ALL:
+            return [1.0] * words.length
+        if part == PROMPT:
+            weights[: len(words.offsets)] = [1.0] * len(words.offsets)
+        elif _RANGE.fullmatch(part):
+            chosen = ranges(part, words.length, "token")
+            weights = [max(pair) for pair in zip(weights, chosen, strict=True)]
+        else:
+            for index in _occurrences(part, words):
+                weights[index] = 1.0
+    return weights
+
+
+def missing(text: str, words: Words) -> list[str]:
+    """The words and phrases of a token scope that the prompt does not contain."""
+    plain = [part for part in _parts(text) if part not in (ALL, PROMPT) and not _RANGE.fullmatch(part)]
+    return [part for part in plain if not _occurrences(part, words)]
+
+
+def _parts(text: str) -> list[str]:
+    return [part for part in (" ".join(piece.lower().split()) for piece in text.split(",")) if part]
+
+
+def _occurrences(phrase: str, words: Words) -> list[int]:
+    pattern = r"(?<!\w)" + r"\s+".join(re.escape(word) for word in phrase.split()) + r"(?!\w)"
+    found = [match.span() for match in re.finditer(pattern, words.text, re.IGNORECASE)]
+    return [
+        index
+        for index, (start, end) in enumerate(words.offsets)
+        if any(start < stop and end > begin for begin, stop in found)
+    ]

@@ -1,0 +1,114 @@
+"""KVCache: the self-attention memory of a causal stream, in fixed memory, for any length of play.
+
+The cache is a ring: a latent frame's slot follows from its position alone, so writing a chunk again (each denoising
+step does) overwrites itself, and the oldest frames fall out without anything being moved. The order of keys in the
+buffer does not matter to softmax; their positions are in their rotation. The first `sink` frames never move.
+All indices are Python integers: nothing is read back from the device.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pipelines.rope import Turn
+
+
+class LayerMemory(NamedTuple):
+    """What one block reads and writes: `k` and `v` [B, capacity, heads, d], the new tokens' `slots` [n], and how many
+    tokens are `valid` once they are written. `turn` is set where keys are kept unrotated and turned when read."""
+
+    k: Tensor
+    v: Tensor
+    slots: Tensor
+    valid: int
+    turn: Turn | None
+
+
+class Placement(NamedTuple):
+    """Where a chunk goes: token slots, valid tokens after writing, and per slot the age rank of its latent frame."""
+
+    slots: Tensor
+    valid: int
+    ranks: tuple[int, ...]
+
+
+class KVCache:
+    """Keys and values of the last `window` latent frames (this chunk included), the first `sink` of them pinned."""
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int, int],
+        window: int,
+        frame_tokens: int,
+        sink: int = 0,
+        like: Tensor | None = None,
+    ) -> None:
+        """`shape` is (layers, batch, heads, head_dim); `like` gives device and dtype.
+
+        Raises ValueError when the sink leaves no room for the stream.
+        """
+        if not 0 <= sink < window:
+            raise ValueError(f"a cache of {window} latent frames cannot pin a sink of {sink}; make the window larger")
+        layers, batch, heads, head_dim = shape
+        like = torch.empty(0) if like is None else like
+        size = (layers, batch, window * frame_tokens, heads, head_dim)
+        self.k = torch.zeros(size, device=like.device, dtype=like.dtype)
+        self.v = torch.zeros(size, device=like.device, dtype=like.dtype)
+        self.window, self.sink, self.frame_tokens = window, sink, frame_tokens
+        self.end = 0  # latent frames written since the last reset
+
+    def reset(self) -> None:
+        """Forget everything. Values may stay in memory: nothing beyond the valid tokens is ever read."""
+        self.end = 0
+
+    def place(self, start: int, frames: int) -> Placement:
+        """The place of latent frames [start, start + frames), positions counted from the last reset.
+
+        Raises ValueError for a gap or for a chunk larger than the rolling part of the window.
+        """
+        if not 0 <= start <= self.end:
+            raise ValueError(f"position {start} does not continue a cache that ends at {self.end}; reset it first")
+        if frames > self.window - self.sink:
+            raise ValueError(f"a chunk of {frames} latent frames does not fit a window of {self.window - self.sink}")
+        self.end = max(self.end, start + frames)
+        slots = [self._slot(position) for position in range(start, start + frames)]
+        inside = torch.arange(self.frame_tokens)
+        tokens = torch.cat([slot * self.frame_tokens + inside for slot in slots])
+        held = self.held()
+        rank = {position: age for age, position in enumerate(sorted(held))}
+        ranks = tuple(rank[position] for position in held)
+        return Placement(tokens.to(self.k.device), len(held) * self.frame_tokens, ranks)
+
+    def held(self) -> list[int]:
+        """The position (latent frame since the reset) in each valid slot, in slot order."""
+        if self.end <= self.window:
+            return list(range(self.end))
+        rolling = range(self.end - (self.window - self.sink), self.end)
+        return list(range(self.sink)) + sorted(rolling, key=self._slot)
+
+    def layer(self, index: int, placement: Placement, turn: Turn | None = None) -> LayerMemory:
+        """One block's memory for this pass."""
+        return LayerMemory(self.k[index], self.v[index], placement.slots, placement.valid, turn)
+
+    def ordered(self, index: int) -> tuple[Tensor, Tensor]:
+        """Valid keys and values of a layer, oldest first, each [B, tokens, heads, d]: for tests and pictures."""
+        held = self.held()
+        oldest_first = sorted(range(len(held)), key=held.__getitem__)
+        inside = torch.arange(self.frame_tokens)
+        tokens = torch.cat([slot * self.frame_tokens + inside for slot in oldest_first]).to(self.k.device)
+        return self.k[index][:, tokens], self.v[index][:, tokens]
+
+    def _slot(self, position: int) -> int:
+        if position < self.sink:
+            return position
+        return self.sink + (position - self.sink) % (self.window - self.sink)
+
+
+def remember(memory: LayerMemory, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Write this pass's keys and values [B, n, heads, d] and return all valid ones, views of the buffers."""
+    memory.k.index_copy_(1, memory.slots, k)
+    memory.v.index_copy_(1, memory.slots, v)
+    return memory.k[:, : memory.valid], memory.v[:, : memory.valid]

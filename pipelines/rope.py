@@ -1,0 +1,74 @@
+"""Rotary position embedding over (time, height, width), as Wan uses it.
+
+Pairs are interleaved (elements 2i and 2i+1 turn together); height and width get 2*(d//6) channels each, time the
+rest (RoFormer, Su et al. 2021, extended to three axes by Wan2.1). Angles are computed in float64 from the position
+itself, so no table exists that could run out: position ten million turns as exactly as position ten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+THETA = 10000.0
+
+
+class Turn(NamedTuple):
+    """Cosine and sine of every token's angles, each [tokens, head_dim / 2], float32."""
+
+    cos: Tensor
+    sin: Tensor
+
+
+def axis_sizes(head_dim: int) -> tuple[int, int, int]:
+    """Channels of a head given to time, height and width."""
+    side = 2 * (head_dim // 6)
+    return head_dim - 2 * side, side, side
+
+
+def axis_angles(positions: Sequence[float] | Tensor, size: int) -> Tensor:
+    """Angles [positions, size / 2] in float64: position * 10000^(-2i / size)."""
+    # On the CPU, because some accelerators have no float64.
+    positions = torch.as_tensor(positions, dtype=torch.float64, device="cpu")
+    inverse = THETA ** (-torch.arange(0, size, 2, dtype=torch.float64) / size)
+    return positions[:, None] * inverse[None, :]
+
+
+class Rope:
+    """Turns for one grid size; the spatial part is computed once, the time part per call."""
+
+    def __init__(self, head_dim: int, height: int, width: int, device: torch.device | str = "cpu") -> None:
+        self.time_size, height_size, width_size = axis_sizes(head_dim)
+        self.device = torch.device(device)
+        rows = axis_angles(range(height), height_size)[:, None, :].expand(-1, width, -1)
+        columns = axis_angles(range(width), width_size)[None, :, :].expand(height, -1, -1)
+        space = torch.cat([rows, columns], dim=-1).flatten(0, 1)  # [H*W, (height + width) / 2]
+        self.space_cos = space.cos().float().to(self.device)
+        self.space_sin = space.sin().float().to(self.device)
+
+    def turn(self, positions: Sequence[int]) -> Turn:
+        """The turns of whole latent frames at these time positions: tokens in order (frame, row, column)."""
+        time = axis_angles(positions, self.time_size)  # [F, time / 2]
+        return Turn(
+            self._join(time.cos().float(), self.space_cos),
+            self._join(time.sin().float(), self.space_sin),
+        )
+
+    def _join(self, time: Tensor, space: Tensor) -> Tensor:
+        time = time.to(self.device)
+        frames, places = time.shape[0], space.shape[0]
+        time = time[:, None, :].expand(-1, places, -1)
+        space = space[None, :, :].expand(frames, -1, -1)
+        return torch.cat([time, space], dim=-1).flatten(0, 1)  # [F*H*W, head_dim / 2]
+
+
+def rotate(x: Tensor, turn: Turn) -> Tensor:
+    """Turn queries or keys [B, tokens, heads, head_dim]; the arithmetic is float32 or better, the dtype is kept."""
+    pairs = x.unflatten(-1, (-1, 2))
+    pairs = pairs if x.dtype == torch.float64 else pairs.float()
+    even, odd = pairs.unbind(-1)
+    cos, sin = turn.cos[None, :, None, :], turn.sin[None, :, None, :]
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(x.dtype)

@@ -1,0 +1,58 @@
+"""Noise levels: the shifted flow-matching grid, and the few timesteps a real-time system uses.
+
+Conventions of Wan and Self-Forcing: flow = noise - clean, x_t = (1 - sigma) clean + sigma noise, timestep = 1000
+sigma. A sigma is looked up on a grid of 1000 values, so sigma(0) is the last grid value, not zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+GRID = 1000
+
+
+def sigma_grid(shift: float) -> Tensor:
+    """The 1000 sigmas, from 1 down, float32: shift*s / (1 + (shift-1)*s)."""
+    s = torch.linspace(1, 0, GRID + 1)[:-1]
+    return shift * s / (1 + (shift - 1) * s)
+
+
+def nearest_sigma(timestep: float | Tensor, shift: float) -> Tensor:
+    """Sigma of the grid timestep nearest to each given one (0..1000)."""
+    sigmas = sigma_grid(shift)
+    wanted = torch.as_tensor(timestep, dtype=torch.float32)
+    distance = (sigmas * GRID - wanted[..., None]).abs()
+    return sigmas[distance.argmin(dim=-1)]
+
+
+def warp(steps: tuple[float, ...], shift: float) -> tuple[float, ...]:
+    """A step list written for an unshifted grid (entry k in 0..1000) read at grid index 1000 - k, 0 past the end."""
+    grid = torch.cat([sigma_grid(shift) * GRID, torch.zeros(1)])
+    return tuple(float(grid[GRID - int(step)]) for step in steps)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The timesteps of one chunk, noisiest first, and their sigmas."""
+
+    timesteps: tuple[float, ...]
+    sigmas: tuple[float, ...]
+
+    @classmethod
+    def of(cls, steps: tuple[float, ...], shift: float, warped: bool) -> Schedule:
+        """From a configured step list."""
+        timesteps = warp(steps, shift) if warped else tuple(float(step) for step in steps)
+        return cls(timesteps, tuple(float(nearest_sigma(t, shift)) for t in timesteps))
+
+
+def to_clean(x: Tensor, flow: Tensor, sigma: float) -> Tensor:
+    """The clean latents a flow prediction points at; float32 arithmetic, dtype kept."""
+    return (x.float() - sigma * flow.float()).to(x.dtype)
+
+
+def to_noisy(clean: Tensor, noise: Tensor, sigma: float) -> Tensor:
+    """Clean latents brought to noise level sigma."""
+    return ((1 - sigma) * clean.float() + sigma * noise.float()).to(clean.dtype)
