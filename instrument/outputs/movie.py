@@ -1,0 +1,157 @@
+"""Frames into one movie file through PyAV. Knows codecs and containers; knows nothing of names, queues or options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from .base import even
+
+TICKS = 90_000  # time stamps per second, enough for any rate to be exact to 0.01 ms
+BT709 = 1  # the code for BT.709 primaries, curve and matrix in H.264 and its relatives
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one kind of file is made. `quality` names the codec option that holds it and its values at 1 and at 100."""
+
+    codec: str
+    pix_fmt: str
+    options: dict[str, str] = field(default_factory=dict)
+    container: dict[str, str] = field(default_factory=dict)
+    quality: tuple[str, float, float] | None = None
+    palette: bool = False
+
+    def at_quality(self, quality: int) -> Recipe:
+        """The same with its quality option set from 1..100; unchanged where the codec has none."""
+        if self.quality is None:
+            return self
+        name, worst, best = self.quality
+        value = round(worst + (best - worst) * (quality - 1) / 99)
+        return replace(self, options={**self.options, name: str(value)})
+
+
+# No B frames: in a fragmented file they would shift every frame's time.
+_H264 = Recipe("libx264", "yuv420p", {"preset": "veryfast", "bf": "0"}, {}, ("crf", 40, 12))
+RECIPES = {
+    ".mp4": replace(_H264, container={"movflags": "hybrid_fragmented", "flush_packets": "1"}),
+    ".mkv": replace(_H264, container={"flush_packets": "1"}),
+    ".mkv?lossless": Recipe("ffv1", "bgr0", {"level": "3", "slicecrc": "1"}, {"flush_packets": "1"}),
+    ".mov": Recipe(
+        "prores_ks", "yuv422p10le", {"profile": "hq"}, {"movflags": "hybrid_fragmented", "flush_packets": "1"}
+    ),
+    ".gif": Recipe("gif", "pal8", {}, {"loop": "0"}, palette=True),
+    ".webp": Recipe("libwebp_anim", "yuv420p", {}, {"loop": "0"}, ("quality", 1, 100)),
+}
+
+
+class MovieWriter:
+    """An open movie file. `write` takes RGB frames of the size given; a size change raises ValueError."""
+
+    def __init__(self, path: Path, recipe: Recipe, size: tuple[int, int], fps: float) -> None:
+        """Raises OSError (PyAV's errors are OSErrors) when the file cannot be made."""
+        self.path = path
+        self._recipe, self._size, self._fps = recipe, size, fps
+        subsampled = recipe.pix_fmt.startswith("yuv4")
+        width, height = (n - n % 2 for n in size) if subsampled else size
+        self._even = subsampled
+        self._scaler = VideoReformatter()
+        path.open("wb").close()  # FFmpeg opens it only with the first frame; a refusal should come now
+        self._container = av.open(str(path), "w", options=recipe.container)
+        try:
+            self._stream = self._container.add_stream(
+                recipe.codec, Fraction(fps).limit_denominator(1001), recipe.options
+            )
+            self._set_up(width, height)
+            self._graph = _palette_graph(width, height) if recipe.palette else None
+        except (OSError, ValueError):
+            self._container.close()
+            raise
+        self._start: float | None = None
+        self._count = 0
+        self._last = -1
+
+    def _set_up(self, width: int, height: int) -> None:
+        context = self._stream.codec_context
+        context.width, context.height, context.pix_fmt = width, height, self._recipe.pix_fmt
+        context.time_base = Fraction(1, TICKS)
+        context.gop_size = max(1, round(self._fps))  # a key frame each second: what a crash can cost
+        if self._even:
+            context.colorspace = context.color_primaries = context.color_trc = BT709
+            context.color_range = 1  # limited range, as players expect of video
+
+    def write(self, frame: np.ndarray, at: float | None) -> None:
+        """frame: uint8 [h, w, 3]; `at`: seconds on any steady clock, or None for one frame of 1/fps."""
+        if (frame.shape[1], frame.shape[0]) != self._size:
+            raise ValueError(
+                f"frame is {frame.shape[1]}x{frame.shape[0]}, the file was opened for {self._size[0]}x{self._size[1]}"
+            )
+        picture = self._picture(even(frame) if self._even else frame)
+        picture.pts = self._stamp(at)
+        picture.time_base = Fraction(1, TICKS)
+        picture.duration = round(TICKS / self._fps)
+        for ready in self._through_palette(picture):
+            self._container.mux(self._stream.encode(ready))
+
+    def _picture(self, frame: np.ndarray) -> av.VideoFrame:
+        picture = av.VideoFrame.from_ndarray(frame, "rgb24")
+        if self._recipe.palette:
+            return picture
+        if not self._even:
+            return self._scaler.reformat(picture, format=self._recipe.pix_fmt)
+        picture = self._scaler.reformat(
+            picture, format=self._recipe.pix_fmt, dst_colorspace="ITU709", dst_color_range="MPEG"
+        )
+        picture.colorspace, picture.color_range = BT709, 1
+        return picture
+
+    def _stamp(self, at: float | None) -> int:
+        if at is None:
+            stamp = round(self._count * TICKS / self._fps)
+        else:
+            self._start = at if self._start is None else self._start
+            stamp = round((at - self._start) * TICKS)
+        self._count += 1
+        self._last = max(stamp, self._last + 1)
+        return self._last
+
+    def _through_palette(self, picture: av.VideoFrame) -> list[av.VideoFrame]:
+        if self._graph is None:
+            return [picture]
+        self._graph.push(picture)
+        mapped = self._graph.pull()
+        mapped.pts, mapped.time_base = picture.pts, picture.time_base
+        return [mapped]
+
+    def close(self) -> None:
+        """Finish the file; one that got no frame is taken away again."""
+        if not self._count:  # no header was written either: FFmpeg's mp4 writer crashes on a header without frames
+            self._container.close()
+            self.path.unlink(missing_ok=True)
+            return
+        try:
+            self._container.mux(self._stream.encode(None))
+        finally:
+            self._container.close()
+
+
+def _palette_graph(width: int, height: int) -> av.filter.Graph:
+    """A filter that gives every frame its own best 256 colours."""
+    graph = av.filter.Graph()
+    source = graph.add_buffer(width=width, height=height, format="rgb24", time_base=Fraction(1, TICKS))
+    split = graph.add("split")
+    palette = graph.add("palettegen", "stats_mode=single")
+    use = graph.add("paletteuse", "new=1")
+    sink = graph.add("buffersink")
+    source.link_to(split)
+    split.link_to(use, 0, 0)
+    split.link_to(palette, 1, 0)
+    palette.link_to(use, 0, 1)
+    use.link_to(sink)
+    graph.configure()
+    return graph

@@ -1,0 +1,216 @@
+"""Recordings, read back with the same decoder that other programs use."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import av
+import numpy as np
+import pytest
+
+from instrument.outputs import OutputError, OutputRunner, parse
+from instrument.outputs.adapt import Adapted
+
+
+def ramp(n, width=128, height=72):
+    """A frame whose red says its number and whose green runs from left to right."""
+    frame = np.zeros((height, width, 3), np.uint8)
+    frame[..., 0] = n
+    frame[..., 1] = np.linspace(0, 255, width)[None]
+    frame[..., 2] = 128
+    return frame
+
+
+def decode(path):
+    """(frames, seconds) of a movie."""
+    with av.open(str(path)) as movie:
+        pictures = list(movie.decode(video=0))
+    return [picture.to_ndarray(format="rgb24") for picture in pictures], [picture.time for picture in pictures]
+
+
+def record(spec, frames, fps=24, times=None):
+    output = parse(spec)
+    output.open(frames[0].shape[1], frames[0].shape[0], fps)
+    path = (output.inner if isinstance(output, Adapted) else output).path
+    for n, frame in enumerate(frames):
+        output.send(frame, None if times is None else times[n])
+    output.close()
+    return path
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.mov"])
+def test_offline_keeps_every_frame_with_its_colour_and_time(tmp_path, name):
+    frames = [ramp(n * 8) for n in range(30)]
+    got, times = decode(record(f"file:{tmp_path}/{name}", frames))
+    assert len(got) == 30
+    assert times == pytest.approx([n / 24 for n in range(30)], abs=0.002)
+    for sent, back in zip(frames, got, strict=True):
+        assert np.abs(sent.astype(int) - back).mean() < 4
+
+
+def test_lossless_is_bit_for_bit(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (5, 71, 127, 3), np.uint8)
+    got, _ = decode(record(f"file:{tmp_path}/clip.mkv?lossless", list(noise)))
+    assert (np.stack(got) == noise).all()
+
+
+def test_the_movie_says_which_colours_it_means(tmp_path):
+    path = record(f"file:{tmp_path}/clip.mp4", [ramp(200)] * 3)
+    with av.open(str(path)) as movie:
+        context = movie.streams.video[0].codec_context
+        assert (context.colorspace, context.color_primaries, context.color_trc, context.color_range) == (1, 1, 1, 1)
+
+
+def test_live_frames_keep_their_own_times(tmp_path):
+    times = [100.0, 100.1, 100.15, 100.4, 101.0]
+    got, seen = decode(record(f"file:{tmp_path}/clip.mp4", [ramp(n * 50) for n in range(5)], times=times))
+    assert len(got) == 5
+    assert seen == pytest.approx([t - 100 for t in times], abs=0.002)
+
+
+def test_a_set_rate_makes_a_constant_one(tmp_path):
+    times = [100 + n / 13 for n in range(27)]
+    _, seen = decode(record(f"file:{tmp_path}/clip.mkv?fps=30", [ramp(n) for n in range(27)], times=times))
+    assert np.diff(seen) == pytest.approx(1 / 30, abs=0.0011)
+    assert len(seen) == pytest.approx(61, abs=2)
+
+
+def test_two_frames_at_one_time_are_both_kept(tmp_path):
+    got, _ = decode(record(f"file:{tmp_path}/clip.mp4", [ramp(0), ramp(90), ramp(180)], times=[5.0, 5.0, 4.9]))
+    assert len(got) == 3
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mov", "loop.webp"])
+def test_odd_sizes_lose_a_row_and_a_column(tmp_path, name):
+    path = record(f"file:{tmp_path}/{name}", [ramp(n, 127, 71) for n in range(4)])
+    assert path.stat().st_size > 100
+    if path.suffix != ".webp":  # this FFmpeg does not decode moving webp
+        assert decode(path)[0][0].shape == (70, 126, 3)
+
+
+def test_size_and_fit_apply(tmp_path):
+    got, _ = decode(record(f"file:{tmp_path}/clip.mkv?size=64x64&fit=letterbox&lossless", [ramp(250)] * 2))
+    assert got[0].shape == (64, 64, 3)
+    assert got[0][:10].max() == 0 and got[0][32].max() > 200
+
+
+def test_gif_moves_and_loops(tmp_path):
+    path = record(f"file:{tmp_path}/loop.gif", [ramp(n * 25) for n in range(10)], fps=20)
+    got, times = decode(path)
+    assert len(got) == 10
+    assert np.diff(times) == pytest.approx(0.05)
+    assert b"NETSCAPE2.0" in path.read_bytes()
+    assert np.abs(got[5].astype(int) - ramp(125)).mean() < 8
+
+
+def test_webp_holds_all_frames(tmp_path):
+    data = record(f"file:{tmp_path}/loop.webp", [ramp(n * 25) for n in range(6)]).read_bytes()
+    assert data[8:12] == b"WEBP" and data.count(b"ANMF") == 6
+
+
+def test_numbered_pictures_are_exact_and_go_on_counting(tmp_path):
+    spec = f"file:{tmp_path}/frames/f-###.png"
+    record(spec, [ramp(1), ramp(2)])
+    record(spec, [ramp(3)])
+    assert sorted(os.listdir(tmp_path / "frames")) == ["f-000.png", "f-001.png", "f-002.png"]
+    assert (decode(tmp_path / "frames" / "f-002.png")[0][0] == ramp(3)).all()
+    record(spec + "?overwrite", [ramp(7)])
+    assert (decode(tmp_path / "frames" / "f-000.png")[0][0] == ramp(7)).all()
+
+
+def test_a_still_is_the_last_frame(tmp_path):
+    path = record(f"file:{tmp_path}/still.png", [ramp(1), ramp(2)])
+    assert (decode(path)[0][0] == ramp(2)).all()
+    assert decode(record(f"file:{tmp_path}/still.jpg", [ramp(9)]))[0][0].shape == (72, 128, 3)
+
+
+def test_an_earlier_take_is_never_overwritten_unasked(tmp_path):
+    spec = f"file:{tmp_path}/clip.mp4"
+    names = [record(spec, [ramp(n)] * 2).name for n in range(3)]
+    assert names == ["clip.mp4", "clip-2.mp4", "clip-3.mp4"]
+    assert record(spec + "?overwrite", [ramp(1)]).name == "clip.mp4"
+
+
+def test_opened_again_it_spares_its_own_first_part(tmp_path):
+    output = parse(f"file:{tmp_path}/clip.mp4?overwrite")
+    for _ in range(2):
+        output.open(128, 72, 24)
+        output.send(ramp(1))
+        output.close()
+    assert sorted(os.listdir(tmp_path)) == ["clip-2.mp4", "clip.mp4"]
+
+
+def test_a_missing_folder(tmp_path):
+    with pytest.raises(OutputError, match=r"there is no folder '.*none'; make it first"):
+        parse(f"file:{tmp_path}/none/clip.mp4").open(64, 32, 24)
+    with pytest.raises(OutputError, match="there is no folder"):
+        parse(f"file:{tmp_path}/none/deeper/##.png").open(64, 32, 24)
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    if not os.path.isdir("/proc/self"):
+        pytest.skip("needs a folder that nobody can write to")
+    with pytest.raises(OutputError, match="check the folder's permissions"):
+        parse("file:/proc/self/clip.mp4").open(64, 32, 24)
+
+
+def test_a_full_disk_is_an_output_error(tmp_path):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("needs /dev/full")
+    output = parse(f"file:{tmp_path}/still.png")
+    output.open(64, 32, 24)
+    output.path.unlink()
+    output.path.symlink_to("/dev/full")
+    output.send(ramp(1))
+    with pytest.raises(OutputError, match="No space left"):
+        output.close()
+
+
+def test_closing_without_a_frame_is_quiet(tmp_path):
+    for name in ("clip.mp4", "clip.mkv", "loop.gif", "still.png", "####.png"):
+        output = parse(f"file:{tmp_path}/{name}")
+        output.close()
+        output.open(64, 32, 24)
+        output.close()
+        output.close()
+
+
+def test_another_size_midway_is_an_error(tmp_path):
+    output = parse(f"file:{tmp_path}/clip.mkv")
+    output.open(64, 32, 24)
+    with pytest.raises(ValueError, match="128x72"):
+        output.send(ramp(1))
+    output.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.mov"])
+def test_a_killed_program_leaves_a_readable_recording(tmp_path, name):
+    code = (
+        "import numpy as np, time; from instrument.outputs import parse\n"
+        f"out = parse('file:{tmp_path}/{name}'); out.open(128, 72, 20)\n"
+        "rng = np.random.default_rng(0); pictures = rng.integers(0, 256, (8, 72, 128, 3), np.uint8)\n"
+        "for n in range(200): out.send(pictures[n % 8])\n"
+        "print('ready', flush=True); time.sleep(60)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert child.stdout.readline().strip() == b"ready"
+    child.send_signal(signal.SIGKILL)
+    child.communicate(timeout=10)
+    frames, _ = decode(tmp_path / name)
+    assert len(frames) >= 100  # the encoder's look-ahead and the last second may be lost
+
+
+def test_through_the_runner_in_real_time(tmp_path):
+    output = parse(f"file:{tmp_path}/clip.mp4")
+    runner = OutputRunner(output)
+    runner.start(128, 72, 25)
+    for n in range(25):
+        runner.send(ramp(n * 10))
+        time.sleep(0.02)
+    assert runner.close()
+    frames, times = decode(output.path)
+    assert len(frames) == runner.stats().sent >= 20
+    assert 0.4 < times[-1] < 2.0
