@@ -1,0 +1,171 @@
+"""Stream: an endless picture, chunk by chunk.
+
+`denoise` yields before every denoising step, so that whoever holds the knobs can write the bank; `commit` runs the
+clean pass that writes the cache and yields pixel frames. The stream knows no clock, no parameter ids, no outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipelines.bends.bank import CACHE_PASS, Bank, Bend
+from pipelines.bends.fold import BankShape
+from pipelines.cache import KVCache, LayerMemory, Placement
+from pipelines.recipes import Recipe
+from pipelines.rope import Rope, Turn
+from pipelines.schedule import to_clean, to_noisy
+from pipelines.taehv import SPACE_SCALE, TAEHV
+from pipelines.text import Prompt
+from pipelines.wan import Grid, TextMemory, Wan
+
+
+class Stream:
+    """One model playing one bank of bends."""
+
+    def __init__(self, model: Wan, decoder: TAEHV, recipe: Recipe, bends: tuple[Bend, ...] = (), seed: int = 0) -> None:
+        """The picture has the recipe's size; ValueError when it does not split into patches."""
+        self.model, self.decoder, self.recipe = model, decoder, recipe
+        like = model.patch_embedding.weight
+        self.device, self.dtype = like.device, like.dtype
+        if recipe.height % SPACE_SCALE or recipe.width % SPACE_SCALE:
+            raise ValueError(f"size {recipe.width}x{recipe.height}: both must be multiples of 16")
+        self.latent_size = (recipe.height // SPACE_SCALE, recipe.width // SPACE_SCALE)
+        self.grid: Grid = model.grid(recipe.chunk, *self.latent_size)
+        config = model.config
+        self.schedule = recipe.schedule
+        self._rope = Rope(config.head_dim, self.grid.height, self.grid.width, self.device)
+        frame_tokens = self.grid.height * self.grid.width
+        cache_shape = (config.num_layers, 1, config.num_heads, config.head_dim)
+        self.cache = KVCache(cache_shape, recipe.window, frame_tokens, recipe.sink, like)
+        self.bank = self.make_bank(bends)
+        self._generator = torch.Generator(device=self.device)
+        self._text: TextMemory | None = None
+        self._latents: Tensor | None = None
+        self.notice = ""
+        self.reset(seed)
+
+    def make_bank(self, bends: tuple[Bend, ...]) -> Bank:
+        """A bank of these bends for this model; give it to `self.bank` between chunks to play it."""
+        config = self.model.config
+        shape = BankShape(
+            config.num_layers,
+            config.num_heads,
+            config.dim,
+            config.ffn_dim,
+            config.text_len,
+            tuple(self.grid),
+            self.device,
+            self.dtype,
+        )
+        return Bank(bends, shape, len(self.schedule.timesteps))
+
+    @property
+    def steps(self) -> int:
+        return len(self.schedule.timesteps)
+
+    def reset(self, seed: int | None = None) -> None:
+        """Forget the past: empty cache, empty decoder, noise from the seed again (kept running when None)."""
+        self.forget()
+        self._memory = self.decoder.decoder.fresh()
+        if seed is not None:
+            self._generator.manual_seed(seed)
+            self.bank.reset()
+
+    def forget(self) -> None:
+        """Empty the cache only: the picture goes on from the decoder's memory, the model starts anew."""
+        self.cache.reset()
+        self._position = 0
+
+    def read_prompt(self, prompt: Prompt) -> None:
+        """Play this prompt from the next pass on."""
+        with torch.inference_mode():
+            self._text = self.model.read_text(prompt.embeddings.to(self.device, self.dtype))
+        self.bank.read_prompt(prompt.words)
+        self._words = prompt.words
+
+    def play(self, bank: Bank) -> None:
+        """Swap the bank, between chunks."""
+        self.bank = bank
+        if self._text is not None:
+            bank.read_prompt(self._words)
+
+    def denoise(self) -> Iterator[int]:
+        """Denoise the next chunk; yields each step's index before it runs."""
+        if self._text is None:
+            raise RuntimeError("the stream has no prompt; call read_prompt first")
+        placement = self.cache.place(self._position, self.recipe.chunk)
+        x = self._noise()
+        sigmas = (*self.schedule.sigmas[1:], None)
+        for step, (timestep, sigma, following) in enumerate(
+            zip(self.schedule.timesteps, self.schedule.sigmas, sigmas, strict=True)
+        ):
+            yield step
+            self.bank.fold(step)
+            with torch.inference_mode():
+                flow = self._forward(x, timestep, placement)
+                clean = self._limit(to_clean(x, flow, sigma))
+                x = clean if following is None else to_noisy(clean, self._renoise(x, clean, sigma), following)
+        self._latents = x
+
+    def commit(self) -> Iterator[np.ndarray]:
+        """Write the clean chunk into the cache and yield its frames, uint8 [H, W, 3].
+
+        A chunk that is not finite never enters the cache: it yields nothing, the past is forgotten, and `notice`
+        says so.
+        """
+        latents, self._latents = self._latents, None
+        if latents is None:
+            raise RuntimeError("there is no chunk to commit; run denoise to its end first")
+        placement = self.cache.place(self._position, self.recipe.chunk)
+        self.bank.fold(CACHE_PASS)
+        with torch.inference_mode():
+            flow = self._forward(latents, self.recipe.context_timestep, placement)
+            if not bool(torch.isfinite(latents).all() & torch.isfinite(flow).all()):
+                self.notice = "a chunk was not finite: dropped, cache reset"
+                self.forget()
+                return
+            self._position += self.recipe.chunk
+            pixels = self.decoder.decode(latents.transpose(1, 2), self._memory)[0]  # [T, 3, H, W]
+            frames = (pixels * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        yield from frames
+
+    def _forward(self, x: Tensor, timestep: float, placement: Placement) -> Tensor:
+        frames = self.recipe.chunk
+        turn, key_turn = self._turns(placement)
+        memory: tuple[LayerMemory, ...] = tuple(
+            self.cache.layer(index, placement, key_turn) for index in range(self.model.config.num_layers)
+        )
+        t = torch.full((1, frames), timestep, device=self.device)
+        return self.model(x, t, self._text, turn, memory, bends=self.bank.layers)
+
+    def _turns(self, placement: Placement) -> tuple[Turn, Turn | None]:
+        chunk = self.recipe.chunk
+        if self.recipe.positions == "absolute":
+            return self._rope.turn(range(self._position, self._position + chunk)), None
+        newest = len(placement.ranks)
+        return self._rope.turn(range(newest - chunk, newest)), self._rope.turn(placement.ranks)
+
+    def _noise(self) -> Tensor:
+        shape = (1, self.model.config.in_dim, self.recipe.chunk, *self.latent_size)
+        return torch.randn(shape, generator=self._generator, device=self.device).to(self.dtype)
+
+    def _renoise(self, x: Tensor, clean: Tensor, sigma: float) -> Tensor:
+        if self.recipe.renoise == "fresh":
+            return self._noise()
+        return (x - (1 - sigma) * clean) / sigma  # the noise that x holds if `clean` is right
+
+    def _limit(self, x: Tensor) -> Tensor:
+        limit = self.recipe.latent_limit
+        return x if limit is None else x.clamp(-limit, limit)
+
+
+def sized(recipe: Recipe, width: int, height: int) -> Recipe:
+    """The recipe at another picture size; ValueError unless both are multiples of 16."""
+    if width % 16 or height % 16 or width <= 0 or height <= 0:
+        raise ValueError(f"size {width}x{height}: both must be multiples of 16, for example 256x144")
+    return replace(recipe, width=width, height=height)

@@ -1,0 +1,65 @@
+"""The ring cache: what it holds, in any order of chunks and rewrites."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.cache import KVCache, remember
+
+S = 2  # tokens of a latent frame
+
+
+def _write(cache: KVCache, start: int, frames: int) -> torch.Tensor:
+    """Write frames whose every key is their own position; the valid keys as read, one number a token."""
+    placement = cache.place(start, frames)
+    k = torch.arange(start, start + frames).repeat_interleave(S).float()[None, :, None, None]
+    keys, _ = remember(cache.layer(0, placement), k, -k)
+    return keys.flatten()
+
+
+@settings(max_examples=60, deadline=None)
+@given(window=st.integers(2, 9), sink=st.integers(0, 4), sizes=st.lists(st.integers(1, 4), min_size=1, max_size=20))
+def test_holds_the_sink_and_the_newest(window: int, sink: int, sizes: list[int]) -> None:
+    sink = min(sink, window - 1)
+    cache = KVCache((1, 1, 1, 1), window, S, sink)
+    end = 0
+    for size in sizes:
+        size = min(size, window - sink)
+        for _ in range(3):  # every denoising step writes the chunk again
+            seen = _write(cache, end, size)
+        end += size
+        everything = list(range(end))
+        expected = everything if end <= window else everything[:sink] + everything[end - (window - sink) :]
+        assert sorted(seen.tolist()) == sorted(float(p) for p in expected for _ in range(S))
+        k, v = cache.ordered(0)
+        assert k.flatten().tolist() == [float(p) for p in expected for _ in range(S)]
+        assert torch.equal(k, -v)
+
+
+def test_ranks_count_from_the_oldest_held() -> None:
+    cache = KVCache((1, 1, 1, 1), 4, S, 1)
+    for start in range(7):
+        placement = cache.place(start, 1)
+    by_slot = dict(zip(cache.held(), placement.ranks, strict=True))
+    assert by_slot == {0: 0, 4: 1, 5: 2, 6: 3}
+
+
+def test_memory_is_fixed_and_endless() -> None:
+    cache = KVCache((1, 1, 1, 1), 6, S)
+    address = cache.k.data_ptr()
+    for start in range(5000):
+        placement = cache.place(start, 1)
+    assert placement.valid == 6 * S and cache.k.data_ptr() == address
+
+
+def test_refusals() -> None:
+    with pytest.raises(ValueError, match="cannot pin a sink"):
+        KVCache((1, 1, 1, 1), 3, S, 3)
+    cache = KVCache((1, 1, 1, 1), 4, S, 1)
+    with pytest.raises(ValueError, match="does not continue"):
+        cache.place(2, 1)
+    with pytest.raises(ValueError, match="does not fit"):
+        cache.place(0, 4)

@@ -1,0 +1,38 @@
+"""Sigma tables, warping and the nearest-sigma rule against the reference."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pipelines.schedule import Schedule, nearest_sigma, sigma_grid, to_clean, to_noisy, warp
+from pipelines.wan import sinusoid
+from tests import golden
+
+
+@pytest.mark.parametrize("shift", [5, 8])
+def test_tables_equal_the_reference(shift: int) -> None:
+    case = golden.tensors("units/units")
+    torch.testing.assert_close(sigma_grid(shift), case[f"sched{shift}.sigmas"])
+    torch.testing.assert_close(sigma_grid(shift) * 1000, case[f"sched{shift}.timesteps"])
+    warped = torch.tensor(warp((1000, 750, 500, 250), shift))
+    torch.testing.assert_close(warped, case[f"sched{shift}.warp_1000_750_500_250"])
+    got = nearest_sigma(case[f"sched{shift}.query_t"], shift)
+    torch.testing.assert_close(got, case[f"sched{shift}.nearest_sigma"])
+
+
+def test_sinusoid_equals_the_reference() -> None:
+    case = golden.tensors("units/units")
+    torch.testing.assert_close(sinusoid(case["sinusoid256.t"], 256), case["sinusoid256.out"], atol=1e-9, rtol=0)
+
+
+def test_noising_and_its_inverse() -> None:
+    clean, noise = torch.randn(2, 3), torch.randn(2, 3)
+    x = to_noisy(clean, noise, 0.7)
+    torch.testing.assert_close(to_clean(x, noise - clean, 0.7), clean)
+
+
+def test_self_forcing_schedule() -> None:
+    schedule = Schedule.of((1000, 750, 500, 250), 5.0, warped=True)
+    assert [round(t, 1) for t in schedule.timesteps] == [1000.0, 937.5, 833.3, 625.0]
+    assert [round(s, 4) for s in schedule.sigmas] == [1.0, 0.9375, 0.8333, 0.625]
