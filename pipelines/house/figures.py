@@ -41,24 +41,21 @@ def ring(x: Tensor, y: Tensor, t: Tensor, u: U) -> Ink:
 
 
 def wave(x: Tensor, y: Tensor, t: Tensor, u: U) -> Ink:
-    x = x / 1.5
-    env = (1 - x * x).clamp(min=0)
-    distance = alpha = shade = None
-    for i in (2, 1, 0):
-        p = 5.0 * x - 3.4 * t + 1.05 * i + 6.3 * u[0]
-        crest = (0.30 + 0.06 * u[1]) * env * (torch.sin(p) + 0.22 * torch.sin(2 * p + 0.8)) + 0.46 * (i - 1) - 0.03
-        thick = (0.19 + 0.03 * torch.cos(p)) * (0.06 + env).sqrt()
-        dy = y - crest
-        d = torch.maximum((dy.abs() - thick) * 0.72, (x.abs() - 1) * 1.5)
-        s = 0.42 + 0.38 * (dy / thick).clamp(-1, 1) - 0.08 * i + 0.12 * torch.cos(p)
-        body = (0.62 + 0.38 * step(-1.0, 0.6, dy / thick)) * step(0.0, 0.30, env)
-        if distance is None:
-            distance, shade, alpha = d, s, body
-        else:
-            over = step(0.02, -0.02, d)
-            shade, alpha = mix(shade, s, over), mix(alpha, body, over)
-            distance = torch.minimum(distance, d)
-    return Ink(distance, shade, alpha)
+    bowl = (length(x / 1.5, (y - 0.10) * 0.95) - 1.0) * 0.95  # a lens of sea: waves above, a round hull of water below
+    calm = (1 - (x / 1.5) ** 2).clamp(min=0)  # the waves lie down towards the sides
+    distance, shade = bowl + 9.0, 0.0 * bowl
+    for i in range(3):
+        p = (3.1 + 0.35 * i) * x - (3.0 + 0.5 * i) * t + 2.1 * i + 6.3 * u[i]
+        swell = torch.sin(p + 0.45 * torch.cos(p))  # leans forward like a breaking crest
+        top = 0.36 - 0.36 * i + (0.44 - 0.07 * i) * calm * (0.75 * swell + 0.25 * swell * swell.abs())
+        below = top - y
+        d = torch.maximum(-below * 0.70, bowl)
+        foam = torch.exp(-((below / 0.09) ** 2))
+        s = 0.60 - 0.05 * i - 0.50 * step(0.05, 0.62, below) + 0.42 * foam + 0.05 * swell
+        over = step(0.02, -0.02, d)
+        shade = mix(shade, s, over)
+        distance = torch.minimum(distance, d)
+    return Ink(distance, shade, 1.0 - 0.35 * step(-0.1, -0.95, y))
 
 
 def cell(x: Tensor, y: Tensor, t: Tensor, u: U) -> Ink:
@@ -82,12 +79,12 @@ def cell(x: Tensor, y: Tensor, t: Tensor, u: U) -> Ink:
 
 
 def moon(x: Tensor, y: Tensor, t: Tensor, u: U) -> Ink:
-    x, y = turn(x, y, 0.5 * (u[0] - 0.5) + 0 * t)
+    x, y = turn(x, y, 0.5 * (u[0] - 0.5))
     x = x - 0.12
     disc = length(x, y) - 0.97
     bite = 0.80 - length(x - 0.42, y - 0.06)
     distance = torch.maximum(disc, bite)
-    shade = 0.58 + 0.30 * step(0.30, -0.35, disc) * 0 + 0.34 * step(-0.5, 0.0, disc) - 0.30 * step(-0.22, 0.0, bite)
+    shade = 0.58 + 0.34 * step(-0.5, 0.0, disc) - 0.30 * step(-0.22, 0.0, bite)
     for cx, cy, size in ((-0.62, 0.32, 0.14), (-0.70, -0.16, 0.17), (-0.42, -0.58, 0.13), (-0.30, 0.70, 0.09)):
         d = length(x - cx, y - cy)
         shade = shade - 0.20 * step(size, size * 0.5, d) + 0.12 * torch.exp(-(((d - size) / 0.05) ** 2))
@@ -105,11 +102,11 @@ def crystal(x: Tensor, y: Tensor, t: Tensor, u: U) -> Ink:
         px, py = turn(x, y + 0.90, lean)
         slope = (px.abs() - width * (reach - py) / (1.7 * width)) * 0.86
         d = torch.maximum(torch.maximum(px.abs() - width, slope), -0.02 - py)
-        edge = px - width * (0.15 + 0.25 * gleam * 0.3)
+        edge = px - width * (0.15 + 0.08 * gleam)
         face = 0.46 - 0.27 * torch.tanh(edge * 26) + 0.22 * (py / reach).clamp(0, 1)
         glint = 0.34 * torch.exp(-(((px * 0.9 + py - 1.0 - 0.9 * gleam) / 0.14) ** 2))
         tip = 0.16 * step(-0.03, 0.03, slope - (px.abs() - width) + 0.02)
-        s = face + glint + tip - 0.16 * torch.exp(-((edge / 0.03) ** 2)) * 0 - 0.14 * step(-0.05, 0.0, d)
+        s = face + glint + tip - 0.14 * step(-0.05, 0.0, d)
         if distance is None:
             distance, shade = d, s
         else:
@@ -145,7 +142,6 @@ def eye(x: Tensor, y: Tensor, t: Tensor, u: U) -> Ink:
     shade = mix(shade, 0.0, step(0.20, 0.17, r))
     shade = mix(shade, 1.0, step(0.10, 0.05, length(x - gx + 0.13, y - gy - 0.14)))
     shade = mix(shade, 0.30, step(-0.09, 0.0, lids))
-    brow = (length(x, y + 0.62 - 0.25 * shut * 0) - 1.34).abs() - 0.045
-    brow = torch.maximum(brow, torch.maximum(x.abs() - 0.78, 0.2 - y))
-    shade = torch.where(brow < lids, 0.42, shade)
-    return Ink(torch.minimum(lids, brow) * 1.25, shade, 1.0)
+    crease = torch.maximum((lids - 0.17).abs() - 0.035, torch.maximum(x.abs() - 0.80, -y))
+    shade = torch.where(crease < lids, 0.42, shade)
+    return Ink(torch.minimum(lids, crease) * 1.25, shade, 1.0)

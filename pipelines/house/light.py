@@ -74,7 +74,9 @@ def spill(x: Tensor, y: Tensor, t: Tensor, place: Tensor, lamp: Lamp) -> Tensor:
     wide = lamp.size * 0.62 + 0.22 * deep
     streak = torch.exp(-(((dx + 0.05 * ripple * (0.3 + deep)) / wide) ** 2)) * (0.62 + 0.38 * ripple)
     water = mirror * 0.46 * streak * torch.exp(-2.2 * deep) * step(0.0, 0.03, deep)
-    pool = torch.exp(-((dx / (1.9 * lamp.size)) ** 2) - ((y - line + 0.15) / 0.14) ** 2) * ground * step(0.0, 0.05, deep)
+    pool = (
+        torch.exp(-((dx / (1.9 * lamp.size)) ** 2) - ((y - line + 0.15) / 0.14) ** 2) * ground * step(0.0, 0.05, deep)
+    )
     return ((air + water + pool) * lamp.power).unsqueeze(2) * lamp.colour[:, None, :, None, None]
 
 
@@ -94,12 +96,14 @@ def veil(x: Tensor, y: Tensor, t: Tensor, light: Tensor, u: tuple[Tensor, Tensor
     cool = on("moonlight") * 0.15 * torch.exp(-(((x - 0.55) / 0.7) ** 2) - ((y - 0.6) / 0.5) ** 2)
     soft = on("soft light") * 0.11 * torch.exp(-((x / 0.75) ** 2) - ((y - 0.25) / 0.6) ** 2)
     motes = 0
-    for scale, size in ((5.5, 0.016), (3.4, 0.016)):
+    for scale, size in ((5.5, 0.012), (3.2, 0.010)):
         wander = 0.10 * torch.sin(0.9 * t + 2.5 * y)
         dx, dy, a, b = _cells((x + wander) * scale, (y - 0.07 * t + 0.04 * torch.sin(1.3 * t + 3 * x)) * scale, u[0])
-        motes = motes + torch.exp(-(dx * dx + dy * dy) / size) * (0.5 + 0.5 * torch.sin(2.2 * t + 40 * b)) * (a > 0.2)
+        motes = motes + torch.exp(-(dx * dx + dy * dy) / size) * (0.5 + 0.5 * torch.sin(2.2 * t + 40 * b)) * (a > 0.45)
     dust = on("dust") * 0.42 * motes
-    colours = x.new_tensor([(0.36, 0.38, 0.40), (1.0, 0.74, 0.40), (0.62, 0.78, 1.0), (1.0, 0.97, 0.92), (0.9, 0.86, 0.78)])
+    colours = x.new_tensor(
+        [(0.36, 0.38, 0.40), (1.0, 0.74, 0.40), (0.62, 0.78, 1.0), (1.0, 0.97, 0.92), (0.9, 0.86, 0.78)]
+    )
     added = sum(
         part.unsqueeze(2) * colour[:, None, None]
         for part, colour in zip((fog, gold, cool, soft, dust), colours, strict=True)

@@ -63,7 +63,7 @@ def _drifting_right(t, p, z):
 
 def _vertical(t, p, z, sign):
     q = _loop(t, 2.8, p)
-    return 0.025 * torch.sin(TAU * t / 1.3), sign * 0.62 * (q - 0.5), z, z + 1, z + 1, _ends(q, 0.12)
+    return 0.025 * torch.sin(TAU * t / 1.3), sign * 0.50 * (q - 0.5), z, z + 1, z + 1, _ends(q, 0.12)
 
 
 def _rising(t, p, z):

@@ -37,7 +37,7 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
 }
 
 MOTIONS: dict[str, tuple[str, ...]] = {
-    "still": ("resting", "still"),
+    "still": ("resting", "at rest"),
     "swaying": ("swaying",),
     "drifting left": ("drifting left", "drifting to the left"),
     "drifting right": ("drifting right", "drifting to the right"),

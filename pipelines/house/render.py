@@ -184,7 +184,7 @@ def _backdrop(stage: _Stage) -> Tensor:
 
 def _cast(jitter: Tensor) -> Tensor:
     """A slight change of brightness and warmth per scene, [N, 1, 3, 1, 1]."""
-    bright = 0.86 + 0.26 * jitter[:, :1]
+    bright = 1.02 + 0.30 * jitter[:, :1]
     warm = 0.07 * (2 * jitter[:, 1:2] - 1)
     return (bright * torch.cat([1 + warm, torch.ones_like(warm), 1 - warm], 1))[:, None, :, None, None]
 
@@ -201,8 +201,8 @@ def _enlarge(picture: Tensor, height: int, width: int) -> Tensor:
     return flat.view(n, t, c, height, width)
 
 
-def _figure(stage: _Stage, slot: int, kind: int, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """One kind of subject in its scenes: coverage, shade and distance, [K, T, H, W] each."""
+def _figure(stage: _Stage, slot: int, kind: int, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """One kind of subject in its scenes, [K, T, H, W] each: coverage, shade, distance to its edge and to its glow."""
     actor = stage.actors[slot]
     ax, ay, angle, size, stretch = (v[index] for v in actor[:5])
     x, y = stage.grid(stage.height, stage.width)
@@ -214,17 +214,19 @@ def _figure(stage: _Stage, slot: int, kind: int, index: Tensor) -> tuple[Tensor,
     soft = 0.8 / (stage.height * size)
     cover = step(soft, -soft, ink.distance) * ink.alpha * actor.light[index]
     shade = ink.shade + 0.07 * ((y - ay) - 0.6 * (x - ax)) / size  # light falls from the upper left
-    return cover, shade, ink.distance
+    reach = 0.8 * (length(lx, ly) - 1.25)  # tips must not throw beams: shapes' distances are flat beyond corners
+    halo = ink.distance if ink.halo is None else ink.halo
+    return cover, shade, ink.distance, torch.maximum(halo, reach)
 
 
 def _lay(stage: _Stage, slot: int, kind: int, index: Tensor, below: Tensor) -> Tensor:
     """One kind of subject with its glow over the pictures of its scenes, [K, T, 3, H, W]."""
-    cover, shade, distance = _figure(stage, slot, kind, index)
+    cover, shade, distance, halo = _figure(stage, slot, kind, index)
     edge, glow = stage.grades.edge[index], stage.grades.glow[index]
     outline = torch.exp(-((distance / 0.07) ** 2))
     shade = shade + stage.grades.shade[index] + edge * (0.55 * outline - 0.22)
-    outside = distance.clamp(min=0)
-    halo = 0.34 * torch.exp(-9 * outside) + 0.15 * torch.exp(-2.6 * outside)
+    halo = halo.clamp(min=0)
+    halo = 0.34 * torch.exp(-9 * halo) + 0.15 * torch.exp(-2.6 * halo)
     halo = (halo * (glow * stage.actors[slot].light[index])).unsqueeze(2)
     colours = stage.actors[slot].tones[index]
     lit = torch.addcmul(below, halo * (1 - below), colours[:, 1][:, None, :, None, None])

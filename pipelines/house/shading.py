@@ -20,6 +20,7 @@ class Ink(NamedTuple):
     distance: Tensor  # signed, negative inside; drives the edge and the glow
     shade: Tensor  # 0 the deep tone, 0.5 the colour itself, 1 its highlight
     alpha: Tensor | float  # translucency inside the edge
+    halo: Tensor | None = None  # distance for the glow where it is not that of the edge
 
 
 def step(low: float | Tensor, high: float | Tensor, x: Tensor) -> Tensor:

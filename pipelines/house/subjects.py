@@ -15,25 +15,25 @@ U = tuple[Tensor, Tensor, Tensor]
 
 
 def tulip(x: Tensor, y: Tensor, t: Tensor, u: U) -> Ink:
-    x = x - (0.10 * (u[0] - 0.5) + 0.03 * torch.sin(2.1 * t)) * (1 - y) * (1 - y)  # the stem leans, the cup stays put
-    open_ = 0.30 + 0.10 * u[1] + 0.03 * torch.sin(1.7 * t)
-    base = y + 0.22
-    sides = petal(*turn(x.abs() - 0.06, base, open_), 0.56, 0.30)
-    front = petal(x, base, 0.54, 0.36)
-    cup = torch.minimum(torch.minimum(sides, front), length(x, y - 0.10) - 0.36)
-    stem = torch.maximum(x.abs() - 0.045, torch.maximum(y, -1.02 - y))
-    lx, ly = turn(x.abs(), y + 1.0, 0.42)
-    leaf = petal(lx, ly, 0.42, 0.12)
+    bow = 0.16 * (u[0] - 0.5) + 0.03 * torch.sin(2.1 * t)
+    x = x - bow * (1 - y) * (1 - y) * 0.5  # the stem leans, the cup stays put
+    spread = 0.34 + 0.10 * u[1] + 0.03 * torch.sin(1.7 * t)
+    base = y + 0.10
+    sides = petal(*turn(x.abs() - 0.10, base, spread), 0.56, 0.33)
+    front = torch.minimum(petal(x, base, 0.52, 0.40), length(x, y - 0.24) - 0.40)
+    cup = torch.minimum(sides, front)
+    stem = torch.maximum(x.abs() - 0.055, torch.maximum(y - 0.1, -1.02 - y))
+    lx, ly = turn(x.abs(), y + 1.0, 0.80 - 0.30 * y)
+    leaf = petal(lx, ly, 0.42, 0.13)
     height = (base / 1.15).clamp(0, 1)
-    vein = 0.06 * torch.cos(x * 22) * height
-    outer = 0.30 + 0.34 * height - 0.25 * step(0.0, -0.14, sides) * (x > 0) * 0.4
-    inner = 0.42 + 0.50 * height * height + vein + 0.10 * step(-0.25, 0.0, front)
-    shade = mix(outer, inner, step(0.03, -0.03, torch.minimum(front, length(x, y - 0.10) - 0.36)))
-    shade = shade - 0.22 * torch.exp(-((front / 0.035) ** 2)) * (height < 0.92)
-    green = torch.minimum(stem, leaf)
-    leaves = 0.20 + 0.10 * step(0.10, -0.10, lx)
-    shade = torch.where(cup < 0.0, shade, leaves)
-    return Ink(torch.minimum(cup, green), shade, 1.0)
+    vein = 0.06 * torch.cos(x * 20) * height
+    outer = 0.24 + 0.36 * height + 0.10 * step(-0.12, 0.0, sides)
+    inner = 0.40 + 0.50 * height * height + vein + 0.10 * step(-0.25, 0.0, front)
+    shade = mix(outer, inner, step(0.03, -0.03, front))
+    shade = shade - 0.20 * torch.exp(-((front / 0.04) ** 2)) * step(0.95, 0.80, height)
+    leaves = 0.24 + 0.14 * step(0.08, -0.10, lx)
+    shade = mix(leaves, shade, step(0.02, -0.02, cup))
+    return Ink(torch.minimum(cup, torch.minimum(stem, leaf)), shade, 1.0)
 
 
 def jellyfish(x: Tensor, y: Tensor, t: Tensor, u: U) -> Ink:
@@ -51,7 +51,7 @@ def jellyfish(x: Tensor, y: Tensor, t: Tensor, u: U) -> Ink:
     strands = torch.maximum((tx - lane * 0.21).abs() - 0.018 - 0.04 * fade, torch.maximum(y - 0.3, end - 0.15 - y))
     ribs = 0.5 + 0.5 * torch.cos(9.0 * x / (0.25 + (1.02 - up * up).clamp(min=0).sqrt() * 0.75))
     rim = torch.exp(dome * 9)
-    cap = 0.34 + 0.22 * ribs * step(1.0, 0.1, up) + 0.38 * rim.clamp(max=1) + 0.18 * step(0.5, 0.0, up)
+    cap = 0.28 + 0.30 * ribs * step(1.0, 0.1, up) + 0.38 * rim.clamp(max=1) + 0.18 * step(0.5, 0.0, up)
     inside = step(0.02, -0.02, bell)
     shade = mix(0.38 + 0.25 * fade, cap, inside)
     alpha = mix(0.15 + 0.65 * fade, 0.70 + 0.25 * rim.clamp(max=1), inside)
@@ -60,74 +60,64 @@ def jellyfish(x: Tensor, y: Tensor, t: Tensor, u: U) -> Ink:
 
 def flame(x: Tensor, y: Tensor, t: Tensor, u: U) -> Ink:
     h = ((y + 1) * 0.5).clamp(0, 1)
-    lick = 0.16 * h * torch.sin(4.2 * y - 6.5 * t + 6.3 * u[0]) + 0.05 * h * torch.sin(9 * y - 10 * t)
+    lick = 0.17 * h * torch.sin(4.2 * y - 6.5 * t + 6.3 * u[0]) + 0.05 * h * torch.sin(9 * y - 10 * t)
     xs = x - lick
     swell = 1 + 0.10 * torch.sin(7.0 * y - 8.0 * t + 6.3 * u[1])
-    wide = 1.22 * torch.sqrt(h + 1e-4) * (1 - h) ** 0.85 * swell
-    body = torch.maximum((xs.abs() - wide) * 0.75, y.abs() - 1)
-    side = torch.sin(5.2 * t + 6.3 * u[2])
-    fx, fy = turn(x.abs() - 0.34, y + 0.72, 0.30 + 0.12 * side)
-    tongues = petal(fx, fy, 0.42 + 0.07 * side, 0.16)
+    wide = 1.34 * torch.sqrt(h + 1e-4) * (1 - h) ** 0.9 * swell
+    body = torch.maximum((xs.abs() - wide) * 0.72, y.abs() - 1)
+    side = torch.sin(5.2 * t + 6.3 * u[2]) * torch.sign(x)  # one tongue leaps while the other ducks
+    fx, fy = turn(x.abs() - 0.30, y + 0.66, 0.16 + 0.08 * side)
+    tongues = petal(fx + 0.10 * torch.sin(5 * fy - 7 * t) * fy, fy, 0.44, 0.17) + 0.05 - 0.05 * side
     inner = (1 - xs.abs() / (wide + 1e-3)).clamp(0, 1)
-    heart = step(0.62, 0.0, length(xs * 1.7, y + 0.45))
+    heart = step(0.66, 0.0, length(xs * 1.7, y + 0.45))
     shade = 0.24 + 0.46 * inner * (1 - 0.45 * h) + 0.42 * heart
-    return Ink(torch.minimum(body, tongues), shade, 0.55 + 0.45 * step(0.0, 0.35, inner) + 0 * y)
+    return Ink(torch.minimum(body, tongues), shade, 0.62 + 0.38 * step(0.0, 0.35, inner))
 
 
 def bird(x: Tensor, y: Tensor, t: Tensor, u: U) -> Ink:
-    beat = torch.sin(6.6 * t + 6.3 * u[0])
-    y = y + 0.10 * beat
-    bx, by = turn(x + 0.62, y + 0.06, 1.45)
-    body = petal(bx, by, 0.66, 0.19)
-    head = length(x - 0.66, y - 0.08) - 0.155
-    beak = petal(*turn(x - 0.72, y - 0.09, 1.66), 0.15, 0.055)
-    tail = torch.minimum(petal(*turn(x + 0.42, y + 0.02, -1.45), 0.34, 0.09), petal(*turn(x + 0.42, y + 0.02, -1.85), 0.32, 0.09))
-    lift = 0.95 * beat
-    curl = 0.55 * torch.cos(6.6 * t + 6.3 * u[0])
-    nx, ny = turn(x + 0.10, y - 0.03, -1.15 + 1.0)
-    nx, ny = _flap(x + 0.06, y - 0.02, -0.42, lift, curl)
-    near = petal(nx, ny, 0.56, 0.25)
-    fx, fy = _flap(x - 0.20, y - 0.02, 0.12, lift, curl)
-    far = petal(fx, fy, 0.50, 0.19)
+    beat = 6.4 * t + 6.3 * u[0]
+    y = y + 0.10 * torch.sin(beat) - 0.08
+    ax = x.abs() / 1.42  # 0 at the body, 1 at the wing tip
+    arm = torch.sin(beat) * 0.60 + 0.16
+    hand = torch.sin(beat - 1.0) * 0.62 - 0.22  # the tips lag behind the arms
+    line = 0.95 * ax * (arm + (hand - arm * 0.4) * ax * 0.9) + 0.16 * torch.sin(3.1 * ax)
+    chord = (0.31 - 0.08 * ax) * (1 - ax).clamp(min=0) ** 0.55 + 0.005
+    rise = y - line
+    wing = torch.maximum((rise.abs() - chord) * 0.74, (ax - 1) * 1.4)
+    body = length(x / 0.62, y + 0.06) - 0.30
+    head = length(x, y - 0.26) - 0.145
+    beak = petal(x, y - 0.36, 0.11, 0.06)
+    tail = petal(*turn(x.abs(), -(y + 0.20), 0.28), 0.30, 0.13)
     trunk = torch.minimum(torch.minimum(body, head), torch.minimum(beak, tail))
-    rows = 0.10 * torch.cos(nx * 26 + ny * 7) * step(0.15, 0.6, ny)
-    wing = 0.46 + 0.38 * step(0.0, 1.0, ny) + rows + 0.12 * step(-0.10, 0.0, near)
-    shade = torch.where(far < trunk, 0.26 + 0.12 * fy.clamp(0, 1), 0.46 + 1.2 * (y - 0.02).clamp(-0.18, 0.25))
-    shade = mix(shade, wing, step(0.02, -0.03, near))
-    return Ink(torch.minimum(torch.minimum(trunk, near), far), shade, 1.0)
-
-
-def _flap(x: Tensor, y: Tensor, lean: float, lift: Tensor, curl: Tensor) -> tuple[Tensor, Tensor]:
-    """Wing coordinates: the wing swings through the vertical plane, its tip lagging behind."""
-    y = y / torch.where(lift >= 0, 0.35 + 0.65 * lift, -0.35 + 0.65 * lift) if False else y
-    angle = lean + (1 - lift) * (1.15 if lean < 0 else 1.05) * (-1.0 if lean < 0 else 1.0)
-    x, y = turn(x, y, angle)
-    return x + 0.22 * curl * y * y, y
+    quills = 0.09 * torch.sin(30 * ax + 5 * rise) * step(0.05, -0.15, rise) * step(0.12, 0.3, ax)
+    shade = 0.46 + 0.30 * (rise / chord).clamp(-1, 1) + 0.14 * ax + quills
+    down = 0.36 + 0.70 * step(-0.35, 0.45, y) - 0.5 * x * x
+    shade = mix(shade, down, step(0.03, -0.04, trunk))
+    return Ink(torch.minimum(wing, trunk), shade, 1.0)
 
 
 def smoke(x: Tensor, y: Tensor, t: Tensor, u: U) -> Ink:
-    dense = torch.zeros_like(x + y)
-    lit = torch.zeros_like(dense)
-    for i in range(7):
-        p = torch.remainder(i / 7 + 0.26 * t + u[0], 1.0)
-        cy = -1.0 + 2.0 * p
-        cx = (0.12 + 0.26 * p) * torch.sin(2.6 * cy - 1.3 * t + 6.3 * u[1] + 0.7 * (i % 2))
-        size = 0.15 + 0.30 * p
-        dx, dy = x - cx, y - cy
-        puff = torch.exp(-(dx * dx + dy * dy) / (size * size)) * (4 * p * (1 - p)) ** 0.6
-        dense = dense + puff
-        lit = lit + puff * (dy * 0.8 - dx * 0.45) / size
-    grain = torch.sin(5.1 * x + 3.0 * torch.sin(2.7 * y - 2.0 * t) + 6.3 * u[2])
-    dense = dense * (1 + 0.16 * grain)
-    alpha = 1 - torch.exp(-1.55 * (dense - 0.16).clamp(min=0))
-    shade = 0.48 + 0.42 * lit / (dense + 0.25) + 0.07 * grain
-    return Ink(0.35 - 0.55 * alpha, shade, (alpha * 1.08).clamp(max=1) * 0.95)
+    h = ((y + 1) * 0.5).clamp(0, 1)
+    climb = 2.4 * y - 2.6 * t
+    x = x - 0.22 * h * torch.sin(climb + 6.3 * u[0]) - 0.08 * h * torch.sin(2.1 * climb + 6.3 * u[1])
+    dense, lit = 0.0, 0.0
+    for i in range(3):
+        bank = (i - 1) * (0.05 + 0.34 * h) + 0.12 * h * torch.sin(1.7 * climb + 2.1 * i + 6.3 * u[2])
+        size = (0.10 + 0.17 * h) * (1 + 0.35 * torch.sin(2.6 * climb + 2.4 * i))  # billows climb along each strand
+        off = (x - bank) / size
+        puff = torch.exp(-off * off)
+        dense, lit = dense + puff, lit - puff * off
+    ends = step(-1.02, -0.75, y) * step(1.05, 0.30, y)
+    alpha = (1 - torch.exp(-2.2 * dense)) * ends
+    shade = 0.36 + 0.22 * alpha + 0.36 * lit / (dense + 0.4)
+    halo = length((x.abs() - 0.10 - 0.30 * h).clamp(min=0), (y.abs() - 0.8).clamp(min=0)) + 0.12
+    return Ink(-0.04 - 0.5 * alpha, shade, alpha, halo)
 
 
 def feather(x: Tensor, y: Tensor, t: Tensor, u: U) -> Ink:
-    bend = 0.24 + 0.08 * torch.sin(1.6 * t + 6.3 * u[0])
+    bend = 0.30 + 0.08 * torch.sin(1.6 * t + 6.3 * u[0])
     xs = x - bend * (y * y - 0.4)
-    vane = petal(xs, y * 1.04 + 0.72, 0.86, 0.30)
+    vane = petal(xs, y * 1.04 + 0.72, 0.86, 0.36)
     side = torch.sign(xs)
     slope = y * 1.0 - xs.abs() * 0.9
     notch = 0.055 * torch.sin(slope * 9 + 2.2 * side + 6.3 * u[1]).clamp(min=0.55) - 0.03
@@ -140,20 +130,19 @@ def feather(x: Tensor, y: Tensor, t: Tensor, u: U) -> Ink:
 
 
 def butterfly(x: Tensor, y: Tensor, t: Tensor, u: U) -> Ink:
-    open_ = 0.66 + 0.34 * torch.cos(6.3 * t + 6.3 * u[0])
-    ax = x.abs() / (0.28 + 0.72 * open_)
+    spread = 0.70 + 0.30 * torch.cos(6.3 * t + 6.3 * u[0])
+    ax = x.abs() / (0.22 + 0.90 * spread)
     ux, uy = turn(ax, y - 0.05, 0.86)
     upper = torch.maximum(petal(ux, uy, 0.62, 0.40), -0.9 - y)
     lx, ly = turn(ax, y + 0.02, 2.42)
-    lower = torch.minimum(petal(lx, ly, 0.44, 0.27), length(ax - 0.42, y + 0.48) - 0.30)
-    body = length(x, (y / 4.6).clamp(-0.09, 0.09) * 4.6 * 0 + y * 0.16) - 0.075
-    body = torch.maximum(body, y.abs() - 0.48)
+    lower = torch.minimum(petal(lx, ly, 0.42, 0.25), length(ax - 0.40, y + 0.44) - 0.30)
+    body = length(x, (y.abs() - 0.40).clamp(min=0)) - 0.075
     feel = torch.maximum(length(x.abs() - 0.24, y - 0.50) - 0.26, 0.215 - length(x.abs() - 0.24, y - 0.50))
     feel = torch.maximum(feel, torch.maximum(0.42 - y, x.abs() - 0.22))
     wings = torch.minimum(upper, lower)
     veins = 0.09 * torch.cos(14 * torch.atan2(ax, y + 0.15))
     radius = length(ax, y)
-    shade = 0.38 + 0.38 * step(0.1, 1.0, radius) * (0.55 + 0.45 * open_) + veins
+    shade = 0.38 + 0.38 * step(0.1, 1.0, radius) * (0.55 + 0.45 * spread) + veins
     spot = step(0.15, 0.06, length(ux, uy - 0.84)) + step(0.12, 0.05, length(ax - 0.44, y + 0.50))
     shade = shade + 0.5 * spot - 0.34 * torch.exp(-(((wings + 0.02) / 0.05) ** 2))
     shade = torch.where(torch.minimum(body, feel) < 0, 0.14 + 0.3 * step(-0.01, -0.05, body), shade)
