@@ -38,11 +38,16 @@ def _ridge(x: Tensor, seed: Tensor, rough: float) -> Tensor:
 
 
 def _cells(x: Tensor, y: Tensor, seed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Offsets from the one point in each unit cell, and two random numbers of the cell."""
+    """Offsets from the one point in each unit cell, and two random numbers of the cell.
+
+    The hash multiplies by little, so that rounding, which differs between devices, cannot change a cell's numbers.
+    """
     i, j = torch.floor(x), torch.floor(y)
-    a = torch.frac((torch.sin(i * 12.9898 + j * 78.233 + seed * 37.7) * 437.585).abs())
-    b = torch.frac(a * 57.31 + 0.13)
-    return x - i - 0.26 - 0.48 * a, y - j - 0.26 - 0.48 * b, torch.frac(a * 91.7), torch.frac(b * 63.3)
+    a, b, c, d = (
+        torch.frac((torch.sin(i * k + j * m + seed * 37.7) * 43.7).abs())
+        for k, m in ((12.9898, 7.233), (26.651, 11.137), (19.19, 47.43), (35.117, 23.71))
+    )
+    return x - i - 0.26 - 0.48 * a, y - j - 0.26 - 0.48 * b, c, d
 
 
 def dark_sea(x: Tensor, y: Tensor, t: Tensor, pan: Tensor, u: U) -> Tensor:
