@@ -33,7 +33,8 @@ _GRADES: dict[str, Grade] = {
     "fog": Grade((0.9, 0.92, 0.95), 0.0, 1.5),
     "dust": Grade((0.85, 0.84, 0.83), 0.0, 1.0),
 }
-_VEILED = ("golden light", "fog", "dust", "soft light", "moonlight")
+_VEILED = ("fog", "golden light", "moonlight", "soft light", "dust")
+_VEIL_COLOURS = ((0.36, 0.38, 0.40), (1.0, 0.74, 0.40), (0.62, 0.78, 1.0), (1.0, 0.97, 0.92), (0.9, 0.86, 0.78))
 
 
 class Grades(NamedTuple):
@@ -81,7 +82,7 @@ def spill(x: Tensor, y: Tensor, t: Tensor, place: Tensor, lamp: Lamp) -> Tensor:
 
 
 def veil(x: Tensor, y: Tensor, t: Tensor, light: Tensor, u: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """What hangs in the air before everything: how much light passes [N, T, 1, h, w], and what is added [N, T, 3, h, w]."""
+    """What hangs in the air before everything: the light let through [N, T, 1, h, w] and the light added [N, T, 3, h, w]."""
     index = light[:, None, None, None]
 
     def on(name: str) -> Tensor:

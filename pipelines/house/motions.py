@@ -1,6 +1,6 @@
 """How subjects and cameras move: pure functions of time, endless, smooth, tiny ([N, T] numbers per scene and frame).
 
-Motions that travel come round again by fading out at one end and in at the other. Time is in seconds, lengths in heights.
+Motions that travel come round again by fading out at one end and in at the other. Seconds and picture heights.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class View(NamedTuple):
 
 
 def view(camera: Tensor, t: Tensor, phase: Tensor) -> View:
-    """Camera indices [N], seconds [N, T], phase [N] -> View. Pans go on for ever; zooms ease back after eight seconds."""
+    """Camera indices [N], seconds [N, T], phase [N] -> View. Pans never end; zooms ease back after eight seconds."""
     name = list(CAMERAS)
     q = torch.remainder(t / 8 + phase[:, None], 1.0)
     back = ((q - 0.92) / 0.08).clamp(0, 1)

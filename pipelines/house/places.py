@@ -216,7 +216,7 @@ def snowfield(x: Tensor, y: Tensor, t: Tensor, pan: Tensor, u: U) -> Tensor:
         picture = _blend(picture, snow, step(-0.01, 0.01, below))
     for i, scale in enumerate((6.5, 4.2)):
         sway = 0.06 * torch.sin(1.1 * t + 3 * y)
-        dx, dy, a, b = _cells((x + pan * (0.6 + 0.5 * i) + sway) * scale, (y + (0.16 + 0.1 * i) * t) * scale, u[2])
+        dx, dy, a, _ = _cells((x + pan * (0.6 + 0.5 * i) + sway) * scale, (y + (0.16 + 0.1 * i) * t) * scale, u[2])
         flake = torch.exp(-(dx * dx + dy * dy) / 0.011) * (a > 0.25)
         picture = picture + (0.22 * flake).unsqueeze(2)
     return picture

@@ -1,7 +1,7 @@
-"""Scenes to pictures: paints the place at half size, lights it by its subjects, lays the subjects over, grades the whole.
+"""Scenes to pictures: paints the place at half size, lights it by its subjects, lays the subjects over, grades all.
 
-World time runs at 20 frames per second. Coordinates are in units of the picture's height, y up, the origin at its centre,
-so any size and aspect works. Work goes in chunks of scenes and frames; no loop runs over single scenes or frames.
+World time runs at 20 frames per second. Coordinates are in units of the picture's height, y up, from its centre, so any
+ size and aspect works. Work goes in chunks of scenes and frames; no loop runs over single scenes or frames.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def render(
     device: Device = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Pictures [N, T, 3, H, W] in 0..1. start_frame: one number, or a tensor [N]. device: default that of the scenes."""
+    """Pictures [N, T, 3, H, W] in 0..1. start_frame: a number or a tensor [N]. device: default the scenes'."""
     return _run(scenes, start_frame, (frames, height, width), device, dtype, 3, _picture)
 
 

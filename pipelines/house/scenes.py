@@ -1,7 +1,7 @@
 """Scenes: a batch of attribute indices and continuous jitters, how they are sampled, and which are held back.
 
-A fixed hash of colour x subject x place holds about a tenth of the combinations back from training, so that evaluation can
-ask for things never shown. Knows nothing of pixels or of English.
+A fixed hash of colour x subject x place holds about a tenth of the combinations back from training, so that evaluation
+can ask for things never shown. Knows nothing of pixels or of English.
 """
 
 from __future__ import annotations

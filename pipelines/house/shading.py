@@ -50,7 +50,7 @@ def petal(x: Tensor, y: Tensor, half: float, width: float | Tensor) -> Tensor:
 
 
 def noise(x: Tensor, y: Tensor, t: Tensor, seed: Tensor) -> Tensor:
-    """Soft, endless, band-limited noise in about -1..1: warped sines, no cell larger than one unit or sharper than 1/4."""
+    """Soft, endless, band-limited noise in about -1..1: warped sines, no detail finer than a quarter of a unit."""
     a = torch.sin(1.9 * x + 1.3 * y + 0.31 * t + 6.3 * seed)
     b = torch.sin(1.6 * y - 1.1 * x - 0.23 * t + 17.1 * seed)
     c = torch.sin(3.7 * x + 2.2 * a + 1.4 * b + 0.4 * t + 29.7 * seed)
