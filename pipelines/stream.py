@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pipelines.bends.bank import CACHE_PASS, Bank, Bend
 from pipelines.bends.fold import BankShape
+from pipelines.bends.scope import Words
 from pipelines.cache import KVCache, LayerMemory, Placement
 from pipelines.recipes import Recipe
 from pipelines.rope import Rope, Turn
@@ -45,6 +46,7 @@ class Stream:
         self.bank = self.make_bank(bends)
         self._generator = torch.Generator(device=self.device)
         self._text: TextMemory | None = None
+        self._words: Words | None = None
         self._latents: Tensor | None = None
         self.notice = ""
         self.reset(seed)
@@ -91,7 +93,7 @@ class Stream:
     def play(self, bank: Bank) -> None:
         """Swap the bank, between chunks."""
         self.bank = bank
-        if self._text is not None:
+        if self._words is not None:
             bank.read_prompt(self._words)
 
     def denoise(self) -> Iterator[int]:

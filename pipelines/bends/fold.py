@@ -74,9 +74,7 @@ class _Amount:
     def __init__(self, name: str, shape: BankShape, sizes: tuple[int, int], neutral: float) -> None:
         self.name, self.neutral = name, neutral
         heads, columns = sizes
-        self.folded = torch.full(
-            (shape.layers, heads, columns), neutral, dtype=torch.float32, device=shape.device
-        )
+        self.folded = torch.full((shape.layers, heads, columns), neutral, dtype=torch.float32, device=shape.device)
         self.heard = self.folded.to(shape.dtype, copy=True)
 
     def scales(self, uses: Sequence[Use]) -> list[tuple[Tensor, Tensor]]:

@@ -17,9 +17,7 @@ _STRIDE = 9973  # a prime, so that a layer's offset never lines up with a row
 class NoiseField:
     """Unit noise [layers][rows, width], advanced once a pass: e_t = sqrt(1 - m^2) e_(t-1) + m fresh."""
 
-    def __init__(
-        self, rows: int, width: int, layers: int, salt: int, device: torch.device, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, rows: int, width: int, layers: int, salt: int, device: torch.device, dtype: torch.dtype) -> None:
         """`salt` keeps fields of the same seed apart (one lever's noise from another's)."""
         self.rows, self.width, self.salt = rows, width, salt
         self._walk = torch.zeros(rows * width + (layers - 1) * _STRIDE, device=device)

@@ -1,0 +1,167 @@
+"""The bank: neutral is untouched, scopes reach exactly what they name, and bends fold."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pipelines.bends.bank import CACHE_PASS, Bank, Bend
+from pipelines.bends.fold import BankShape
+from pipelines.bends.lever import discover
+from pipelines.bends.scope import Scope, Span
+from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec
+from tests.tiny import play, prompt, stream
+
+LEVERS = discover()
+SHAPE = BankShape(3, 4, 128, 256, 16, (1, 4, 6), torch.device("cpu"), torch.float32)
+WORDS = prompt().words
+
+
+def _bank(*bends: Bend, **values) -> Bank:
+    bank = Bank(bends, SHAPE, 4)
+    bank.read_prompt(WORDS)
+    bank.write({name.replace("__", "."): value for name, value in values.items()})
+    bank.fold(0)
+    return bank
+
+
+def _gain(bank: Bank, layer: int, point: str) -> torch.Tensor:
+    return bank.layers[layer].points[point][0].folded["gain"]
+
+
+def _ends(spec) -> list:
+    if isinstance(spec, ControlSpec):
+        return [spec.lo, spec.hi]
+    return list(spec.options) if isinstance(spec, ChoiceSpec) else [False, True]
+
+
+@pytest.fixture(scope="module")
+def unbent():
+    return play(stream(), 3)
+
+
+@pytest.mark.parametrize("lever", LEVERS)
+def test_every_lever_is_bit_identical_at_neutral(lever: str, unbent) -> None:
+    assert (play(stream([Bend("x", LEVERS[lever])]), 3) == unbent).all()
+
+
+def test_all_levers_at_once_are_bit_identical_at_neutral(unbent) -> None:
+    assert (play(stream([Bend(name.replace(".", "_"), lever) for name, lever in LEVERS.items()]), 3) == unbent).all()
+
+
+@pytest.mark.parametrize("lever", LEVERS)
+def test_every_lever_changes_the_picture_and_stays_finite_at_its_ends(lever: str, unbent) -> None:
+    changed = False
+    for name, spec in LEVERS[lever].amounts.items():
+        if name in ("motion", "seed", "padding", "mix"):
+            continue  # these only shape another amount
+        for end in _ends(spec):
+            playing = stream([Bend("x", LEVERS[lever])])
+            playing.bank.write({f"x.{name}": end})
+            frames = play(playing, 3)
+            assert frames.shape == unbent.shape and not playing.notice
+            changed |= bool((frames != unbent).any())
+    assert changed
+
+
+def test_master_and_mute_return_to_neutral(unbent) -> None:
+    for silence in ({"master.mix": 0.0}, {"x.on": False}):
+        playing = stream([Bend("x", LEVERS["ffn.hidden.gain"])])
+        playing.bank.write({"x.gain": 6.0, **silence})
+        assert (play(playing, 2) == unbent[:8]).all()
+
+
+def test_gain_reaches_exactly_its_scope() -> None:
+    scope = Scope(layers=Span.of(1, 1), tokens="tulip, sea", heads="0, 2")
+    bank = _bank(Bend("x", LEVERS["cross.map.gain"], scope), x__gain=3.0)
+    for layer in range(3):
+        gain = _gain(bank, layer, "cross.v")  # [heads, tokens]
+        expected = torch.ones(4, 16)
+        if layer == 1:
+            for head in (0, 2):
+                expected[head, [2, 7]] = 3.0
+        torch.testing.assert_close(gain, expected)
+    assert bank.held_tokens() == {"x": [2, 7]}
+
+
+def test_steps_and_the_cache_pass() -> None:
+    scope = Scope(steps=Span.of(1, 2))
+    for persist, in_cache in (("cache", 2.0), ("transient", 1.0)):
+        bank = _bank(Bend("x", LEVERS["ffn.out.gain"], scope, persist), x__gain=2.0)
+        heard = []
+        for step in (0, 1, 2, 3, CACHE_PASS):
+            bank.fold(step)
+            heard.append(_gain(bank, 0, "ffn.out").item())
+        assert heard == [1.0, 2.0, 2.0, 1.0, in_cache]
+
+
+def test_soft_layers_blend_toward_neutral() -> None:
+    bank = _bank(Bend("x", LEVERS["self.out.gain"], Scope(layers=Span(0, 0, 2))), x__gain=3.0)
+    assert [_gain(bank, layer, "self.out").item() for layer in range(3)] == [3.0, 2.0, 1.0]
+
+
+def test_several_bends_fold() -> None:
+    gains = _bank(
+        Bend("a", LEVERS["ffn.hidden.gain"], Scope(neurons="0-9")),
+        Bend("b", LEVERS["ffn.hidden.gain"], Scope(neurons="5-19")),
+        a__gain=2.0,
+        b__gain=3.0,
+    )
+    gain = _gain(gains, 0, "ffn.hidden")[0]
+    assert gain[[0, 5, 10, 20]].tolist() == [2.0, 6.0, 3.0, 1.0]
+    noises = _bank(Bend("a", LEVERS["ffn.out.noise"]), Bend("b", LEVERS["ffn.out.noise"]), a__noise=0.3, b__noise=0.4)
+    sigma = noises.layers[0].points["ffn.out"][0].folded["noise"]
+    assert sigma.item() == pytest.approx(0.5)
+
+
+def test_a_knob_writes_into_the_same_tensors() -> None:
+    """Compiled and captured forwards keep the addresses they saw."""
+    bank = _bank(*[Bend(name.replace(".", "_"), lever) for name, lever in LEVERS.items()])
+    tensors = [
+        t for layer in bank.layers for acts in layer.points.values() for act in acts for t in act.folded.values()
+    ]
+    before = [t.data_ptr() for t in tensors]
+    for value in (0.1, 0.5, 0.9):
+        bank.write({name: spec.map(value) for name, spec in bank.parameters().items() if isinstance(spec, ControlSpec)})
+        bank.fold(1)
+    after = [
+        t.data_ptr() for layer in bank.layers for acts in layer.points.values() for a in acts for t in a.folded.values()
+    ]
+    assert before == after
+
+
+def test_a_prompt_change_moves_the_words() -> None:
+    bank = _bank(Bend("x", LEVERS["cross.map.gain"], Scope(tokens="sea")), x__gain=2.0)
+    assert bank.held_tokens() == {"x": [7]} and bank.report() == []
+    bank.read_prompt(prompt("a sea of light").words)
+    bank.fold(0)
+    assert bank.held_tokens() == {"x": [1]}
+    bank.read_prompt(prompt("a star").words)
+    bank.fold(0)
+    assert bank.held_tokens() == {"x": []} and bank.report() == ["x: the prompt has no 'sea'"]
+
+
+def test_a_scope_typed_wrong_keeps_the_last_good_one() -> None:
+    bank = _bank(Bend("x", LEVERS["ffn.hidden.gain"], Scope(neurons="0-3")), x__gain=2.0)
+    bank.write({"x.neurons": "9999-x"})
+    bank.fold(0)
+    assert _gain(bank, 0, "ffn.hidden")[0, :5].tolist() == [2.0, 2.0, 2.0, 2.0, 1.0]
+    assert "9999-x" in bank.report()[0]
+
+
+def test_two_bends_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="two bends are named 'x'"):
+        _bank(Bend("x", LEVERS["ffn.out.gain"]), Bend("x", LEVERS["self.out.gain"]))
+
+
+def test_parameters_describe_every_handle() -> None:
+    found = Bend("x", LEVERS["cross.map.gain"]).parameters(4, 3)
+    assert list(found) == [
+        "x.gain",
+        "x.on",
+        *(f"x.{axis}.{part}" for axis in ("steps", "layers") for part in ("center", "width", "feather")),
+        "x.tokens",
+        "x.heads",
+        "x.persist",
+    ]
+    assert isinstance(found["x.on"], SwitchSpec) and found["x.layers.width"].default == 2

@@ -1,0 +1,62 @@
+"""Scopes: windows with soft edges, ranges as text, bands, and words found in a prompt."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.bends.scope import ScopeError, Span, Words, band, missing, ranges, tokens
+from tests.tiny import prompt
+
+WORDS = prompt("A purple tulip, and a Purple moon").words
+
+
+def test_a_span_covers_its_ends_and_fades_over_its_feather() -> None:
+    assert Span.of(2, 4).weights(7) == [0, 0, 1, 1, 1, 0, 0]
+    assert Span.of(2.5, 4).weights(6) == [0, 0, 0, 1, 1, 0]
+    assert Span.of(3, 3, feather=2).weights(7) == [0, 0, 0.5, 1, 0.5, 0, 0]
+    assert Span(3.25, 0, 1).weights(5) == [0, 0, 0, 0.75, 0.25]
+    with pytest.raises(ScopeError, match="backwards"):
+        Span.of(4, 2)
+
+
+def test_ranges() -> None:
+    assert ranges("0-1, 3", 5, "head") == [1, 1, 0, 1, 0]
+    assert ranges("ALL", 3, "head") == [1, 1, 1]
+    for text, message in (("1-9", "within 0-3"), ("3-1", "upwards"), ("x", "is not a number")):
+        with pytest.raises(ScopeError, match=message):
+            ranges(text, 4, "head")
+
+
+def test_a_band_of_a_whole_width_is_everything() -> None:
+    assert band(Span(0.5, 1.0), 8) == [1] * 8
+    assert band(Span(0.25, 0.5), 8) == [1, 1, 1, 1, 0, 0, 0, 0]
+    soft = band(Span(0.5, 0.25, 0.25), 8)
+    assert soft[3:5] == [1, 1] and 0 < soft[2] < 1 and soft[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [
+        ("purple", [1, 5]),  # every occurrence, any case
+        ("purple moon", [5, 6]),
+        ("TULIP", [2]),  # punctuation beside a word does not hide it
+        ("tul", []),  # whole words only
+        ("tulip, moon", [2, 6]),
+        ("0-1, 6", [0, 1, 6]),
+        ("prompt", [0, 1, 2, 3, 4, 5, 6]),
+        ("all", list(range(16))),
+        ("", []),
+    ],
+)
+def test_tokens_by_words(text: str, held: list[int]) -> None:
+    weights = tokens(text, WORDS)
+    assert [i for i, weight in enumerate(weights) if weight] == held and len(weights) == 16
+
+
+def test_a_word_of_several_pieces_is_one_target() -> None:
+    words = Words("jellyfish", ((0, 5), (5, 9)), 4)
+    assert tokens("jellyfish", words) == [1, 1, 0, 0]
+
+
+def test_missing_words_are_named() -> None:
+    assert missing("purple, rose, 0-2, all", WORDS) == ["rose"]
