@@ -14,6 +14,7 @@ import math
 import re
 import reprlib
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -176,6 +177,7 @@ class ParamSet:
         self._fired: list[str] = []
         self._version = 0
         self._structure = 0
+        self._changed_at: float | None = None
         self._noticed: set[str] = set()
         self._notices = notices or log.warning
 
@@ -341,6 +343,7 @@ class ParamSet:
         if value == parameter.base:
             return
         self._version += 1
+        self._changed_at = self._changed_at or time.monotonic()
         parameter.base, parameter.origin, parameter.version = value, origin, self._version
 
     def _fire(self, parameter: Parameter, origin: str) -> None:
@@ -354,6 +357,12 @@ class ParamSet:
         with self._lock:
             fired, self._fired = self._fired, []
             return fired
+
+    def take_change(self) -> float | None:
+        """When the oldest change not yet asked about was made, on `time.monotonic`; None if nothing changed."""
+        with self._lock:
+            changed_at, self._changed_at = self._changed_at, None
+            return changed_at
 
     def tick(self, now: float) -> dict[str, Value]:
         """The value heard of every parameter except triggers, at `now` seconds: all from the same moment."""

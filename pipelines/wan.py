@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from pipelines.attention import attend
 from pipelines.bends.hooks import NEUTRAL, LayerBends
 from pipelines.cache import LayerMemory, remember
 from pipelines.rope import Turn, rotate

@@ -115,7 +115,7 @@ def test_directions_on_screen() -> None:
         return divmod(int((matrix @ dot.flatten()).argmax()), W)
 
     assert moved(translate_x=2 / W) == (1, 3) and moved(translate_y=1 / H) == (2, 1)
-    # (row 1, column 1) lies 1.5 left of and 0.5 above the centre; a quarter turn clockwise puts it 1.5 above, 0.5 right.
+    # (1, 1) lies 1.5 left of and 0.5 above the centre; a quarter turn clockwise puts it 1.5 above and 0.5 right.
     assert moved(rotate=90.0) == (0, 3)
     assert moved(flip_x=True) == (1, W - 2) and moved(flip_y=True) == (H - 2, 1)
 

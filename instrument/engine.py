@@ -1,0 +1,233 @@
+"""The one loop: tick, denoise, decode, send.
+
+The engine owns the stream and is the only one to touch it. It reads parameters before every denoising step, runs
+commands (triggers) between chunks, and hands frames on; it knows no port, file or page. It is the one place of the
+live side that imports torch.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from instrument.params import ParamSet, suggest
+from instrument.patch import BendSpec, Patch, set_values
+from pipelines.bends.bank import Bend
+from pipelines.bends.lever import Lever, discover
+from pipelines.bends.scope import ALL, Scope, Span
+from pipelines.spec import ControlSpec, TextSpec, TriggerSpec
+from pipelines.stream import Stream
+from pipelines.text import TextEncoder
+
+log = logging.getLogger(__name__)
+
+PROMPT, SEED = "prompt.text", "engine.seed"
+PANIC, FORGET, RESEED = "panic", "cache.reset", "engine.reseed"
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Smoothed times of the loop, milliseconds, and the frames a second that the loop could make."""
+
+    step_ms: float = 0.0
+    chunk_ms: float = 0.0
+    fps: float = 0.0
+    chunks: int = 0
+
+
+class Engine:
+    """Plays one stream under one set of parameters."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        encoder: TextEncoder,
+        params: ParamSet,
+        show: Callable[[np.ndarray, object], None],
+        max_fps: float | None = None,
+    ) -> None:
+        """`show(frame, stamp)` takes every frame; `stamp` is when the oldest change first seen in it was made, or
+        None. `max_fps` keeps a fast machine at the model's own tempo."""
+        self.stream, self.params = stream, params
+        self._encoder, self._show, self._max_fps = encoder, show, max_fps
+        self._commands = {PANIC: self._panic, FORGET: stream.forget, RESEED: self._reseed}
+        self._bend_ids: list[str] = []
+        self._prompt: str | None = None
+        self._seed: int | None = None
+        self._stamp: float | None = None
+        self._due = 0.0
+        self._stopping = threading.Event()
+        self._prompt_notices: tuple[str, ...] = ()
+        self.timing = Timing()
+        self.fault = ""
+
+    # --- what is played ---
+
+    def load(self, patch: Patch) -> None:
+        """Make the patch's bends and parameters the ones that play. Raises PatchError; then nothing has changed."""
+        bends = bends_of(patch)
+        bank = self.stream.make_bank(bends)
+        for id in self._bend_ids:
+            self.params.remove(id)
+        self._declare()
+        self._bend_ids = []
+        for id, spec in bank.parameters().items():
+            self.params.add(id, spec, group=id.split(".", 1)[0])
+            self._bend_ids.append(id)
+        for number, bend in enumerate(bends, 1):
+            self.params.alias(f"bend.{number}.amount", f"{bend.name}.{bend.lever.main}")
+        self.params.set(PROMPT, patch.prompt, "patch")
+        self.params.set(SEED, patch.seed, "patch")
+        set_values(patch, self.params)
+        self.stream.play(bank)
+
+    @property
+    def notices(self) -> list[str]:
+        """What the player should know now: faults, words not understood, scopes that hold nothing."""
+        own = [text for text in (self.fault, self.stream.notice) if text]
+        return [*own, *self._prompt_notices, *self.stream.bank.report()]
+
+    def _declare(self) -> None:
+        if PROMPT in self.params:
+            return
+        self.params.add(PROMPT, TextSpec(doc="what the model is asked to show"), group="prompt")
+        self.params.add(SEED, ControlSpec(0, 99999, 0, step=1, doc="the noise everything starts from"), group="engine")
+        self.params.add(RESEED, TriggerSpec("start again from the seed"), group="engine")
+        self.params.add(FORGET, TriggerSpec("forget the past; the next chunk starts anew"), group="engine")
+        self.params.add(PANIC, TriggerSpec("all bends neutral, cache empty, fresh noise"), group="engine")
+
+    # --- the loop ---
+
+    def run(self) -> None:
+        """Play until `stop`. A fault is logged and shown in the status, the past is forgotten, and play goes on."""
+        self._due = time.monotonic()
+        while not self._stopping.is_set():
+            try:
+                self.play_chunk()
+                self.fault = ""
+            except Exception as error:  # on stage the show goes on; the fault is named on every surface
+                if str(error) not in self.fault:
+                    log.exception("a chunk failed")
+                self.fault = f"{type(error).__name__}: {error}"
+                self.stream.reset()
+                self._stopping.wait(0.2)
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def play_chunk(self) -> None:
+        """One chunk: commands, then every step with the latest values, then its frames."""
+        start = time.monotonic()
+        self._obey()
+        for _ in self.stream.denoise():
+            self._listen()
+        denoised = time.monotonic()
+        stamp, self._stamp = self._stamp, None
+        count = 0
+        for frame in self.stream.commit():
+            self._show(frame, stamp if count == 0 else None)
+            count += 1
+        if count:
+            self._measure(denoised - start, time.monotonic() - start, count)
+            self._keep_tempo(count)
+
+    def _obey(self) -> None:
+        """Commands, and the seed: what would tear a chunk apart waits until here."""
+        for id in self.params.drain():
+            self._commands[id]()
+        seed = int(self.params[SEED].base)
+        if seed != self._seed:
+            self._seed = seed
+            self.stream.reset(seed)
+        self._listen()
+
+    def _listen(self) -> None:
+        """The latest values into the bank; the prompt where it changed."""
+        changed_at = self.params.take_change()
+        if self._stamp is None:
+            self._stamp = changed_at
+        values = self.params.tick(time.monotonic())
+        if values[PROMPT] != self._prompt:
+            self._prompt = str(values[PROMPT])
+            prompt = self._encoder.encode(self._prompt)
+            self._prompt_notices = prompt.notices
+            self.stream.read_prompt(prompt)
+        self.stream.bank.write(values)
+
+    def _panic(self) -> None:
+        for bend in self.stream.bank.bends:
+            for amount, spec in bend.lever.amounts.items():
+                self.params.set(f"{bend.name}.{amount}", spec.default, "panic")
+        self.stream.reset()
+
+    def _reseed(self) -> None:
+        self._seed = None  # read afresh, even if unchanged
+
+    def _keep_tempo(self, frames: int) -> None:
+        """Wait where the machine is faster than the picture should be."""
+        now = time.monotonic()
+        if self._max_fps is None:
+            return
+        self._due = max(self._due + frames / self._max_fps, now - 1.0 / self._max_fps)
+        self._stopping.wait(max(0.0, self._due - now))
+
+    def _measure(self, denoise: float, whole: float, frames: int) -> None:
+        old = self.timing
+        share = 0.2 if old.chunks else 1.0
+
+        def toward(before: float, after: float) -> float:
+            return before + share * (after - before)
+
+        self.timing = Timing(
+            toward(old.step_ms, 1000 * denoise / self.stream.steps),
+            toward(old.chunk_ms, 1000 * whole),
+            toward(old.fps, frames / whole),
+            old.chunks + 1,
+        )
+
+
+def bends_of(patch: Patch) -> tuple[Bend, ...]:
+    """The patch's bends with their levers; PatchError for a lever that does not exist or a scope it cannot have."""
+    levers = discover()
+    bends = []
+    for index, spec in enumerate(patch.bends):
+        lever = levers.get(spec.lever)
+        if lever is None:
+            advice = suggest(spec.lever, list(levers))
+            raise patch.error(f"no lever '{spec.lever}'; {advice}", "bends", index, "lever")
+        _check_scope(patch, index, lever)
+        bends.append(Bend(spec.name, lever, _scope(spec), spec.persist))
+    return tuple(bends)
+
+
+def _check_scope(patch: Patch, index: int, lever: Lever) -> None:
+    """A scope that the lever has no use for is a mistake worth telling, not a silent nothing."""
+    scope = patch.bends[index].scope
+    wrong = {
+        "tokens": scope.tokens != ALL and lever.columns != "tokens",
+        "neurons": scope.neurons is not None and lever.columns != "neurons",
+        "band": scope.band is not None and lever.columns != "neurons",
+        "heads": scope.heads is not None and not lever.heads,
+    }
+    for name in (name for name, is_wrong in wrong.items() if is_wrong):
+        problem = f"lever '{lever.id}' cannot be scoped to {name}; take that line away"
+        raise patch.error(problem, "bends", index, "scope", name)
+
+
+def _scope(spec: BendSpec) -> Scope:
+    scope = spec.scope
+    tokens = scope.tokens if isinstance(scope.tokens, str) else ", ".join(scope.tokens)
+    band = scope.band
+    return Scope(
+        steps=Span.of(*scope.steps, scope.feather) if scope.steps else None,
+        layers=Span.of(*scope.layers, scope.feather) if scope.layers else None,
+        tokens=tokens,
+        neurons=scope.neurons or ALL,
+        band=Span(band.center, band.width, band.feather) if band else Span(0.5, 1.0),
+        heads=scope.heads or ALL,
+    )
