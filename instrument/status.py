@@ -1,0 +1,117 @@
+"""What the player should know: the start-up sheet, one status line that keeps itself current, and latency.
+
+Collects numbers from the parts that play; measures only the way from a knob to a sent frame itself.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TextIO
+
+REMEMBERED = 200  # latencies kept for the percentiles
+NOTICE_SECONDS = 6.0  # how long a passing notice stays in the status line
+
+
+class Latency:
+    """Knob to frame: from the moment a parameter changed until the first frame computed with it was sent."""
+
+    def __init__(self) -> None:
+        self._seen: deque[float] = deque(maxlen=REMEMBERED)
+        self._lock = threading.Lock()
+
+    def sent(self, stamp: object, at: float) -> None:
+        """A frame left at `at`; `stamp` is when the oldest change in it was made, if it carries one."""
+        if isinstance(stamp, float):
+            with self._lock:
+                self._seen.append(at - stamp)
+
+    def percentile_ms(self, share: float) -> float | None:
+        """The latency that `share` of recent changes stayed within; None before the first."""
+        with self._lock:
+            seen = sorted(self._seen)
+        return 1000 * seen[min(int(share * len(seen)), len(seen) - 1)] if seen else None
+
+
+class Notices(logging.Handler):
+    """One-line messages from any thread: shown once each for a while, and never the same twice in a row."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._recent: deque[tuple[float, str]] = deque(maxlen=20)
+        self._new: deque[str] = deque(maxlen=100)
+
+    def tell(self, text: str) -> None:
+        if not self._recent or self._recent[-1][1] != text:
+            self._recent.append((time.monotonic(), text))
+            self._new.append(text)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.tell(record.getMessage())
+
+    def current(self) -> list[str]:
+        limit = time.monotonic() - NOTICE_SECONDS
+        return [text for at, text in self._recent if at > limit]
+
+    def take_new(self) -> list[str]:
+        """Messages not yet printed."""
+        taken = []
+        while self._new:
+            taken.append(self._new.popleft())
+        return taken
+
+
+class StatusLine:
+    """Prints notices as they come, and below them one line that rewrites itself (JSON lines with `as_json`)."""
+
+    def __init__(self, read: Callable[[], dict[str, Any]], notices: Notices, as_json: bool, out: TextIO = sys.stdout):
+        self._read, self._notices, self._json, self._out = read, notices, as_json, out
+        self._rewrites = out.isatty() and not as_json
+
+    def sheet(self, facts: dict[str, Any]) -> None:
+        """The start-up sheet: one fact a line."""
+        if self._json:
+            self._print(json.dumps({"event": "start", **facts}))
+            return
+        width = max(len(name) for name in facts)
+        for name, value in facts.items():
+            values = value if isinstance(value, list) else [value]
+            for i, item in enumerate(values):
+                self._print(f"  {name if i == 0 else '':<{width}}  {item}")
+
+    def refresh(self) -> None:
+        status = self._read()
+        for text in self._notices.take_new():
+            self._print(json.dumps({"event": "notice", "text": text}) if self._json else f"! {text}")
+        if self._json:
+            self._print(json.dumps({"event": "status", **status}))
+        elif self._rewrites:
+            self._out.write("\r\x1b[2K" + describe(status))
+            self._out.flush()
+
+    def close(self) -> None:
+        if self._rewrites:
+            self._out.write("\n")
+
+    def _print(self, text: str) -> None:
+        self._out.write(("\r\x1b[2K" if self._rewrites else "") + text + "\n")
+        self._out.flush()
+
+
+def describe(status: dict[str, Any]) -> str:
+    """The status as one line of text."""
+    latency = status["latency_ms"]
+    parts = [
+        f"{status['fps']:.1f} fps made",
+        f"{status['fps_sent']:.1f} sent",
+        f"step {status['step_ms']:.0f} ms",
+        "latency -" if latency is None else f"latency {latency:.0f} ms",
+        f"cache {status['cache']}",
+    ]
+    warnings = status["warnings"]
+    return " | ".join([*parts, *(["! " + warnings[0]] if warnings else [])])

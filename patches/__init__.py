@@ -1,0 +1,1 @@
+"""Patches that ship: states to play, as YAML."""
