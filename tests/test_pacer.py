@@ -1,0 +1,293 @@
+"""Bursts in, an even beat out: exactly on a simulated clock, loosely in real time."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from instrument.outputs.testcard import CARD
+from instrument.pacer import FIRST_RATE, Pacer
+from instrument.rate import ArrivalRate
+
+FRAME = np.zeros((4, 8, 3), np.uint8)
+
+
+class Simulation:
+    """A pacer on a clock of its own, fed by a source of bursts; keeps (time, stamp) of everything sent."""
+
+    def __init__(self, fps=None, wobble=0.0, seed=0):
+        self.now = 0.0
+        self.sent, self.fresh = [], []
+        self.pacer = Pacer(
+            lambda frame, stamp: self.sent.append((self.now, stamp)),
+            fps,
+            clock=lambda: self.now,
+            on_sent=lambda stamp, at: self.fresh.append((at, stamp)),
+        )
+        self.number = 0
+        self.wobble, self.random = wobble, np.random.default_rng(seed)
+        self.next_burst, self.due = 0.0, 0.0
+
+    def run(self, seconds, burst=4, every=0.2, spread=0.005):
+        """`burst` frames, `spread` seconds apart, each `every` seconds."""
+        end = self.now + seconds
+        arrivals = []
+        self.next_burst = max(self.next_burst, self.now)
+        while self.next_burst < end:
+            start = self.next_burst + self.wobble * every * self.random.uniform(0, 1)
+            arrivals += [start + n * spread for n in range(burst)]
+            self.next_burst += every
+        for at in arrivals:
+            self.steps_until(at)
+            self.now = at
+            self.pacer.push(FRAME, self.number)
+            self.number += 1
+        self.steps_until(end)
+        self.now = max(end, self.now)
+
+    def pause(self, seconds):
+        self.steps_until(self.now + seconds)
+        self.now += seconds
+        self.next_burst = self.now
+
+    def steps_until(self, end):
+        while self.due < end:
+            self.now = max(self.now, self.due)
+            self.due = self.pacer.step(self.now)
+
+    def steps(self, since):
+        """Seconds between new frames since `since`."""
+        return np.diff([at for at, _ in self.fresh if at >= since])
+
+
+@pytest.mark.parametrize(("burst", "every"), [(1, 0.04), (4, 0.2), (12, 0.75), (9, 1.5), (3, 0.1)])
+def test_bursts_become_an_even_beat(burst, every):
+    sim = Simulation()
+    sim.run(30, burst, every)
+    period = every / burst
+    steps = sim.steps(since=10)
+    assert np.percentile(np.abs(steps - period), 95) <= 0.2 * period
+    assert steps.max() < 1.3 * period
+    assert [stamp for _, stamp in sim.fresh] == list(range(len(sim.fresh)))  # in order, none missing
+    stats = sim.pacer.stats()
+    assert stats.fps_in == pytest.approx(burst / every, rel=0.02)
+    assert stats.fps_out == pytest.approx(burst / every, rel=0.05)
+    assert stats.dropped == 0
+    assert stats.jitter_ms < 200 * period
+
+
+def test_the_wait_is_about_half_a_burst_and_a_small_margin():
+    sim = Simulation()
+    sim.run(40, 4, 0.2)
+    assert sim.pacer.stats().latency_ms < 1000 * (0.1 + 2 * 0.05)
+    assert sim.pacer.stats().buffered <= 5
+
+
+def test_uneven_bursts_still_come_out_even():
+    sim = Simulation(wobble=0.5)
+    sim.run(60, 4, 0.2)
+    steps = sim.steps(since=30)
+    assert np.percentile(np.abs(steps - 0.05), 95) <= 0.2 * 0.05
+
+
+def test_the_rate_slews_rather_than_jumps():
+    sim = Simulation()
+    sim.run(20, 4, 0.2)
+    sim.run(20, 4, 0.4)  # the source halves its speed
+    steps = np.diff([at for at, _ in sim.sent if 15 < at < 40])
+    assert np.abs(np.diff(steps)).max() < 0.1 * 0.05 + 1e-6  # no step differs much from the one before
+    assert steps[-50:] == pytest.approx(0.1, rel=0.1)
+
+
+def test_starved_it_holds_the_last_frame_on_the_beat():
+    sim = Simulation()
+    sim.run(10, 4, 0.2)
+    last = sim.number - 1
+    sim.pause(5)
+    held = [stamp for at, stamp in sim.sent if at > 12]
+    assert len(held) > 30 and set(held) == {last}
+    assert sim.pacer.stats().held >= len(held)
+    sim.run(20, 4, 0.2)
+    assert np.percentile(np.abs(sim.steps(since=sim.now - 8) - 0.05), 95) <= 0.01
+    assert sim.pacer.stats().fps_in == pytest.approx(20, rel=0.02)  # the pause did not count
+
+
+def test_too_much_drops_the_oldest():
+    sim = Simulation()
+    for n in range(200):
+        sim.pacer.push(FRAME, n)
+    stats = sim.pacer.stats()
+    assert stats.buffered + stats.dropped == 200 and stats.buffered <= 64
+    sim.steps_until(0.001)
+    assert sim.fresh[0][1] == 200 - stats.buffered
+
+
+def test_a_set_rate_above_the_source_repeats_evenly():
+    sim = Simulation(fps=60)
+    sim.run(30, 4, 0.2)
+    times = [at for at, _ in sim.sent if at > 15]
+    assert np.diff(times) == pytest.approx(1 / 60)
+    shown = [stamp for at, stamp in sim.sent if at > 15]
+    repeats = np.diff(np.flatnonzero(np.diff(shown)))  # how often each frame went out
+    assert set(repeats) <= {2, 3, 4} and np.mean(repeats) == pytest.approx(3, rel=0.05)
+    assert sim.pacer.stats().dropped == 0
+
+
+def test_a_set_rate_below_the_source_skips():
+    sim = Simulation(fps=10)
+    sim.run(30, 4, 0.2)
+    assert np.diff([at for at, _ in sim.sent if at > 15]) == pytest.approx(0.1)
+    skips = np.diff([stamp for at, stamp in sim.fresh if at > 15])
+    assert set(skips) <= {1, 2, 3} and np.mean(skips) == pytest.approx(2, rel=0.05)
+
+
+def test_a_set_rate_near_the_source_plays_every_frame_once():
+    sim = Simulation(fps=20)
+    sim.run(30, 4, 0.2)
+    assert set(np.diff([stamp for at, stamp in sim.fresh if at > 5])) == {1}
+
+
+def test_waiting_for_room_locks_a_fast_source_to_a_set_rate():
+    pacer = Pacer(lambda frame, stamp: None, fps=50)
+    pacer.start()
+    pushed = 0
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        assert pacer.wait_for_room(timeout=2)
+        for _ in range(4):
+            pacer.push(FRAME, pushed)
+            pushed += 1
+        time.sleep(0.004)
+    stats = pacer.stats()
+    pacer.close()
+    assert pushed < 150  # a source left alone would have made more than a thousand
+    assert stats.dropped <= 8
+    assert stats.latency_ms < 200
+
+
+def test_wait_for_room_gives_up_in_time():
+    pacer = Pacer(lambda frame, stamp: None, fps=50)  # never started
+    for n in range(8):
+        pacer.push(FRAME, n)
+    assert not pacer.wait_for_room(timeout=0.02)
+
+
+def test_without_a_set_rate_there_is_always_room():
+    assert Pacer(lambda frame, stamp: None).wait_for_room(timeout=0)
+
+
+def test_the_card_stands_before_the_first_frame():
+    shown = []
+    pacer = Pacer(lambda frame, stamp: shown.append((frame, stamp)), clock=lambda: 0.0)
+    for _ in range(3):
+        pacer.step(0.0)
+    assert [stamp for _, stamp in shown] == [CARD] * 3
+    assert shown[0][0].shape == (288, 512, 3) and len(np.unique(shown[0][0][0], axis=0)) == 7
+    pacer.push(FRAME, "first")
+    pacer.step(0.1)
+    assert shown[-1][0] is FRAME and shown[-1][1] == "first"
+    assert pacer.stats().held == 0
+
+
+def test_each_new_frame_is_reported_once_with_its_stamp():
+    sim = Simulation()
+    sim.run(5, 4, 0.2)
+    sim.pause(2)
+    stamps = [stamp for _, stamp in sim.fresh]
+    assert stamps == list(range(sim.number))
+    assert len(sim.sent) > len(stamps)
+
+
+def test_a_failing_sink_does_not_stop_the_beat(caplog):
+    def broken(frame, stamp):
+        raise RuntimeError("no screen")
+
+    pacer = Pacer(broken, clock=lambda: 0.0)
+    pacer.step(0.0)
+    pacer.step(0.1)
+    assert "no screen" in pacer.stats().error
+    assert len(caplog.records) == 1  # said once
+
+
+def test_a_late_step_does_not_bring_a_volley():
+    pacer = Pacer(lambda frame, stamp: None, fps=20, clock=lambda: 0.0)
+    pacer.step(0.0)
+    assert pacer.step(3.0) == pytest.approx(3.05)
+
+
+def test_in_real_time():
+    """Loose, for busy machines: the exact bounds are tested above."""
+    at, done = [], threading.Event()
+    pacer = Pacer(lambda frame, stamp: at.append(time.monotonic()))
+    pacer.start()
+
+    def source():
+        for _ in range(20):
+            for n in range(4):
+                pacer.push(FRAME, n)
+            time.sleep(0.2)
+        done.set()
+
+    threading.Thread(target=source, daemon=True).start()
+    assert done.wait(20)
+    stats = pacer.stats()
+    began = time.monotonic()
+    pacer.close()
+    assert time.monotonic() - began < 1
+    assert 14 < stats.fps_out < 25
+    assert stats.jitter_ms < 40
+    sent = len(at)
+    time.sleep(0.1)
+    assert len(at) == sent  # nothing after close
+
+
+def test_arrival_rate_before_it_knows():
+    rate = ArrivalRate()
+    assert rate.fps is None
+    for n in range(4):
+        rate.push(n * 0.002)
+    assert rate.fps is None  # one burst says nothing
+    rate.push(0.5)
+    assert rate.fps == pytest.approx(8)
+    assert FIRST_RATE > 0
+
+
+def test_arrival_rate_bears_one_stutter():
+    rate = ArrivalRate()
+    now = 0.0
+    for n in range(60):
+        now += 0.4 if n == 30 else 0.2
+        for k in range(4):
+            rate.push(now + 0.003 * k)
+    assert rate.fps == pytest.approx(20, rel=0.01)
+    assert rate.burst == 4
+
+
+@pytest.mark.parametrize("pause", [1.5, 30.0])
+def test_arrival_rate_bears_a_pause(pause):
+    rate = ArrivalRate()
+    for n in range(30):
+        for k in range(4):
+            rate.push((n > 0) * pause + (n > 15) * pause + 0.2 * n + 0.003 * k)
+        assert rate.fps is None or rate.fps == pytest.approx(20, rel=0.05)
+    assert rate.fps == pytest.approx(20, rel=0.01)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.2, 1.5), (1.5, 0.2), (0.2, 0.25), (0.4, 0.1)])
+def test_arrival_rate_follows_a_change(before, after):
+    rate = ArrivalRate()
+    now = 0.0
+    for n in range(60):
+        now += before if n < 20 else after
+        for k in range(4):
+            rate.push(now + 0.003 * k)
+    assert rate.fps == pytest.approx(4 / after, rel=0.02)
+
+
+def test_arrival_rate_with_simultaneous_arrivals():
+    rate = ArrivalRate()
+    for n in range(20):
+        for _ in range(4):
+            rate.push(n * 0.25)
+    assert rate.fps == pytest.approx(16, rel=0.01)
