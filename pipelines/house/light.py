@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pipelines.house.names import LIGHTS
-from pipelines.house.places import TABLE, _cells
+from pipelines.house.places import TABLE, cells
 from pipelines.house.shading import noise, step
 
 
@@ -82,7 +82,7 @@ def spill(x: Tensor, y: Tensor, t: Tensor, place: Tensor, lamp: Lamp) -> Tensor:
 
 
 def veil(x: Tensor, y: Tensor, t: Tensor, light: Tensor, u: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """What hangs in the air before everything: the light let through [N, T, 1, h, w] and the light added [N, T, 3, h, w]."""
+    """What hangs in the air before all: light let through [N, T, 1, h, w] and light added [N, T, 3, h, w]."""
     index = light[:, None, None, None]
 
     def on(name: str) -> Tensor:
@@ -99,7 +99,7 @@ def veil(x: Tensor, y: Tensor, t: Tensor, light: Tensor, u: tuple[Tensor, Tensor
     motes = 0
     for scale, size in ((5.5, 0.012), (3.2, 0.010)):
         wander = 0.10 * torch.sin(0.9 * t + 2.5 * y)
-        dx, dy, a, b = _cells((x + wander) * scale, (y - 0.07 * t + 0.04 * torch.sin(1.3 * t + 3 * x)) * scale, u[0])
+        dx, dy, a, b = cells((x + wander) * scale, (y - 0.07 * t + 0.04 * torch.sin(1.3 * t + 3 * x)) * scale, u[0])
         motes = motes + torch.exp(-(dx * dx + dy * dy) / size) * (0.5 + 0.5 * torch.sin(2.2 * t + 40 * b)) * (a > 0.45)
     dust = on("dust") * 0.42 * motes
     colours = x.new_tensor(

@@ -1,7 +1,7 @@
 """The attributes of a scene by name, and the words a caption may use for each.
 
-A name is what a scene is built from ("purple", "dark sea"); its phrases are what captions say. The order of each table
-is the order of the indices in `Scenes` and must only ever grow at the end. Standard library only: knows nothing of pixels.
+A name is what a scene is built from ("purple", "dark sea"); its phrases are what captions say. The order of each
+table is that of the indices in `Scenes` and may only grow at the end. Standard library only: knows nothing of pixels.
 """
 
 COLOURS: dict[str, tuple[str, ...]] = {

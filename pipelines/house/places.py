@@ -37,7 +37,7 @@ def _ridge(x: Tensor, seed: Tensor, rough: float) -> Tensor:
     return 0.45 * swell + rough * (peaks - 0.22 * torch.sin(x * 11.9 + 91 * seed).abs())
 
 
-def _cells(x: Tensor, y: Tensor, seed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def cells(x: Tensor, y: Tensor, seed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Offsets from the one point in each unit cell, and two random numbers of the cell.
 
     The hash multiplies by little, so that rounding, which differs between devices, cannot change a cell's numbers.
@@ -95,7 +95,7 @@ def starry_night(x: Tensor, y: Tensor, t: Tensor, pan: Tensor, u: U) -> Tensor:
     picture = _blend((0.018, 0.022, 0.045), (0.13, 0.135, 0.19), band * (0.62 + 0.38 * cloud).clamp(0, 1))
     for scale, size, lean in ((4.2, 0.075, 0.5), (6.5, 0.095, -0.8), (7.5, 0.10, 1.2)):
         sx, sy = turn(x * scale, y * scale + 3.3, lean)
-        dx, dy, a, b = _cells(sx, sy, u[0] + lean)
+        dx, dy, a, b = cells(sx, sy, u[0] + lean)
         twinkle = 0.7 + 0.3 * torch.sin(t * (1.5 + 2 * b) + 40 * a)
         star = torch.exp(-(dx * dx + dy * dy) / (size * size * (0.6 + b))) * twinkle * (0.25 + 0.75 * b) * (a > 0.5)
         picture = picture + star.unsqueeze(2) * _rgb((0.62, 0.64, 0.70), star)
@@ -141,7 +141,7 @@ def city_lights(x: Tensor, y: Tensor, t: Tensor, pan: Tensor, u: U) -> Tensor:
     tints = ((0.34, 0.27, 0.19), (0.21, 0.25, 0.31), (0.30, 0.22, 0.22))
     for i, tint in enumerate(tints):
         scale = (7.0, 5.2, 3.6)[i]
-        dx, dy, a, b = _cells((x + pan * (0.4 + 0.25 * i)) * scale + 7 * i, y * scale + 0.31 * i, u[i])
+        dx, dy, a, b = cells((x + pan * (0.4 + 0.25 * i)) * scale + 7 * i, y * scale + 0.31 * i, u[i])
         r = 0.13 + 0.12 * b
         d = length(dx, dy)
         disc = step(r + 0.09, r - 0.02, d) * (0.75 + 0.25 * step(0.3 * r, r, d))
@@ -216,7 +216,7 @@ def snowfield(x: Tensor, y: Tensor, t: Tensor, pan: Tensor, u: U) -> Tensor:
         picture = _blend(picture, snow, step(-0.01, 0.01, below))
     for i, scale in enumerate((6.5, 4.2)):
         sway = 0.06 * torch.sin(1.1 * t + 3 * y)
-        dx, dy, a, _ = _cells((x + pan * (0.6 + 0.5 * i) + sway) * scale, (y + (0.16 + 0.1 * i) * t) * scale, u[2])
+        dx, dy, a, _ = cells((x + pan * (0.6 + 0.5 * i) + sway) * scale, (y + (0.16 + 0.1 * i) * t) * scale, u[2])
         flake = torch.exp(-(dx * dx + dy * dy) / 0.011) * (a > 0.25)
         picture = picture + (0.22 * flake).unsqueeze(2)
     return picture

@@ -20,7 +20,8 @@ from pipelines.house.shading import length, ramp, step, tones
 
 FPS = 20
 _CPU_PIXELS = 400_000  # per chunk: small enough for a processor's caches
-_GPU_PIXELS = 100_000_000
+_GPU_PIXELS = 400_000_000  # large enough that launching kernels is not what takes the time; about 40 bytes each
+_GPU_SHARE = 200  # bytes of device memory per pixel below which chunks get smaller
 Device = torch.device | str | None
 
 
@@ -58,7 +59,7 @@ def _run(scenes, start_frame, shape, device, dtype, channels, draw) -> Tensor:
     start = torch.as_tensor(start_frame, device=device).expand(len(scenes)).float()
     seconds = (start[:, None] + torch.arange(frames, device=device)) / FPS  # [N, T]
     out = torch.empty(len(scenes), frames, channels, height, width, device=device, dtype=dtype)
-    budget = _CPU_PIXELS if device.type == "cpu" else _GPU_PIXELS
+    budget = _budget(device)
     long = max(1, min(frames, budget // (height * width)))
     many = max(1, budget // (height * width * long))
     for i in range(0, len(scenes), many):
@@ -66,6 +67,13 @@ def _run(scenes, start_frame, shape, device, dtype, channels, draw) -> Tensor:
             stage = _Stage(scenes[i : i + many], seconds[i : i + many, k : k + long], height, width)
             out[i : i + many, k : k + long] = draw(stage).to(dtype)
     return out
+
+
+def _budget(device: torch.device) -> int:
+    """How many pixels to work on at once."""
+    if device.type != "cuda":
+        return _CPU_PIXELS
+    return min(_GPU_PIXELS, torch.cuda.get_device_properties(device).total_memory // _GPU_SHARE)
 
 
 class _Actor(NamedTuple):

@@ -17,7 +17,7 @@ from pipelines.house.names import CAMERAS, COLOURS, LIGHTS, MOTIONS, PLACES, SUB
 SLOTS = 2  # the most subjects in one scene
 JITTERS = 8  # uniform numbers per scene, and per subject
 HELD_BACK = 0.1
-_TRIES = 64  # candidates drawn per subject; one in ten is refused, so running out is impossible in practice
+_TRIES = {False: 32, True: 512}  # candidates drawn per subject, by held: enough that running out is out of the question
 
 
 @dataclass(frozen=True)
@@ -96,14 +96,14 @@ def sample(n: int, seed: int, split: str = "train", pairs: float = 0.25) -> Scen
 
 def _draw_subject(dice: torch.Generator, place: Tensor, held: bool, taken=None) -> tuple[Tensor, Tensor]:
     """Colour and subject indices [N] whose combination with place is held back or not, neither equal to those taken."""
-    shape = (len(place), _TRIES)
+    shape = (len(place), _TRIES[held])
     colour = torch.randint(len(COLOURS), shape, generator=dice)
     subject = torch.randint(len(SUBJECTS), shape, generator=dice)
     good = is_held_back(colour, subject, place[:, None].expand(shape)) == held
     if taken is not None:
         good &= (colour != taken[0][:, None]) & (subject != taken[1][:, None])
     if not good.any(1).all():
-        raise RuntimeError(f"no fitting combination within {_TRIES} draws; use another seed")
+        raise RuntimeError(f"no fitting combination within {_TRIES[held]} draws; use another seed")
     pick = good.long().argmax(1, keepdim=True)
     return colour.gather(1, pick)[:, 0], subject.gather(1, pick)[:, 0]
 
