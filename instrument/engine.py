@@ -17,7 +17,7 @@ import numpy as np
 
 from instrument.params import ParamSet, suggest
 from instrument.patch import BendSpec, Patch, set_values
-from pipelines.bends.bank import Bend
+from pipelines.bends.bank import Bank, Bend
 from pipelines.bends.lever import Lever, discover
 from pipelines.bends.scope import ALL, Scope, Span
 from pipelines.spec import ControlSpec, TextSpec, TriggerSpec
@@ -27,6 +27,7 @@ from pipelines.text import TextEncoder
 log = logging.getLogger(__name__)
 
 PROMPT, SEED = "prompt.text", "engine.seed"
+MOST_SEED = 99999
 PANIC, FORGET, RESEED = "panic", "cache.reset", "engine.reseed"
 
 
@@ -65,6 +66,7 @@ class Engine:
         self._prompt_notices: tuple[str, ...] = ()
         self.timing = Timing()
         self.fault = ""
+        declare(params)
 
     # --- what is played ---
 
@@ -72,18 +74,14 @@ class Engine:
         """Make the patch's bends and parameters the ones that play. Raises PatchError; then nothing has changed."""
         bends = bends_of(patch)
         bank = self.stream.make_bank(bends)
-        for id in self._bend_ids:
-            self.params.remove(id)
-        self._declare()
-        self._bend_ids = []
-        for id, spec in bank.parameters().items():
-            self.params.add(id, spec, group=id.split(".", 1)[0])
-            self._bend_ids.append(id)
-        for number, bend in enumerate(bends, 1):
-            self.params.alias(f"bend.{number}.amount", f"{bend.name}.{bend.lever.main}")
-        self.params.set(PROMPT, patch.prompt, "patch")
-        self.params.set(SEED, patch.seed, "patch")
-        set_values(patch, self.params)
+        _rehearse(patch, bank)
+        with self.params.together():
+            for id in self._bend_ids:
+                self.params.remove(id)
+            self._bend_ids = _declare_bends(self.params, bank)
+            self.params.set(PROMPT, patch.prompt, "patch")
+            self.params.set(SEED, patch.seed, "patch")
+            set_values(patch, self.params)
         self.stream.play(bank)
 
     @property
@@ -91,15 +89,6 @@ class Engine:
         """What the player should know now: faults, words not understood, scopes that hold nothing."""
         own = [text for text in (self.fault, self.stream.notice) if text]
         return [*own, *self._prompt_notices, *self.stream.bank.report()]
-
-    def _declare(self) -> None:
-        if PROMPT in self.params:
-            return
-        self.params.add(PROMPT, TextSpec(doc="what the model is asked to show"), group="prompt")
-        self.params.add(SEED, ControlSpec(0, 99999, 0, step=1, doc="the noise everything starts from"), group="engine")
-        self.params.add(RESEED, TriggerSpec("start again from the seed"), group="engine")
-        self.params.add(FORGET, TriggerSpec("forget the past; the next chunk starts anew"), group="engine")
-        self.params.add(PANIC, TriggerSpec("all bends neutral, cache empty, fresh noise"), group="engine")
 
     # --- the loop ---
 
@@ -132,7 +121,9 @@ class Engine:
         for frame in self.stream.commit():
             self._show(frame, stamp if count == 0 else None)
             count += 1
-        if count:
+        if not count:
+            log.warning("%s", self.stream.notice)
+        else:
             self._measure(denoised - start, time.monotonic() - start, count)
             self._keep_tempo(count)
 
@@ -189,6 +180,33 @@ class Engine:
             toward(old.fps, frames / whole),
             old.chunks + 1,
         )
+
+
+def declare(params: ParamSet) -> None:
+    """The parameters that every show has, whatever its patch."""
+    params.add(PROMPT, TextSpec(doc="what the model is asked to show"), group="prompt")
+    params.add(SEED, ControlSpec(0, MOST_SEED, 0, step=1, doc="the noise everything starts from"), group="engine")
+    params.add(RESEED, TriggerSpec("start again from the seed"), group="engine")
+    params.add(FORGET, TriggerSpec("forget the past; the next chunk starts anew"), group="engine")
+    params.add(PANIC, TriggerSpec("all bends neutral, cache empty, fresh noise"), group="engine")
+
+
+def _declare_bends(params: ParamSet, bank: Bank) -> list[str]:
+    """Add a bank's parameters, and `bend.1.amount`, `bend.2.amount`... for mappings that fit any patch."""
+    ids = []
+    for id, spec in bank.parameters().items():
+        ids.append(params.add(id, spec, group=id.split(".", 1)[0]).id)
+    for number, bend in enumerate(bank.bends, 1):
+        params.alias(f"bend.{number}.amount", f"{bend.name}.{bend.lever.main}")
+    return ids
+
+
+def _rehearse(patch: Patch, bank: Bank) -> None:
+    """Every value of the patch, tried on parameters of its own, so that a broken patch changes nothing that plays."""
+    trial = ParamSet(notices=lambda text: None)
+    declare(trial)
+    _declare_bends(trial, bank)
+    set_values(patch, trial)
 
 
 def bends_of(patch: Patch) -> tuple[Bend, ...]:

@@ -131,6 +131,7 @@ class Stream:
                 self.notice = "a chunk was not finite: dropped, cache reset"
                 self.forget()
                 return
+            self.notice = ""
             self._position += self.recipe.chunk
             pixels = self.decoder.decode(latents.transpose(1, 2), self._memory)[0]  # [T, 3, H, W]
             frames = (pixels * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
