@@ -67,7 +67,7 @@ def cell(x: Tensor, y: Tensor, t: Tensor, u: U) -> Ink:
     nucleus = step(0.36, 0.28, core)
     rim = torch.exp(-(((distance + 0.07) / 0.06) ** 2))
     shade = 0.30 + 0.45 * rim + 0.10 * torch.exp(distance * 3).clamp(max=1)
-    alpha = 0.42 + 0.55 * rim
+    alpha = 0.50 + 0.48 * rim
     for i in range(5):
         a = _TAU * i / 5 + 0.35 * t + 6.3 * u[1]
         dot = length(x - 0.60 * torch.cos(a), y - 0.60 * torch.sin(a + 0.4 * torch.sin(t + i)))

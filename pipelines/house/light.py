@@ -76,7 +76,7 @@ def spill(x: Tensor, y: Tensor, t: Tensor, place: Tensor, lamp: Lamp) -> Tensor:
     streak = torch.exp(-(((dx + 0.05 * ripple * (0.3 + deep)) / wide) ** 2)) * (0.62 + 0.38 * ripple)
     water = mirror * 0.46 * streak * torch.exp(-2.2 * deep) * step(0.0, 0.03, deep)
     pool = (
-        torch.exp(-((dx / (1.9 * lamp.size)) ** 2) - ((y - line + 0.15) / 0.14) ** 2) * ground * step(0.0, 0.05, deep)
+        torch.exp(-((dx / (1.9 * lamp.size)) ** 2) - ((y - line + 0.15) / 0.14) ** 2) * ground * step(0.0, 0.14, deep)
     )
     return ((air + water + pool) * lamp.power).unsqueeze(2) * lamp.colour[:, None, :, None, None]
 

@@ -50,7 +50,7 @@ def _swaying(t, p, z):
 
 def _sideways(t, p, z, sign):
     q = _loop(t, 3.4, p)
-    return sign * 1.25 * (q - 0.5), 0.03 * torch.sin(TAU * t / 1.9), -0.08 * sign + z, z + 1, z + 1, _ends(q, 0.1)
+    return sign * 1.25 * (q - 0.5), 0.03 * torch.sin(TAU * t / 1.9), -0.08 * sign + z, z + 1, z + 1, _ends(q, 0.07)
 
 
 def _drifting_left(t, p, z):
@@ -63,7 +63,7 @@ def _drifting_right(t, p, z):
 
 def _vertical(t, p, z, sign):
     q = _loop(t, 2.8, p)
-    return 0.025 * torch.sin(TAU * t / 1.3), sign * 0.50 * (q - 0.5), z, z + 1, z + 1, _ends(q, 0.12)
+    return 0.025 * torch.sin(TAU * t / 1.3), sign * 0.50 * (q - 0.5), z, z + 1, z + 1, _ends(q, 0.08)
 
 
 def _rising(t, p, z):
@@ -91,7 +91,7 @@ def _orbiting(t, p, z):
 def _flickering(t, p, z):
     a = TAU * (t + 5 * p)
     s = 0.5 * torch.sin(a * 2.3) + 0.3 * torch.sin(a * 3.7 + 1.0) + 0.2 * torch.sin(a * 5.1 + 2.0)
-    return z, z, z, 1 + 0.03 * s, z + 1, 0.6 + 0.42 * s
+    return z, z, z, 1 + 0.03 * s, z + 1, 0.66 + 0.36 * s
 
 
 def _dancing(t, p, z):

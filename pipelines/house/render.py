@@ -115,7 +115,7 @@ class _Stage:
         y = 0.03 + 0.10 * (jitter[:, 1] - 0.5)
         size = torch.lerp(0.235 + 0.065 * jitter[:, 2], 0.185 + 0.04 * jitter[:, 2], pair) * fit
         pose = motions.pose(scenes.motion[:, slot], self.seconds, jitter[:, 3])
-        sweep = torch.lerp(torch.ones_like(pair), torch.full_like(pair, 0.55), pair)[:, None] * fit
+        sweep = torch.lerp(torch.ones_like(pair), torch.full_like(pair, 0.7), pair)[:, None] * fit
         zoom = self.view.zoom
         present = torch.ones_like(pair) if slot == 0 else pair
         numbers = (

@@ -54,7 +54,7 @@ def jellyfish(x: Tensor, y: Tensor, t: Tensor, u: U) -> Ink:
     cap = 0.28 + 0.30 * ribs * step(1.0, 0.1, up) + 0.38 * rim.clamp(max=1) + 0.18 * step(0.5, 0.0, up)
     inside = step(0.02, -0.02, bell)
     shade = mix(0.38 + 0.25 * fade, cap, inside)
-    alpha = mix(0.15 + 0.65 * fade, 0.70 + 0.25 * rim.clamp(max=1), inside)
+    alpha = mix(0.85 * fade, 0.70 + 0.25 * rim.clamp(max=1), inside)
     return Ink(torch.minimum(bell, strands), shade, alpha)
 
 
@@ -71,7 +71,7 @@ def flame(x: Tensor, y: Tensor, t: Tensor, u: U) -> Ink:
     inner = (1 - xs.abs() / (wide + 1e-3)).clamp(0, 1)
     heart = step(0.66, 0.0, length(xs * 1.7, y + 0.45))
     shade = 0.24 + 0.46 * inner * (1 - 0.45 * h) + 0.42 * heart
-    return Ink(torch.minimum(body, tongues), shade, 0.62 + 0.38 * step(0.0, 0.35, inner))
+    return Ink(torch.minimum(body, tongues), shade, 0.45 + 0.55 * step(0.0, 0.40, inner))
 
 
 def bird(x: Tensor, y: Tensor, t: Tensor, u: U) -> Ink:
