@@ -1,0 +1,112 @@
+"""The command line: `bender play`, `render`, `list`, `levers`, `params`, `learn`, `bench`.
+
+Parses arguments and hands over; imports the heavy parts only in the command that needs them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from instrument.params import suggest
+
+COMMANDS = ("play", "render", "list", "levers", "params", "learn", "bench")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; the exit status is 0, or 2 for what the caller can put right."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        print(f"bender: no command '{arguments[0]}'; {suggest(arguments[0], COMMANDS)}", file=sys.stderr)
+        return 2
+    options = _parser().parse_args(arguments)
+    from instrument.commands import COMMANDS as ACTIONS
+    from instrument.setup import REFUSALS
+
+    try:
+        ACTIONS[options.command](options)
+        return 0
+    except REFUSALS as problem:
+        print(f"bender: {problem}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bender", description="Play the inside of a video diffusion transformer.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _play(commands.add_parser("play", help="play live until Ctrl-C"))
+    _render(commands.add_parser("render", help="the same engine, offline, into a file"))
+    commands.add_parser("list", help="models, patches, mappings, MIDI ports, outputs")
+    commands.add_parser("levers", help="the table of levers")
+    params = commands.add_parser("params", help="every parameter of a patch, with range and unit")
+    _what(params)
+    learn = commands.add_parser("learn", help="bind a control you touch to a parameter you name")
+    learn.add_argument("target", help="parameter id, or a trigger such as panic")
+    learn.add_argument("--mapping", type=Path, default=Path("my.yaml"), help="file to write to (default: %(default)s)")
+    learn.add_argument("--midi", default="*", help="name pattern of the MIDI port to listen to (default: any)")
+    learn.add_argument("--timeout", type=float, default=30.0, help="seconds to wait for a touch (default: %(default)g)")
+    bench = commands.add_parser("bench", help="time a chunk, unbent and bent, as ratios")
+    _what(bench)
+    _where(bench)
+    bench.add_argument("--chunks", type=int, default=40, help="counted chunks of each kind (default: %(default)s)")
+    return parser
+
+
+def _what(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--patch", default="all-levers", help="a patch's name or file (default: %(default)s)")
+    parser.add_argument("--patches-dir", type=Path, help="your own folder of patches")
+
+
+def _where(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", help="a model's name (default: the patch's)")
+    parser.add_argument("--weights", type=Path, help="a weights file instead of the model's own")
+    parser.add_argument("--size", type=_size, metavar="WxH", help="picture size, multiples of 16 (default: the model's)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
+    parser.add_argument("--threads", type=int, help="CPU threads of the model (default: all cores)")
+
+
+def _scene(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--prompt", help="instead of the patch's prompt")
+    parser.add_argument("--seed", type=int, help="instead of the patch's seed")
+    parser.add_argument("--set", action="append", default=[], metavar="ID=VALUE", help="a parameter's first value")
+
+
+def _play(parser: argparse.ArgumentParser) -> None:
+    _what(parser)
+    _where(parser)
+    _scene(parser)
+    parser.add_argument("--mapping", default="default", help="a mapping's name or file (default: %(default)s)")
+    parser.add_argument("--mappings-dir", type=Path, help="your own folder of mappings")
+    parser.add_argument(
+        "--out", action="append", default=[], metavar="OUTPUT", help="camera, file:clip.mp4, ...; several may be given"
+    )
+    parser.add_argument("--fps", type=float, help="a fixed output rate (default: what the engine sustains)")
+    parser.add_argument("--host", default="127.0.0.1", help="address of OSC and page (default: %(default)s)")
+    parser.add_argument("--osc-port", type=int, default=9000, help="UDP port of OSC in (default: %(default)s)")
+    parser.add_argument("--page-port", type=int, default=8000, help="port of the page (default: %(default)s)")
+    parser.add_argument("--no-page", action="store_true", help="do not serve the page")
+    parser.add_argument("--midi", default=None, help="name pattern of MIDI ports (default: the mapping's device)")
+    parser.add_argument("--seconds", type=float, help="stop after so long")
+    parser.add_argument("--json", action="store_true", help="status as JSON lines, for machines")
+
+
+def _render(parser: argparse.ArgumentParser) -> None:
+    _what(parser)
+    _where(parser)
+    _scene(parser)
+    parser.add_argument("--out", required=True, action="append", metavar="OUTPUT", help="a file, or any output")
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of the clip (default: %(default)g)")
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, cross, height = text.lower().partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a size; write for example 256x144")
+    return int(width), int(height)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

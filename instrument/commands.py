@@ -1,0 +1,184 @@
+"""What each command of `bender` does; a row in COMMANDS each. Parsing is in `__main__`, opening things in `setup`."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+
+from instrument import learn as learning
+from instrument import mapping as mappings
+from instrument import midi, outputs
+from instrument import patch as patches
+from instrument.bench import bench as run_bench
+from instrument.engine import Engine, bends_of, declare
+from instrument.mapping import Mapping
+from instrument.params import ParamSet
+from instrument.setup import UsageError, named, open_model, open_outputs, open_patch, set_first_values
+from instrument.show import Doors, Show, watch
+from instrument.status import StatusLine
+from pipelines.bends.lever import discover
+from pipelines.recipes import RECIPES, recipe
+from pipelines.spec import ChoiceSpec, ControlSpec, Spec, SwitchSpec, TextSpec
+from pipelines.stream import Stream
+
+
+def play(options: argparse.Namespace) -> None:
+    """Play live until Ctrl-C, SIGTERM or the time given."""
+    began = time.monotonic()
+    patch = open_patch(options)
+    file = mappings.load(named(options.mapping), options.mappings_dir)
+    made = open_outputs(options.out)
+    show = Show(open_model(options, patch), patch, made, options.fps)
+    set_first_values(show.params, options.set)
+    doors = Doors(
+        options.host,
+        options.osc_port,
+        None if options.no_page else options.page_port,
+        options.midi or file.device or "*",
+    )
+    line = StatusLine(show.status, show.notices, options.json)
+    with _until_stopped() as stopping:
+        show.start(doors, Mapping(file, show.params, show.notices.tell), options.mapping)
+        try:
+            line.sheet({**show.facts(), "started in": f"{time.monotonic() - began:.1f} s"})
+            watch(show, line, stopping, options.seconds)
+        finally:
+            show.close()
+            line.close()
+
+
+@contextmanager
+def _until_stopped() -> Iterable[threading.Event]:
+    """An event that Ctrl-C and a polite kill set; a second Ctrl-C interrupts at once."""
+    stopping = threading.Event()
+
+    def stop(number: int, frame: object) -> None:
+        if stopping.is_set():
+            raise KeyboardInterrupt
+        stopping.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def render(options: argparse.Namespace) -> None:
+    """The same engine without a clock: every frame is kept."""
+    if options.seconds <= 0:
+        raise UsageError(f"--seconds {options.seconds:g}: a clip must be longer than nothing")
+    patch = open_patch(options)
+    made = open_outputs(options.out)
+    system = open_model(options, patch)
+    rate, total = system.recipe.fps, round(options.seconds * system.recipe.fps)
+    params = ParamSet()
+    stream = Stream(system.model, system.decoder, system.recipe, seed=patch.seed)
+    written = 0
+
+    def write(frame, stamp) -> None:
+        nonlocal written
+        if written < total:
+            for output in made:
+                output.send(frame)
+            written += 1
+
+    engine = Engine(stream, system.encoder, params, write)
+    engine.load(patch)
+    set_first_values(params, options.set)
+    try:
+        for output in made:
+            output.open(system.recipe.width, system.recipe.height, rate)
+        while written < total:
+            before = written
+            engine.play_chunk()
+            if written == before:
+                raise UsageError(f"the model gives no picture ({stream.notice}); take bends back toward neutral")
+    finally:
+        for output in made:
+            output.close()
+    for notice in engine.notices:
+        print(f"! {notice}")
+    print(f"{written} frames, {written / rate:.1f} s at {rate:g} fps: {', '.join(options.out)}")
+
+
+def list_everything(options: argparse.Namespace) -> None:
+    """Models, patches, mappings, MIDI ports and outputs."""
+    _section("models", (f"{name:14} {row.doc}; {row.licence}" for name, row in RECIPES.items()))
+    _section("patches", (f"{name:14} {patches.load(name).description}" for name in patches.available()))
+    _section("mappings", (f"{name:14} {mappings.load(name).description}" for name in mappings.available()))
+    _section("MIDI ports", midi.list_ports())
+    _section("outputs", (f"{kind:14} {_first_line(made.__doc__)}" for kind, made in outputs.KINDS.items()))
+
+
+def list_levers(options: argparse.Namespace) -> None:
+    """The table of levers, from their declarations."""
+    for lever in discover().values():
+        reach = ", ".join(["steps", "layers", *([lever.columns] if lever.columns else []), *["heads"] * lever.heads])
+        print(f"{lever.id}\n    {lever.doc}\n    scope: {reach}")
+        for name, spec in lever.amounts.items():
+            print(f"    {name:12} {_range(spec)}")
+
+
+def list_params(options: argparse.Namespace) -> None:
+    """Every parameter of a patch, by the id that OSC, mappings and patches use."""
+    patch = open_patch(options)
+    row, params = recipe(patch.model), ParamSet()
+    declare(params)
+    for bend in bends_of(patch):
+        for id, spec in bend.parameters(len(row.steps), row.config.num_layers).items():
+            params.add(id, spec)
+    for parameter in params:
+        print(f"{parameter.id:32} {_range(parameter.spec):44} {parameter.spec.doc}")
+
+
+def learn(options: argparse.Namespace) -> None:
+    """Bind the next control that is touched to a parameter, in a mapping file."""
+    print(f"touch a control for {options.target} ...", flush=True)
+    print(learning.learn_from_port(options.mapping, options.target, options.midi, options.timeout))
+
+
+def bench(options: argparse.Namespace) -> None:
+    """Times of a chunk, unbent and bent, as ratios measured in turn."""
+    patch = open_patch(options)
+    for line in run_bench(open_model(options, patch), patch, options.chunks):
+        print(line)
+
+
+def _section(title: str, lines: Iterable[str]) -> None:
+    print(title)
+    for line in list(lines) or ["none"]:
+        print(f"  {line}")
+
+
+def _first_line(doc: str | None) -> str:
+    return (doc or "").strip().splitlines()[0]
+
+
+def _range(spec: Spec) -> str:
+    """A spec in one line of text."""
+    if isinstance(spec, ControlSpec):
+        unit = f" {spec.unit}" if spec.unit else ""
+        return f"{spec.lo:g} ... {spec.hi:g}{unit}, neutral {spec.default:g}"
+    if isinstance(spec, ChoiceSpec):
+        return f"{' | '.join(spec.options)}, at first {spec.default}"
+    if isinstance(spec, SwitchSpec):
+        return f"on | off, at first {'on' if spec.default else 'off'}"
+    return f"text, at first '{spec.default}'" if isinstance(spec, TextSpec) else "trigger"
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "play": play,
+    "render": render,
+    "list": list_everything,
+    "levers": list_levers,
+    "params": list_params,
+    "learn": learn,
+    "bench": bench,
+}
+

@@ -1,0 +1,99 @@
+"""From the command line's words to what plays: patch, system, outputs. Refusals are gathered here, in one list."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from instrument import outputs
+from instrument import patch as patches
+from instrument.learn import LearnError
+from instrument.osc import OscPortError
+from instrument.outputs import Output, OutputError
+from instrument.params import BadValue, ParamSet, UnknownParameter
+from instrument.patch import Patch
+from instrument.surface.server import SurfaceError
+from instrument.yamlfile import FileError
+from pipelines.load import LoadError
+from pipelines.recipes import UnknownModel, recipe
+from pipelines.stream import sized
+from pipelines.systems import System, open_system, pick_device, pick_dtype
+
+
+class UsageError(ValueError):
+    """Words on the command line that cannot be obeyed; the text says which and what would do."""
+
+
+# What a person can put right: each carries a message that says how.
+REFUSALS = (
+    BadValue,
+    FileError,
+    LearnError,
+    LoadError,
+    OscPortError,
+    OutputError,
+    SurfaceError,
+    UnknownModel,
+    UnknownParameter,
+    UsageError,
+)
+
+
+def open_patch(options: argparse.Namespace) -> Patch:
+    """The patch asked for, a file or a name, with `--prompt` and `--seed` over it."""
+    patch = patches.load(named(options.patch), options.patches_dir)
+    if getattr(options, "prompt", None) is not None:
+        patch.prompt = options.prompt
+    if getattr(options, "seed", None) is not None:
+        patch.seed = options.seed
+    return patch
+
+
+def named(text: str) -> str | Path:
+    """A name as it stands, or a Path where the words point at a file."""
+    return Path(text) if text.endswith((".yaml", ".yml")) or os.sep in text else text
+
+
+def open_model(options: argparse.Namespace, patch: Patch) -> System:
+    """The model asked for, or the patch's, loaded; CPU threads set."""
+    wanted = recipe(options.model or patch.model)
+    try:
+        if options.size:
+            wanted = sized(wanted, *options.size)
+        device = pick_device(options.device)
+    except (ValueError, RuntimeError) as problem:
+        raise UsageError(str(problem)) from None
+    torch.set_num_threads(options.threads or _cores())
+    return open_system(wanted, device, pick_dtype(device), options.weights)
+
+
+def _cores() -> int:
+    """Cores this process may use; fewer than the machine's in a container."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def open_outputs(specs: Iterable[str]) -> list[Output]:
+    """Outputs from their specs, not yet open."""
+    return [outputs.parse(spec) for spec in specs]
+
+
+def set_first_values(params: ParamSet, assignments: Iterable[str]) -> None:
+    """`id=value` words into parameters."""
+    for word in assignments:
+        id, equals, text = word.partition("=")
+        if not equals:
+            raise UsageError(f"--set {word}: write it as ID=VALUE, for example petals.gain=2")
+        params.set(id, _value(text), "command line")
+
+
+def _value(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text

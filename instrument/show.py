@@ -1,0 +1,146 @@
+"""A show: everything that plays together, started in order and stopped in reverse.
+
+The engine has a thread of its own, as do control, pacing, outputs and the page; the caller's thread keeps the status
+line. This file connects the parts; what each does is in its own file.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from instrument.engine import Engine
+from instrument.mapping import Mapping
+from instrument.midi import MidiInput
+from instrument.osc import OscServer
+from instrument.outputs import Output, OutputGroup
+from instrument.pacer import Pacer
+from instrument.params import ParamSet
+from instrument.patch import Patch
+from instrument.status import Latency, Notices, StatusLine
+from instrument.surface.server import Surface
+from pipelines.stream import Stream
+from pipelines.systems import System
+
+REFRESH = 0.5  # seconds between two status lines
+
+
+@dataclass(frozen=True)
+class Doors:
+    """Where control comes in; a port of None keeps that door shut."""
+
+    host: str = "127.0.0.1"
+    osc_port: int | None = 9000
+    page_port: int | None = 8000
+    midi: str = "*"
+
+
+class Show:
+    """One system, one patch, its doors and its outputs."""
+
+    def __init__(self, system: System, patch: Patch, outputs: list[Output], fps: float | None = None) -> None:
+        """Raises PatchError when the patch does not fit the model."""
+        self.system, self.patch = system, patch
+        self.notices = Notices()
+        self.params = ParamSet(self.notices.tell)
+        self.latency = Latency()
+        self.outputs = OutputGroup(outputs)
+        self.surface: Surface | None = None
+        self.pacer = Pacer(self._send, fps, on_sent=self.latency.sent)
+        stream = Stream(system.model, system.decoder, system.recipe, seed=patch.seed)
+        self.engine = Engine(stream, system.encoder, self.params, self.pacer.push, max_fps=fps or system.recipe.fps)
+        self.engine.load(patch)
+        self._facts: dict[str, Any] = {}
+        self._threads = ExitStack()
+
+    def start(self, doors: Doors, mapping: Mapping, mapping_name: str) -> None:
+        """Open every port and output, then play. What refuses raises its own error, and all is closed again."""
+        recipe = self.system.recipe
+        with ExitStack() as opening:
+            osc = self._open_osc(doors, mapping, opening)
+            midi = MidiInput(doors.midi, mapping.handle, self.notices.tell)
+            opening.callback(midi.close)
+            midi.start()
+            self._open_page(doors, opening)
+            self.outputs.start(recipe.width, recipe.height, self.pacer.fps or recipe.fps)
+            opening.callback(self.outputs.close)
+            self.pacer.start()
+            opening.callback(self.pacer.close)
+            thread = threading.Thread(target=self.engine.run, name="engine", daemon=True)
+            thread.start()
+            opening.callback(thread.join)
+            opening.callback(self.engine.stop)
+            self._threads = opening.pop_all()
+        self._facts = {"osc": osc, "midi": midi.status(), "mapping": mapping_name}
+
+    def _open_osc(self, doors: Doors, mapping: Mapping, opening: ExitStack) -> str:
+        if doors.osc_port is None:
+            return "off"
+        osc = OscServer(self.params, mapping, doors.host, doors.osc_port)
+        osc.start()
+        opening.callback(osc.close)
+        return f"udp {doors.host}:{doors.osc_port}"
+
+    def _open_page(self, doors: Doors, opening: ExitStack) -> None:
+        if doors.page_port is None:
+            return
+        self.surface = Surface(self.params, self.status, doors.host, doors.page_port)
+        self.surface.start()
+        opening.callback(self.surface.close)
+
+    def close(self) -> None:
+        """Stop playing; files are finished and ports are free when this returns."""
+        self._threads.close()
+
+    def _send(self, frame: np.ndarray, stamp: object) -> None:
+        self.outputs.send(frame, stamp)
+        if self.surface is not None:
+            self.surface.show(frame)
+
+    def facts(self) -> dict[str, Any]:
+        """The start-up sheet."""
+        recipe, stream = self.system.recipe, self.engine.stream
+        frames = recipe.chunk * 4
+        return {
+            "model": f"{recipe.name} ({recipe.licence})",
+            "device": f"{stream.device.type} {str(stream.dtype).removeprefix('torch.')}",
+            "picture": f"{recipe.width}x{recipe.height}, {recipe.fps:g} fps at most",
+            "chunk": f"{frames} frames, {stream.steps} steps",
+            "patch": f"{self.patch.name}: {self.patch.prompt}",
+            "bends": [f"{bend.name}: {bend.lever.id}" for bend in stream.bank.bends] or "none",
+            "outputs": [runner.output.name for runner in self.outputs.runners] or "the page only",
+            "page": self.surface.url if self.surface else "off",
+            **self._facts,
+        }
+
+    def status(self) -> dict[str, Any]:
+        """Numbers for the status line and the page; JSON-ready."""
+        timing, pacing = self.engine.timing, self.pacer.stats()
+        cache = self.engine.stream.cache
+        failing = [f"{stats.error}" for runner in self.outputs.stats() if (stats := runner).error]
+        return {
+            "fps": round(timing.fps, 1),
+            "fps_sent": round(pacing.fps_out, 1),
+            "step_ms": round(timing.step_ms, 1),
+            "chunk_ms": round(timing.chunk_ms, 1),
+            "chunks": timing.chunks,
+            "latency_ms": self.latency.percentile_ms(0.5),
+            "latency_p95_ms": self.latency.percentile_ms(0.95),
+            "jitter_ms": round(pacing.jitter_ms, 1),
+            "cache": f"{min(cache.end, cache.window)}/{cache.window}",
+            "warnings": [*self.engine.notices, *failing, *self.notices.current()],
+        }
+
+
+def watch(show: Show, line: StatusLine, stopping: threading.Event, seconds: float | None) -> None:
+    """Keep the status line until `stopping` is set or the time is over."""
+    end = None if seconds is None else time.monotonic() + seconds
+    while not stopping.wait(REFRESH if end is None else max(0.0, min(REFRESH, end - time.monotonic()))):
+        line.refresh()
+        if end is not None and time.monotonic() >= end:
+            return
