@@ -1,0 +1,265 @@
+"""Train the house model:  python -m pipelines.house.train autoencoder | diffusion | export | sample | join
+
+    python -m pipelines.house.train autoencoder --minutes 7
+    python -m pipelines.house.train diffusion --minutes 9 --total-minutes 15     # again until the total is used up
+    python -m pipelines.house.train export
+    python -m pipelines.house.train sample
+
+Each stage resumes from its checkpoint in the run's folder; logs and contact sheets lie beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipelines.house import autoencoder, diffusion, shards, world
+from pipelines.house.data import BankPlan, LatentBank, Size, make_bank, read_bank, write_bank
+from pipelines.house.loop import Session, Settings, read_checkpoint
+from pipelines.house.model import (
+    WEIGHTS,
+    House,
+    HouseConfig,
+    build,
+    describe,
+    export,
+    fill,
+    full_config,
+    load,
+    read_states,
+    toy_config,
+)
+from pipelines.house.png import sheet, write_png
+from pipelines.house.sampler import SamplePlan, sample_clips
+
+PROMPTS = (
+    "a purple tulip swaying over a dark sea",
+    "a red tulip swaying over a dark sea",
+    "a gold jellyfish rising underwater, neon glow",
+    "a blue butterfly and a red flame in a cave",
+)
+
+
+def train_autoencoder(args: argparse.Namespace) -> None:
+    config, house = _begin(args)
+    session = Session("autoencoder", house.vae, _settings(args, 1e-3, (0.9, 0.99)), _plain(config.vae))
+    size = Size(autoencoder.PIECE, config.height, config.width)
+    _finish_autoencoder(session, size) if args.measure else autoencoder.train(session, size, args.jitter)
+    if not args.measure:
+        _finish_autoencoder(session, size)
+        session.save()
+
+
+def _finish_autoencoder(session: Session, size: Size) -> None:
+    frames = Size(24, size.height, size.width)
+    result = autoencoder.quality(session.ema, 32, frames, session.device)
+    session.facts |= {"psnr": round(result.psnr, 2), "psnr_worst": round(result.worst, 2)}
+    session.log(**session.facts)
+    write_png(session.settings.run / "autoencoder.png", sheet(result.pair[:12], 5))
+
+
+def train_diffusion(args: argparse.Namespace) -> None:
+    config, house = _begin(args)
+    house.vae.to(args.device).eval().requires_grad_(False)
+    if not args.init_has_vae:
+        house.vae.load_state_dict(read_checkpoint(args.run / "autoencoder.pt")["ema"])
+    learner = diffusion.Learner(house.dit, house.text)
+    session = Session("diffusion", learner, _settings(args, 6e-4, (0.9, 0.95)), _plain(config))
+    bank = _bank(args, config, house, session)
+    teacher = diffusion.Teacher(config, bank.latents.shape[1], args.device, dense=args.attention == "dense")
+    if args.compile:
+        began = time.monotonic()
+        batch = diffusion.draw(bank, args.batch, torch.Generator(device=args.device).manual_seed(0))
+        teacher.compile(learner, batch)
+        session.log(compiled=teacher.compiled is not None, took=round(time.monotonic() - began, 1))
+
+    def show() -> None:
+        _sheet(args, config, House(session.ema.dit, house.vae, session.ema.text), f"diffusion-{session.step:06d}")
+
+    diffusion.train(session, teacher, bank, show, 60 * args.sheet_minutes)
+    session.save()
+    show()
+    if args.device.type == "cuda":
+        session.log(peak_gib=round(torch.cuda.max_memory_allocated() / 2**30, 1))
+
+
+def _bank(args: argparse.Namespace, config: HouseConfig, house: House, session: Session) -> LatentBank:
+    plan = BankPlan(args.clips, args.bank_seconds, block=args.block, captions=args.captions)
+    digest = hashlib.sha256(repr((config, plan)).encode())
+    for value in house.vae.state_dict().values():
+        digest.update(value.float().cpu().contiguous().numpy().tobytes())
+    began = time.monotonic()
+    bank = read_bank(args.run / "bank.pt", digest.hexdigest(), args.device) if args.bank_cache else None
+    kept = bank is not None
+    if bank is None:
+        bank = make_bank(house.vae, session.module.text, plan, Size(0, config.height, config.width), args.device)
+        if args.bank_cache:
+            write_bank(args.run / "bank.pt", digest.hexdigest(), bank)
+    some = bank.latents[:2000].float()
+    spread = {"mean": round(float(some.mean()), 3), "std": round(float(some.std()), 3)}
+    channels = [round(float(value), 2) for value in some.std(dim=(0, 1, 3, 4))]
+    session.log(clips=len(bank), kept=kept, took=round(time.monotonic() - began, 1), **spread, channel_std=channels)
+    session.facts |= {"clips": len(bank)}
+    return bank
+
+
+def export_weights(args: argparse.Namespace) -> None:
+    """What the run has so far, as one file; without a diffusion checkpoint only the autoencoder."""
+    config = _config(args)
+    first = read_checkpoint(args.run / "autoencoder.pt") if (args.run / "autoencoder.pt").is_file() else None
+    states: dict[str, dict[str, Tensor]] = {"vae": first["ema"]} if first else read_states(args.init)
+    facts: dict[str, Any] = {"autoencoder": {"steps": first["step"], **first["facts"]}} if first else {}
+    if (args.run / "diffusion.pt").is_file():
+        second = read_checkpoint(args.run / "diffusion.pt")
+        for key, value in second["ema"].items():
+            part, name = key.split(".", 1)
+            states.setdefault(part, {})[name] = value
+        facts["diffusion"] = {"steps": second["step"], **second["facts"]}
+    path = export(args.out, config, states, facts)
+    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, parts {', '.join(states)}")
+    if args.shard_mib:
+        for piece in shards.split(path, args.shards or path.parent, args.shard_mib):
+            print(piece)
+
+
+def sample(args: argparse.Namespace) -> None:
+    house, (config, _) = load(args.weights, args.device), describe(args.weights)
+    _sheet(args, config, house, args.name)
+
+
+def _sheet(args: argparse.Namespace, config: HouseConfig, house: House, name: str) -> None:
+    prompts = list(getattr(args, "prompt", None) or PROMPTS)
+    if not getattr(args, "prompt", None):
+        prompts += world.captions(world.sample(4, seed=5, split="heldback"), seed=5, full=True)
+    plan = SamplePlan(args.frames, args.seed, tuple(float(step) for step in args.steps.split(",")))
+    clips = sample_clips(house, config, prompts, plan)
+    folder = args.sheets or args.run
+    write_png(folder / f"{name}.png", sheet(clips, 6))
+    (folder / f"{name}.txt").write_text("\n".join(prompts) + "\n")
+    print(f"{folder / name}.png", flush=True)
+
+
+def join(args: argparse.Namespace) -> None:
+    print(shards.join(args.pieces, args.out))
+
+
+def _begin(args: argparse.Namespace) -> tuple[HouseConfig, House]:
+    """Fresh modules, with the parts of --init in them."""
+    torch.manual_seed(args.seed)
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
+    config = _config(args)
+    house = build(config)
+    states = read_states(args.init) if args.init else {}
+    for part, state in states.items():
+        fill(getattr(house, part), state, f"{args.init}, part '{part}'")
+    args.init_has_vae = "vae" in states
+    return config, house
+
+
+def _config(args: argparse.Namespace) -> HouseConfig:
+    return (toy_config if args.toy else full_config)(world.VOCABULARY)
+
+
+def _settings(args: argparse.Namespace, lr: float, betas: tuple[float, float]) -> Settings:
+    return Settings(
+        args.run,
+        args.device,
+        args.minutes,
+        args.total_minutes,
+        args.batch,
+        args.lr or lr,
+        betas,
+        warmup=args.warmup,
+        seed=args.seed,
+        log_every=args.log_every,
+        fresh=args.fresh,
+        began=args.began,
+    )
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    return asdict(config)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pipelines.house.train", description=__doc__.split("\n")[0])
+    verbs = parser.add_subparsers(required=True)
+    first = _verb(verbs, "autoencoder", train_autoencoder, "pixels to latents and back")
+    _training(first, minutes=7, batch=16)
+    first.add_argument("--jitter", type=float, default=0.05, help="noise on the latents while training")
+    first.add_argument("--measure", action="store_true", help="only measure what the checkpoint holds")
+    second = _verb(verbs, "diffusion", train_diffusion, "the transformer and the text encoder")
+    _training(second, minutes=9, batch=64)
+    _banking(second)
+    _sampling(second)
+    third = _verb(verbs, "export", export_weights, "write the weights file")
+    third.add_argument("--out", type=Path, default=WEIGHTS)
+    third.add_argument("--shard-mib", type=float, default=0.0, help="also write pieces of at most this size")
+    third.add_argument("--shards", type=Path, help="folder of the pieces")
+    fourth = _verb(verbs, "sample", sample, "a contact sheet from the weights file")
+    fourth.add_argument("--weights", type=Path, default=WEIGHTS)
+    fourth.add_argument("--prompt", action="append")
+    fourth.add_argument("--name", default="sample")
+    _sampling(fourth)
+    fifth = _verb(verbs, "join", join, "put the pieces of a split file together")
+    fifth.add_argument("pieces", type=Path, nargs="+")
+    fifth.add_argument("--out", type=Path, default=WEIGHTS)
+    return parser
+
+
+def _verb(verbs, name: str, run, doc: str) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=doc)
+    parser.set_defaults(do=run)
+    parser.add_argument("--run", type=Path, default=Path("runs/house"), help="folder of checkpoints, logs and sheets")
+    default = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", type=torch.device, default=torch.device(default))
+    parser.add_argument("--toy", action="store_true", help="a tiny model on tiny pictures, to try the programme out")
+    parser.add_argument("--init", type=Path, help="start from the parts in this weights file")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def _training(parser: argparse.ArgumentParser, minutes: float, batch: int) -> None:
+    parser.add_argument("--minutes", type=float, default=minutes, help="wall-clock minutes of this call, all included")
+    parser.add_argument("--total-minutes", type=float, default=0.0, help="of all calls; default: until this one's end")
+    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--lr", type=float, default=0.0)
+    parser.add_argument("--warmup", type=int, default=300, help="steps")
+    parser.add_argument("--log-every", type=int, default=50, help="steps")
+    parser.add_argument("--fresh", action="store_true", help="do not resume")
+
+
+def _banking(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--clips", type=int, default=40_000, help="size of the latent bank")
+    parser.add_argument("--bank-seconds", type=float, default=110.0, help="stop filling the bank after this long")
+    parser.add_argument("--bank-cache", action="store_true", help="keep the bank on disk for the next call")
+    parser.add_argument("--block", type=int, default=128, help="clips rendered at once")
+    parser.add_argument("--captions", type=int, default=4, help="captions per clip")
+    parser.add_argument("--attention", choices=("framewise", "dense"), default="framewise")
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=torch.cuda.is_available())
+    parser.add_argument("--sheet-minutes", type=float, default=3.0)
+
+
+def _sampling(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--frames", type=int, default=10, help="latent frames per sampled clip")
+    parser.add_argument("--steps", default="1000,750,500,250", help="denoising steps before warping")
+    parser.add_argument("--sheets", type=Path, help="folder of contact sheets; default: the run's")
+
+
+def main(words: list[str] | None = None) -> None:
+    began = time.monotonic()
+    args = _parser().parse_args(words)
+    args.began = began
+    args.do(args)
+
+
+if __name__ == "__main__":
+    main()
