@@ -1,0 +1,193 @@
+"""What one open page is sent and what it sends: values both ways, pictures one way, never more than it can take.
+
+A page acknowledges every binary message; while two are unacknowledged nothing new is made for it. So a slow page sees
+fewer pictures and the latest values, never old ones. Knows the wire format; knows nothing of HTTP or threads.
+
+Binary message, little-endian: u32 number, u16 structure, u16 count, u32 picture bytes, then count x u16 places in the
+described list, padded to four bytes, count x f32 values in plain units, and a JPEG. Text messages are JSON objects:
+    out  {"structure", "params"}  {"values": {id: text}}  {"status"}  {"error"}
+    in   {"ack": number}  {"set": [[id, value], ...]}  {"travel": [[id, 0..1], ...]}  {"trigger": [id, ...]}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import struct
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from aiohttp import WSCloseCode, web
+
+from instrument.params import ParamSet
+
+CREDIT = 2  # binary messages on the way to a page
+BEAT = 1 / 60  # seconds between looks at the values
+STATUS_EVERY = 0.25  # seconds
+MOST_ITEMS = 512  # values or triggers in one message from a page
+LONGEST_TEXT = 8192  # characters of a text value
+
+
+class Pictures(Protocol):
+    """Where a feed gets pictures: a number that grows, and the newest as JPEG."""
+
+    number: int
+
+    def jpeg(self) -> bytes: ...
+
+
+class Feed:
+    """One connected page."""
+
+    def __init__(
+        self,
+        socket: web.WebSocketResponse,
+        params: ParamSet,
+        pictures: Pictures,
+        status: Callable[[], dict[str, Any]],
+        origin: str,
+    ) -> None:
+        self.fresh = asyncio.Event()  # set when there may be something to send
+        self._socket, self._params, self._pictures, self._status = socket, params, pictures, status
+        self._origin = origin
+        self._structure = -1
+        self._version = 0
+        self._places: dict[str, int] = {}
+        self._picture = 0
+        self._sent = self._acked = 0
+        self._status_at = 0.0
+        self._credit = asyncio.Event()
+        self._credit.set()
+
+    async def close(self) -> None:
+        """End the connection; the page will try to come back."""
+        await self._socket.close(code=WSCloseCode.GOING_AWAY, message=b"the instrument is stopping")
+
+    # --- to the page ---
+
+    async def send_forever(self) -> None:
+        """Send what changes until the connection closes."""
+        while not self._socket.closed:
+            await self._credit.wait()
+            await self._wait_for_news()
+            if self._structure != self._params.structure:
+                await self._socket.send_str(self._describe())
+            numbers, words = self._changes()
+            if words:
+                await self._socket.send_str(json.dumps({"values": words}))
+            if numbers or self._picture != self._pictures.number:
+                await self._socket.send_bytes(self._pack(numbers))
+            if time.monotonic() - self._status_at >= STATUS_EVERY:
+                self._status_at = time.monotonic()
+                await self._socket.send_str(json.dumps({"status": finite(self._status())}))
+
+    async def _wait_for_news(self) -> None:
+        try:
+            await asyncio.wait_for(self.fresh.wait(), BEAT)
+        except asyncio.TimeoutError:  # not the built-in one before Python 3.11
+            return
+        finally:
+            self.fresh.clear()
+
+    def _describe(self) -> str:
+        self._structure = self._params.structure
+        self._version, _ = self._params.changed(2**62)  # only the counter: the list carries all values
+        params = self._params.describe()
+        self._places = {param["id"]: place for place, param in enumerate(params)}
+        return json.dumps({"structure": self._structure, "params": finite(params)})
+
+    def _changes(self) -> tuple[dict[int, float], dict[str, str]]:
+        """Changed since the last call: numbers by place, texts by id."""
+        self._version, ids = self._params.changed(self._version)
+        numbers: dict[int, float] = {}
+        words: dict[str, str] = {}
+        for id in ids:
+            place = self._places.get(id)
+            if place is None or id not in self._params:
+                continue  # the structure is changing; the next description carries it
+            value = self._params[id].base
+            if isinstance(value, str):
+                words[id] = value
+            else:
+                numbers[place] = float(value)
+        return numbers, words
+
+    def _pack(self, numbers: dict[int, float]) -> bytes:
+        picture = b""
+        if self._picture != self._pictures.number:
+            self._picture = self._pictures.number
+            picture = self._pictures.jpeg()
+        self._sent = (self._sent + 1) % 2**32
+        self._update_credit()
+        count = len(numbers)
+        head = struct.pack("<IHHI", self._sent, self._structure % 2**16, count, len(picture))
+        places = struct.pack(f"<{count}H{2 * (count % 2)}x", *numbers)
+        return b"".join((head, places, struct.pack(f"<{count}f", *numbers.values()), picture))
+
+    def _update_credit(self) -> None:
+        if (self._sent - self._acked) % 2**32 < CREDIT:
+            self._credit.set()
+        else:
+            self._credit.clear()
+
+    # --- from the page ---
+
+    async def receive(self, text: str) -> None:
+        """Carry out one message. What is wrong with it goes back to the page as an error."""
+        try:
+            message = json.loads(text)
+            if not isinstance(message, dict):
+                raise ValueError('send an object such as {"set": [["id", 1]]}')
+            problems = self._obey(message)
+        except (ValueError, TypeError, RecursionError) as error:
+            problems = [f"message not understood: {error}"]
+        for problem in problems[:4]:
+            await self._socket.send_str(json.dumps({"error": problem}))
+
+    def _obey(self, message: dict[str, Any]) -> list[str]:
+        """Do what it says; what could not be done, as text. Raises ValueError or TypeError for a malformed message."""
+        if "ack" in message:
+            self._acked = int(message["ack"]) % 2**32
+            self._update_credit()
+        actions = [(self._params.set, *pair) for pair in _pairs(message, "set")]
+        actions += [(self._params.set_normalised, *pair) for pair in _pairs(message, "travel")]
+        actions += [(self._params.trigger, id) for id in _ids(message)]
+        problems = []
+        for action, *arguments in actions:
+            try:
+                action(*arguments, self._origin)
+            except (LookupError, ValueError) as error:
+                problems.append(str(error))
+        return problems
+
+
+def _pairs(message: dict[str, Any], name: str) -> list[tuple[str, Any]]:
+    pairs = message.get(name, [])
+    if not isinstance(pairs, list) or len(pairs) > MOST_ITEMS:
+        raise ValueError(f"'{name}' must be a list of at most {MOST_ITEMS} [id, value]")
+    for pair in pairs:
+        if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
+            raise ValueError(f"'{name}' must hold [id, value] pairs")
+        if isinstance(pair[1], str) and len(pair[1]) > LONGEST_TEXT:
+            raise ValueError(f"text for '{pair[0]}' is longer than {LONGEST_TEXT} characters; shorten it")
+    return [(id, value) for id, value in pairs]
+
+
+def _ids(message: dict[str, Any]) -> list[str]:
+    ids = message.get("trigger", [])
+    if not isinstance(ids, list) or len(ids) > MOST_ITEMS or not all(isinstance(id, str) for id in ids):
+        raise ValueError(f"'trigger' must be a list of at most {MOST_ITEMS} ids")
+    return ids
+
+
+def finite(value: Any) -> Any:
+    """The same data with NaN and infinities as null, which JSON has no words for."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value

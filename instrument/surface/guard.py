@@ -1,0 +1,79 @@
+"""Who may talk to the page's server: people at this machine's own addresses, and no web page from anywhere else.
+
+A site that somebody has open in another tab can aim requests at this server, or let its own name resolve to this
+machine (DNS rebinding). Its requests then carry its name as Host or Origin, or are marked as cross-site by the browser. All are
+refused.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob: data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+def own_names(bound: str) -> frozenset[str]:
+    """Host names, lower case, under which this machine may be called, besides any IP address."""
+    name = socket.gethostname().lower()
+    return frozenset({"localhost", bound.lower(), name, f"{name}.local", name.split(".")[0] + ".local"} - {""})
+
+
+def is_own_host(header: str | None, names: frozenset[str]) -> bool:
+    """Whether a Host header names this machine. An IP address always does: rebinding needs a name."""
+    try:
+        host = urlsplit(f"//{header}").hostname or ""
+    except ValueError:
+        return False
+    try:
+        ipaddress.ip_address(host.split("%")[0])
+    except ValueError:
+        return host in names or host.endswith(".localhost")
+    return True
+
+
+def is_own_page(request: web.Request) -> bool:
+    """Whether the request comes from our own page, from a person, or from a program that is no browser."""
+    headers = request.headers
+    origin = headers.get("Origin")
+    if origin is not None and urlsplit(origin).netloc.lower() != headers.get("Host", "").lower():
+        return False
+    if headers.get("Sec-Fetch-Site", "none") in ("same-origin", "none"):
+        return True
+    return request.path == "/" and headers.get("Sec-Fetch-Mode") == "navigate"  # a link that leads here is fine
+
+
+def guard(bound: str) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+    """The middleware: 403 for strangers, protective headers on everything else."""
+    names = own_names(bound)
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not is_own_host(request.headers.get("Host"), names):
+            raise web.HTTPForbidden(text="this name is not one of this machine's; call it by its address\n")
+        if not is_own_page(request):
+            raise web.HTTPForbidden(text="requests from other sites are refused\n")
+        return await handler(request)
+
+    return check
+
+
+async def protect(request: web.Request, response: web.StreamResponse) -> None:
+    """Signal handler that puts the protective headers on every answer."""
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)

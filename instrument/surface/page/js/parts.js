@@ -1,0 +1,18 @@
+// Small pieces that all controls are made of.
+
+export function named(tag, className, text = "") {
+  const element = document.createElement(tag);
+  element.className = className;
+  element.textContent = text;
+  return element;
+}
+
+/** The box a control lives in: a div, or a button for what is pressed. */
+export function well(tag) {
+  const element = named(tag, tag === "button" ? "well press" : "well");
+  if (tag === "button") element.type = "button";
+  return element;
+}
+
+/** What hovering tells: the id, and what it does. */
+export const hint = (param) => [param.id, param.doc].filter(Boolean).join("\n");
