@@ -94,7 +94,7 @@ class Teacher:
         """Mean squared error of the flow on the noisy half, in float32."""
         with autocast(batch.x.device):
             memory = learner.dit.read_text(learner.text(batch.tokens))
-            forward = self.compiled or learner.dit
+            forward = learner.dit if self.compiled is None else self.compiled
             bends = None if self.dense else self.bends
             flow = forward(batch.x, batch.t, memory, self.turn, None, self.mask, bends)
         return (flow[:, :, self.frames :].float() - batch.target).square().mean()
