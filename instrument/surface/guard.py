@@ -1,8 +1,8 @@
 """Who may talk to the page's server: people at this machine's own addresses, and no web page from anywhere else.
 
 A site that somebody has open in another tab can aim requests at this server, or let its own name resolve to this
-machine (DNS rebinding). Its requests then carry its name as Host or Origin, or are marked as cross-site by the browser. All are
-refused.
+machine (DNS rebinding). Its requests then carry its name as Host or Origin, or are marked as cross-site by the browser.
+All are refused.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ export class ParamBar extends HTMLElement {
     this.number = this.value.appendChild(document.createTextNode(""));
     if (param.unit) this.value.append(named("span", "unit", param.unit));
     this.mark.style.left = `${100 * unmap(param, param.default)}%`;
+    this.zero = param.lo < 0 && param.hi > 0 ? unmap(param, 0) : 0; // where the fill begins
     this.well.append(this.fill, this.hand, this.mark, named("span", "name", param.label), this.value);
     this.append(this.well);
     this.#describe();
@@ -55,7 +56,8 @@ export class ParamBar extends HTMLElement {
   #draw(value) {
     this.current = value;
     this.#travel = unmap(this.#param, value);
-    this.fill.style.transform = `scaleX(${this.#travel})`;
+    const from = Math.min(this.zero, this.#travel);
+    this.fill.style.transform = `translateX(${100 * from}%) scaleX(${Math.abs(this.#travel - this.zero)})`;
     this.hand.style.transform = `translateX(calc(${100 * this.#travel}% - ${2 * this.#travel}px))`;
     const text = format(this.#param, value);
     if (text === this.number.data) return;

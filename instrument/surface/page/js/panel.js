@@ -85,13 +85,8 @@ export class Panel {
 function section(name, controls) {
   const element = named("section", "group");
   element.setAttribute("aria-label", name);
-  const isPad = (control) => control.localName === "param-trigger";
   const rows = named("div", "rows");
-  rows.append(...controls.filter((control) => !isPad(control)));
-  const pads = named("div", "pads");
-  pads.append(...controls.filter(isPad));
-  element.append(named("h2", "", name));
-  if (rows.children.length) element.append(rows);
-  if (pads.children.length) element.append(pads);
+  rows.append(...controls);
+  element.append(named("h2", "", name), rows);
   return element;
 }
