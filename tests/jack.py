@@ -1,0 +1,77 @@
+"""A real JACK server without a sound card, under a name of its own, for tests that need a real MIDI loop."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from instrument.midi import jack_server
+
+
+class Jack:
+    """One server; it can be stopped and started again under the same name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        command = ["jackd", "-r", "-S", "-n", self.name, "-d", "dummy", "-r", "48000", "-p", "64"]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(["jack_wait", "-s", self.name, "-w", "-t", "5"], stdout=subprocess.DEVNULL, check=True)
+        end = time.monotonic() + 5
+        while jack_server() is None and time.monotonic() < end:
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(timeout=10)
+            self._process = None
+
+
+@contextmanager
+def running_jack() -> Iterator[Jack]:
+    """Skips the test where there is no JACK to be had."""
+    for program in ("jackd", "jack_wait"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed; on Debian: apt install jackd2 jack-tools libasound2")
+    pytest.importorskip("rtmidi", reason="python-rtmidi cannot be loaded; on Debian: apt install libasound2")
+    jack = Jack(f"bender-test-{os.getpid()}")
+    before = {key: os.environ.get(key) for key in ("JACK_DEFAULT_SERVER", "JACK_NO_START_SERVER")}
+    os.environ.update(JACK_DEFAULT_SERVER=jack.name, JACK_NO_START_SERVER="1")
+    try:
+        jack.start()
+        yield jack
+    finally:
+        jack.stop()
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+
+class Controller:
+    """A controller as the instrument sees it: a MIDI output with a name, plugged in until `unplug`."""
+
+    def __init__(self, name: str) -> None:
+        import rtmidi
+
+        self._out = rtmidi.MidiOut(rtmidi.API_UNIX_JACK, name=name)
+        self._out.open_virtual_port("out")
+
+    def send(self, *data: int) -> None:
+        self._out.send_message(data)
+
+    def unplug(self) -> None:
+        if self._out is not None:
+            self._out.close_port()
+            self._out.delete()
+            self._out = None
