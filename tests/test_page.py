@@ -1,0 +1,314 @@
+"""The page in a real browser, headless; skipped where selenium, chromium or its driver is missing."""
+
+import shutil
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from instrument.params import ParamSet
+from instrument.surface.server import Surface
+from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec, TextSpec, TriggerSpec
+
+pytest.importorskip("selenium")
+from selenium import webdriver
+from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
+
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@contextmanager
+def chromium(width: int = 1280, height: int = 720):
+    """A selenium driver showing a window of this size."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if program is None or driver is None:
+        pytest.skip("needs chromium and chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for flag in (*FLAGS, f"--window-size={width},{height}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    try:
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        yield browser
+    finally:
+        browser.quit()
+
+
+def make_params():
+    params = ParamSet()
+    params.add("prompt.text", TextSpec("ice", "what is shown"), group="prompt")
+    params.add("engine.seed", ControlSpec(0, 99999, 7, step=1), group="engine")
+    params.add("panic", TriggerSpec("all neutral"), group="engine")
+    params.add("petals.gain", ControlSpec(0, 8, 1, "cubed", doc="how strongly"), group="petals")
+    params.add("petals.temperature", ControlSpec(0.1, 10, 1, "exponential"), group="petals")
+    params.add("petals.angle", ControlSpec(-180, 180, 0, unit="°"), group="petals")
+    params.add("petals.layer", ControlSpec(0, 29, 12, step=1), group="petals")
+    params.add("petals.on", SwitchSpec(False), group="petals")
+    params.add("petals.fold", ChoiceSpec(("product", "sum", "max"), "product"), group="petals")
+    params.add("petals.curve", ChoiceSpec(("sine", "triangle", "saw up", "saw down", "random"), "sine"), group="petals")
+    params.add("grain.words", TextSpec("water"), group="grain")
+    return params
+
+
+STATUS = {"fps": 17.5, "fps_sent": 17.4, "latency_ms": 84, "warnings": ["a thing to know"]}
+
+
+class Stage:
+    """A served page in a browser, its parameters, and ways to look at it."""
+
+    def __init__(self, browser):
+        self.browser = browser
+        self.params = make_params()
+        self.surface = Surface(self.params, lambda: STATUS, port=0)
+        self.surface.start()
+        browser.get(self.surface.url)
+        self.until(lambda: browser.find_elements("css selector", "param-bar"))
+
+    def until(self, fact, seconds=5.0):
+        end = time.monotonic() + seconds
+        while not (found := fact()):
+            assert time.monotonic() < end, "did not happen"
+            time.sleep(0.02)
+        return found
+
+    def find(self, id):
+        return self.browser.find_element("css selector", f'[aria-label="{id}"]')
+
+    def js(self, code, *args):
+        return self.browser.execute_script(code, *args)
+
+    def value(self, id):
+        return self.params[id].base
+
+    def drag(self, id, x, dx, shift=False):
+        """Press at `x` (share of the width) and move `dx` pixels."""
+        bar = self.find(id)
+        self.js("arguments[0].scrollIntoView({block: 'center'})", bar)
+        chain = ActionChains(self.browser, duration=20)
+        chain.move_to_element_with_offset(bar, round((x - 0.5) * bar.size["width"]), 0)
+        if shift:
+            chain.key_down(Keys.SHIFT)
+        chain.click_and_hold().move_by_offset(dx, 0).release()
+        if shift:
+            chain.key_up(Keys.SHIFT)
+        chain.perform()
+
+    def keys(self, id, *keys):
+        self.js("arguments[0].focus()", self.find(id))
+        ActionChains(self.browser).send_keys(*keys).perform()
+
+
+@pytest.fixture(scope="module")
+def stage():
+    with chromium() as browser:
+        stage = Stage(browser)
+        yield stage
+        stage.surface.close()
+
+
+def test_there_is_a_control_for_every_parameter(stage):
+    tags = {"number": "slider", "switch": "switch"}
+    for param in stage.params.describe():
+        control = stage.find(param["id"])
+        if param["type"] in tags:
+            assert control.get_attribute("role") == tags[param["type"]]
+        assert control.size["height"] >= 36, param["id"]
+    assert stage.js("return document.querySelectorAll('[data-find]').length") == len(stage.params)
+
+
+def test_dragging_sets_by_place(stage):
+    stage.drag("petals.gain", 0.25, 0)
+    bar = stage.find("petals.gain")
+    stage.drag("petals.gain", 0.25, round(bar.size["width"] / 4))
+    stage.until(lambda: stage.value("petals.gain") == pytest.approx(1.0, abs=0.15))  # half the travel, cubed
+    assert stage.params["petals.gain"].origin.startswith("page ")
+
+
+def test_shift_is_ten_times_finer_and_does_not_jump(stage):
+    stage.params.set("petals.temperature", 1)
+    bar = stage.find("petals.temperature")
+    stage.until(lambda: bar.text.endswith("1.00"))
+    stage.drag("petals.temperature", 0.1, round(bar.size["width"] / 2), shift=True)
+    stage.until(lambda: stage.value("petals.temperature") != 1)
+    time.sleep(0.1)
+    assert stage.params["petals.temperature"].travel == pytest.approx(0.55, abs=0.01)
+
+
+def test_double_click_is_the_default(stage):
+    stage.params.set("petals.angle", 90)
+    bar = stage.find("petals.angle")
+    ActionChains(stage.browser).double_click(bar).perform()
+    stage.until(lambda: stage.value("petals.angle") == 0)
+
+
+def test_keys(stage):
+    stage.params.set("petals.layer", 10)
+    stage.until(lambda: stage.find("petals.layer").get_attribute("aria-valuenow") == "10")
+    stage.keys("petals.layer", Keys.ARROW_RIGHT)
+    stage.until(lambda: stage.value("petals.layer") == 11)  # one step, though 1 % of the travel is less
+    stage.keys("petals.layer", Keys.ARROW_DOWN, Keys.ARROW_DOWN)
+    stage.until(lambda: stage.value("petals.layer") == 9)
+    stage.keys("petals.layer", Keys.HOME)
+    stage.until(lambda: stage.value("petals.layer") == 0)
+    stage.keys("petals.layer", Keys.END)
+    stage.until(lambda: stage.value("petals.layer") == 29)
+    stage.keys("petals.layer", Keys.DELETE)
+    stage.until(lambda: stage.value("petals.layer") == 12)
+
+
+def test_typing_a_number(stage):
+    stage.keys("petals.angle", "-", "4", "5", Keys.ENTER)
+    stage.until(lambda: stage.value("petals.angle") == -45)
+    assert stage.find("petals.angle").get_attribute("aria-valuetext") == "−45 °"
+    assert stage.js("return document.activeElement.getAttribute('aria-label')") == "petals.angle"
+    stage.keys("petals.angle", Keys.ENTER, "9", "9", "9", Keys.ENTER)
+    stage.until(lambda: stage.value("petals.angle") == 180)  # as far as it goes
+    stage.keys("petals.angle", "7", Keys.ESCAPE)
+    time.sleep(0.1)
+    assert stage.value("petals.angle") == 180
+
+
+def test_the_wheel_turns_only_what_has_the_focus(stage):
+    stage.params.set("petals.gain", 1)
+    bar = stage.find("petals.gain")
+    stage.until(lambda: bar.text.endswith("1.00"))
+    stage.js("document.activeElement.blur()")
+    wheel = ActionChains(stage.browser).scroll_from_origin
+    wheel(ScrollOrigin.from_element(bar), 0, -100).perform()
+    time.sleep(0.1)
+    assert stage.value("petals.gain") == 1
+    stage.js("arguments[0].focus()", bar)
+    ActionChains(stage.browser).scroll_from_origin(ScrollOrigin.from_element(bar), 0, -100).perform()
+    stage.until(lambda: stage.params["petals.gain"].travel == pytest.approx(0.51, abs=0.002))
+
+
+def test_other_hands_move_the_controls(stage):
+    stage.params.set("petals.gain", 8, "midi")
+    stage.params.set("petals.on", True, "osc")
+    stage.params.set("petals.fold", "max", "osc")
+    stage.params.set("petals.curve", "saw up", "osc")
+    stage.params.set("prompt.text", "fire", "osc")
+    stage.until(lambda: stage.find("petals.gain").get_attribute("aria-valuenow") == "8")
+    stage.until(lambda: stage.find("petals.on").get_attribute("aria-checked") == "true")
+    chosen = '[aria-label="petals.fold"] [aria-checked="true"]'
+    stage.until(lambda: stage.browser.find_element("css selector", chosen).text == "max")
+    stage.until(lambda: stage.find("petals.curve").get_property("value") == "saw up")
+    stage.until(lambda: stage.find("prompt.text").get_property("value") == "fire")
+
+
+def test_switch_choice_trigger(stage):
+    stage.params.set("petals.on", False)
+    stage.until(lambda: stage.find("petals.on").get_attribute("aria-checked") == "false")
+    stage.find("petals.on").click()
+    stage.until(lambda: stage.value("petals.on") is True)
+    stage.browser.find_elements("css selector", '[aria-label="petals.fold"] button')[1].click()
+    stage.until(lambda: stage.value("petals.fold") == "sum")
+    stage.keys("petals.curve", "r")
+    stage.until(lambda: stage.value("petals.curve") == "random")
+    stage.params.drain()
+    for _ in range(3):
+        stage.find("panic").click()
+    stage.until(lambda: stage.value("panic") >= 3)
+    assert stage.params.drain() == ["panic"] * 3
+
+
+def test_text_is_sent_with_enter_and_not_before(stage):
+    stage.params.set("prompt.text", "ice")
+    box = stage.find("prompt.text")
+    stage.until(lambda: box.get_property("value") == "ice")
+    box.clear()
+    box.send_keys("black water")
+    time.sleep(0.1)
+    assert stage.value("prompt.text") == "ice"
+    stage.params.set("prompt.text", "from osc")  # does not overwrite what is being written
+    time.sleep(0.1)
+    assert box.get_property("value") == "black water"
+    box.send_keys(Keys.ENTER)
+    stage.until(lambda: stage.value("prompt.text") == "black water")
+    box.send_keys(" gone", Keys.ESCAPE)
+    assert box.get_property("value") == "black water"
+
+
+def test_finding(stage):
+    box = stage.browser.find_element("id", "filter")
+    box.send_keys("ang")
+    shown = "return [...document.querySelectorAll('#groups [data-find]')].filter(e => e.offsetParent).length"
+    stage.until(lambda: stage.js(shown) == 1)
+    box.send_keys(Keys.ESCAPE)
+    stage.until(lambda: stage.js(shown) > 5)
+
+
+def test_the_picture_shows(stage):
+    frame = np.zeros((96, 160, 3), np.uint8)
+    frame[:, :80], frame[:, 80:] = (250, 20, 20), (20, 20, 250)
+    stage.surface.show(frame)
+    look = """
+        const from = document.getElementById('picture'), to = document.createElement('canvas');
+        [to.width, to.height] = [from.width, from.height];
+        const pen = to.getContext('2d'); pen.drawImage(from, 0, 0);
+        const at = (x) => [...pen.getImageData(Math.floor(x * to.width), to.height >> 1, 1, 1).data.slice(0, 3)];
+        return [from.width, from.height, at(0.25), at(0.75)];
+    """
+    seen = stage.until(lambda: (found := stage.js(look))[0] == 160 and found)
+    assert seen[1] == 96
+    assert np.abs(np.array(seen[2]) - (250, 20, 20)).max() < 8
+    assert np.abs(np.array(seen[3]) - (20, 20, 250)).max() < 8
+
+
+def test_the_status_line(stage):
+    text = stage.until(lambda: (t := stage.browser.find_element("id", "status").text) and "17.5 fps" in t and t)
+    assert "84 ms" in text and "a thing to know" in text
+
+
+def test_a_new_structure_rebuilds_and_keeps_the_focus(stage):
+    stage.js("arguments[0].focus()", stage.find("petals.gain"))
+    stage.params.add("undertow.gain", ControlSpec(0, 4, 2), group="undertow")
+    stage.until(lambda: stage.browser.find_elements("css selector", '[aria-label="undertow.gain"]'))
+    assert stage.js("return document.activeElement.getAttribute('aria-label')") == "petals.gain"
+    stage.params.remove("undertow.gain")
+    stage.until(lambda: not stage.browser.find_elements("css selector", '[aria-label="undertow.gain"]'))
+
+
+def test_nothing_overflows(stage):
+    for width, height in ((1280, 720), (820, 1180), (1920, 1080), (390, 844)):
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        stage.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        time.sleep(0.1)
+        assert stage.js("return document.documentElement.scrollWidth") <= width
+        assert stage.js("return document.documentElement.scrollHeight") <= height
+        assert stage.find("panic").rect["y"] < height
+    metrics = {"width": 1280, "height": 720, "deviceScaleFactor": 1, "mobile": False}
+    stage.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def test_it_comes_back_by_itself(stage):
+    port = int(stage.surface.url.rsplit(":", 1)[1].strip("/"))
+    stage.surface.close()
+    stage.until(lambda: not stage.js("return document.body.classList.contains('linked')"))
+    assert stage.browser.find_element("id", "veil").is_displayed()
+    stage.params.set("petals.gain", 5)
+    stage.surface = Surface(stage.params, lambda: STATUS, port=port)
+    stage.surface.start()
+    stage.until(lambda: stage.js("return document.body.classList.contains('linked')"), seconds=8)
+    shown = """return document.querySelector('[aria-label="petals.gain"]').getAttribute("aria-valuenow")"""
+    stage.until(lambda: stage.js(shown) == "5")
+
+
+def test_the_browser_complained_of_nothing(stage):
+    complaints = [entry for entry in stage.browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert [entry for entry in complaints if "WebSocket connection" not in entry["message"]] == []
