@@ -52,7 +52,7 @@ class FileError(ValueError):
 
 
 class Strict(BaseModel):
-    """A model that answers an unknown key with the nearest known one."""
+    """A model that answers an unknown key with the nearest known one; a key without a value is as if left out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=False)
 
@@ -65,6 +65,7 @@ class Strict(BaseModel):
                 if key not in known:
                     context = {"key": key, "advice": suggest(str(key), known)}
                     raise PydanticCustomError("unknown_key", "unknown key '{key}'; {advice}", context)
+            return {key: value for key, value in data.items() if value is not None}
         return data
 
 

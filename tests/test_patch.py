@@ -42,7 +42,8 @@ def test_a_patch_is_read():
 
 
 def test_an_empty_file_is_a_patch_without_bends():
-    assert patch.loads("").bends == [] and patch.loads("").model == "house"
+    for text in ("", "# nothing yet", "prompt:\nbends:\nvalues:\n"):
+        assert patch.loads(text).bends == [] and patch.loads(text).model == "house"
 
 
 def test_values_of_the_patch_win_over_those_in_its_bends():

@@ -1,0 +1,191 @@
+"""Learning: what was touched, and that the mapping file keeps everything else as it was."""
+
+import threading
+import time
+
+import pytest
+
+from instrument import learn, mapping
+from instrument.learn import Control, NothingTouched, classify, collect, encoding
+from instrument.mapping import Mapping, MappingError, Touch
+from instrument.params import ParamSet, UnknownParameter
+from pipelines.spec import ControlSpec, SwitchSpec, TriggerSpec
+from tests.jack import Controller, running_jack
+
+FILE = """\
+# my desk, do not touch
+device: nanoKONTROL2   # the small one
+
+bindings:
+  # the left hand
+  - {cc: 0, to: petals.gain, takeover: pickup}  # breathes
+  - {note: 36, trigger: panic}
+"""
+
+
+@pytest.fixture
+def params():
+    params = ParamSet()
+    params.add("petals.gain", ControlSpec(0, 8, 1))
+    params.add("freeze", SwitchSpec())
+    params.add("panic", TriggerSpec())
+    return params
+
+
+def cc(*values, key=16, channel=1):
+    return [Touch("cc", key, value, channel) for value in values]
+
+
+def timed(touches, gap=0.02, before=0.0):
+    """As from a controller: one touch each `gap` seconds, then silence."""
+    yield 0.0, None
+    now = before
+    for touch in touches:
+        now += gap
+        yield now, touch
+    while True:
+        now += 0.1
+        yield now, None
+
+
+def test_touches_are_collected_for_a_moment_after_the_first():
+    kept = collect(timed(cc(*range(100)), before=5.0))
+    assert kept == cc(*range(len(kept))) and len(kept) in (15, 16, 17)
+    with pytest.raises(NothingTouched, match="within 2 s; is the controller plugged in"):
+        collect(timed([]), timeout=2.0)
+    with pytest.raises(NothingTouched):
+        collect([])
+
+
+@pytest.mark.parametrize(
+    ("touches", "control"),
+    [
+        (cc(3, 4, 6, 9), Control("knob", ("cc", 16), 1)),
+        (cc(127, 0), Control("button", ("cc", 16), 1)),
+        (cc(127), Control("button", ("cc", 16), 1)),
+        (cc(127, 127, 126, 127), Control("endless", ("cc", 16), 1, "twos")),
+        ([Touch("note", 36, 90, 10), Touch("note", 36, 0, 10)], Control("pad", ("note", 36), 10)),
+        ([Touch("pitch", 0, v, 2) for v in range(5)], Control("wheel", ("pitch", 0), 2)),
+        ([*cc(1, key=7), *cc(1, 2, 3)], Control("knob", ("cc", 16), 1)),
+        ([*cc(5, 6, 7), *cc(3, 90, 4, key=48)], Control("knob", ("cc", 16), 1)),
+    ],
+)
+def test_the_control_touched_most_is_meant(touches, control):
+    assert classify(touches) == control
+
+
+def test_the_fine_half_of_a_fader_is_not_taken_for_it():
+    fine_first = [t for pair in zip(cc(3, 90, 4, 5, key=48), cc(5, 6, 7, 8), strict=True) for t in pair]
+    assert classify(fine_first).source == ("cc", 16)
+    assert classify(cc(3, 90, 4, key=48)).source == ("cc", 48)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([127, 127, 126, 127], "twos"),
+        ([127, 127, 1, 1], "twos"),
+        ([63, 63, 62], "offset"),
+        ([63, 63, 65], "offset"),
+        ([65, 65, 66, 65], "signed"),
+        ([65, 65, 1], "signed"),
+        ([1, 1, 2, 1], "signed2"),
+        ([1, 1, 65], "signed2"),
+        ([1, 2, 3, 4], None),
+        ([60, 61, 62, 63, 64, 65], None),
+        ([30, 30, 31], None),
+        ([127, 127], None),
+    ],
+)
+def test_an_endless_knob_turned_left_shows_its_encoding(values, expected):
+    assert encoding(values) == expected
+
+
+def test_the_line_suits_the_target(params):
+    knob, button, pad = classify(cc(3, 4, 6)), classify(cc(127, 0)), classify([Touch("note", 36, 9, 10)])
+    for control, target, line in (
+        (knob, "petals.gain", {"cc": 16, "channel": 1, "to": "petals.gain", "takeover": "pickup"}),
+        (knob, "freeze", {"cc": 16, "channel": 1, "to": "freeze"}),
+        (button, "panic", {"cc": 16, "channel": 1, "trigger": "panic"}),
+        (button, "freeze", {"cc": 16, "channel": 1, "to": "freeze", "mode": "toggle"}),
+        (button, "petals.gain", {"cc": 16, "channel": 1, "to": "petals.gain", "mode": "gate"}),
+        (pad, "freeze", {"note": 36, "channel": 10, "to": "freeze", "mode": "toggle"}),
+        (pad, "*.gain", {"note": 36, "channel": 10, "to": "*.gain"}),
+    ):
+        assert learn.binding_for(control, target, params) == line
+        mapping.Binding.model_validate(line)
+    assert str(knob) == "knob: cc 16 on channel 1"
+
+
+def test_everything_else_in_the_file_stays(tmp_path, params):
+    path = tmp_path / "desk.yaml"
+    path.write_text(FILE)
+    control, line = learn.learn(path, "freeze", timed(cc(127, 0, key=32)), params)
+    assert control.kind == "button" and line["to"] == "freeze"
+    assert path.read_text() == FILE + "  - {cc: 32, channel: 1, to: freeze, mode: toggle}\n"
+    assert len(mapping.load(path).bindings) == 3
+    learn.learn(path, "freeze", timed(cc(127, 0, key=32)), params)
+    assert len(mapping.load(path).bindings) == 3
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_or_empty_file_is_made(tmp_path, params):
+    for text in (None, "", "# only a comment\n", "device: x\nbindings:\n"):
+        path = tmp_path / "new" / "desk.yaml"
+        if text is not None:
+            path.write_text(text)
+        learn.learn(path, "petals.gain", timed(cc(1, 2, 3)), params, device=lambda: "Desk")
+        file = mapping.load(path)
+        assert file.device == ("x" if text and "device" in text else "Desk") and len(file.bindings) == 1
+        assert not text or path.read_text().startswith(text)
+        path.unlink()
+
+
+def test_a_broken_file_or_target_is_left_alone(tmp_path, params):
+    path = tmp_path / "desk.yaml"
+    path.write_text("bindings: [{cc: 1}]")
+    with pytest.raises(MappingError, match=r"desk\.yaml:1: bindings 1: give exactly one target"):
+        learn.learn(path, "petals.gain", timed(cc(1, 2, 3)), params)
+    assert path.read_text() == "bindings: [{cc: 1}]"
+    with pytest.raises(UnknownParameter, match=r"did you mean 'petals\.gain'"):
+        learn.learn(path, "petals.gian", iter(()), params)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MappingError, match="cannot be written"):
+        learn.learn(tmp_path / "file" / "desk.yaml", "petals.gain", timed(cc(1, 2, 3)), params)
+
+
+@pytest.mark.parametrize(
+    ("origin", "device"),
+    [
+        ("midi:nanoKONTROL2:nanoKONTROL2 nanoKONTROL2 _ CTRL 20:0", "nanoKONTROL2"),
+        ("midi:MIDI Mix", "MIDI Mix"),
+        ("midi:LPD8:out", "LPD8"),
+    ],
+)
+def test_the_device_is_called_by_the_part_of_its_name_that_stays(origin, device):
+    assert learn.device_of(origin) == device
+
+
+def test_learning_from_a_real_port_and_playing_what_was_learnt(tmp_path, params):
+    path = tmp_path / "desk.yaml"
+    with running_jack():
+        desk = Controller("desk")
+
+        def turn():
+            for value in range(40, 60):
+                time.sleep(0.01)
+                desk.send(0xB2, 7, value)
+
+        with learn.listening("desk", api="JACK") as ear:
+            hand = threading.Thread(target=turn)
+            hand.start()
+            control, _ = learn.learn(path, "petals.gain", ear, params, ear.device, timeout=5)
+            hand.join()
+        desk.unplug()
+    assert control == Control("knob", ("cc", 7), 3)
+    file = mapping.load(path)
+    assert file.device == "desk"
+    played = Mapping(file, params)
+    for value in (0, 127):
+        played.handle(Touch("cc", 7, value, 3))
+    assert params["petals.gain"].base == 8
