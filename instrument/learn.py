@@ -23,8 +23,8 @@ from typing import Any
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from instrument import yamlfile
-from instrument.mapping import Binding, MappingError, Touch, loads
-from instrument.midi import Api, MidiInput
+from instrument.mapping import TARGET, Binding, MappingError, Touch, loads
+from instrument.midi import Api, MidiInput, why_none
 from instrument.params import ParamSet, UnknownParameter
 from pipelines.spec import SwitchSpec, TriggerSpec
 
@@ -34,8 +34,8 @@ _FINGER = 8  # the most steps an endless knob is taken to make in one message
 Heard = tuple[float, Touch | None]  # seconds on any clock; None: nothing happened
 
 
-class NothingTouched(TimeoutError):
-    """No control was touched in time."""
+class LearnError(ValueError):
+    """Nothing could be learnt; the text says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Control:
 
 
 def collect(heard: Iterable[Heard], timeout: float = 30.0, window: float = WINDOW) -> list[Touch]:
-    """Every touch within `window` seconds of the first. Raises NothingTouched after `timeout` seconds without any."""
+    """Every touch within `window` seconds of the first. Raises LearnError after `timeout` seconds without any."""
     touches: list[Touch] = []
     start = first = None
     for now, touch in heard:
@@ -67,7 +67,7 @@ def collect(heard: Iterable[Heard], timeout: float = 30.0, window: float = WINDO
         if first is None and now - start >= timeout:
             break
     if not touches:
-        raise NothingTouched(f"no control was touched within {timeout:g} s; is the controller plugged in and listed?")
+        raise LearnError(f"no control was touched within {timeout:g} s; is the controller plugged in and listed?")
     return touches
 
 
@@ -79,7 +79,7 @@ def classify(touches: list[Touch]) -> Control:
     """
     counts = Counter((t.kind, t.key, t.channel) for t in touches if t.kind != "osc")
     if not counts:
-        raise NothingTouched("no MIDI control was touched; move one knob or press one pad")
+        raise LearnError("no MIDI control was touched; move one knob or press one pad")
     kind, key, channel = counts.most_common(1)[0][0]
     if kind == "cc" and 32 <= key < 64 and counts.get(("cc", key - 32, channel), 0) >= counts["cc", key, channel] / 2:
         key -= 32
@@ -193,8 +193,10 @@ def learn(
     """Wait for a control, bind it to `target` in the mapping at `path`; returns what it is and the line written.
 
     `device()` is asked for the controller's name when the file is new. Raises UnknownParameter at once if `params`
-    has no such target, NothingTouched, or MappingError.
+    has no such target, LearnError, or MappingError (then the file is untouched).
     """
+    if not TARGET.fullmatch(target):
+        raise LearnError(f"'{target}' is not a parameter id such as petals.gain")
     if params is not None and "*" not in target and target not in params:
         raise UnknownParameter(target, params.names())
     control = classify(collect(heard, timeout))
@@ -230,11 +232,31 @@ class Ear:
 
 @contextmanager
 def listening(pattern: str = "", api: Api | None = None, notices: Callable[[str], None] | None = None) -> Iterator[Ear]:
-    """The touches of every MIDI port that `pattern` means: `with listening() as ear: learn(path, id, ear, ...)`."""
+    """The touches of every MIDI port that `pattern` means: `with listening() as ear: learn(path, id, ear, ...)`.
+
+    Raises LearnError on a machine without MIDI.
+    """
     ear = Ear()
-    midi = MidiInput(pattern, ear, name="bender learn", api=api, virtual=False, notices=notices)
+    midi = MidiInput(pattern, ear, notices, name="bender learn", api=api, virtual=False)
     midi.start()
     try:
+        if midi.status()["api"] is None:
+            raise LearnError(why_none())
         yield ear
     finally:
         midi.close()
+
+
+def learn_from_port(
+    path: Path,
+    target: str,
+    pattern: str = "",
+    timeout: float = 30.0,
+    params: ParamSet | None = None,
+    api: Api | None = None,
+) -> str:
+    """`learn` from the ports that `pattern` means; returns a line to show. Raises as `learn` and `listening` do."""
+    with listening(pattern, api) as ear:
+        control, line = learn(path, target, ear, params, ear.device, timeout)
+    words = ", ".join(f"{key}: {value}" for key, value in line.items())
+    return f"{control}; wrote {{{words}}} to {path}"

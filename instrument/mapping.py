@@ -22,7 +22,7 @@ from pipelines.spec import TriggerSpec, Warp
 
 log = logging.getLogger(__name__)
 
-_TARGET = re.compile(r"[A-Za-z0-9_*]+(\.[A-Za-z0-9_*]+)*")
+TARGET = re.compile(r"[A-Za-z0-9_*]+(\.[A-Za-z0-9_*]+)*")
 _POSITION = re.compile(r"bend\.(\d+)\.")
 
 
@@ -93,7 +93,7 @@ class Binding(Strict):
     @field_validator("to", "trigger")
     @classmethod
     def _is_id(cls, id: str | None) -> str | None:
-        if id is not None and not _TARGET.fullmatch(id):
+        if id is not None and not TARGET.fullmatch(id):
             raise ValueError(f"'{id}' is not a parameter id such as petals.gain or *.gain")
         return id
 

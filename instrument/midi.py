@@ -27,6 +27,7 @@ _QUEUE = 16384  # messages the driver keeps between two polls
 _POLL = 0.002  # seconds
 _SCAN = 0.5  # seconds between looks at which ports there are
 _ALSA_NUMBERS = re.compile(r" \d+:\d+$")  # they change from one plugging-in to the next
+ANY = ("", "*")  # patterns that mean every port
 _NAMES = {"ALSA": "LINUX_ALSA", "JACK": "UNIX_JACK", "CoreMIDI": "MACOSX_CORE", "WinMM": "WINDOWS_MM"}
 
 Api = Literal["ALSA", "JACK", "CoreMIDI", "WinMM"]
@@ -39,6 +40,16 @@ class Listener(Protocol):
 
     def counts(self, touch: Touch) -> bool:
         """Whether every such message matters; of others only the latest of each poll is handed on."""
+
+
+class _Caller:
+    """A plain function as a Listener that wants everything."""
+
+    def __init__(self, function: Callable[[Touch, str], object]) -> None:
+        self.handle = function
+
+    def counts(self, touch: Touch) -> bool:
+        return True
 
 
 # --- which driver there is ---
@@ -80,37 +91,34 @@ def choose_api() -> Api | None:
     return None
 
 
-def _make(kind: Literal["MidiIn", "MidiOut"], api: Api, name: str) -> Any:
-    """A driver object; raises OSError where the driver refuses."""
+def _make(api: Api, name: str) -> Any:
+    """An input of the driver, not yet connected; raises OSError where the driver refuses."""
     rtmidi, problem = _driver()
     if rtmidi is None:
         raise OSError(problem)
     os.environ.setdefault("JACK_NO_START_SERVER", "1")
     number = getattr(rtmidi, f"API_{_NAMES[api]}")
-    if kind == "MidiOut":
-        return rtmidi.MidiOut(number, name=name)
     made = rtmidi.MidiIn(number, name=name, queue_size_limit=_QUEUE)
     made.ignore_types(False, False, True)  # active sensing only
     return made
 
 
-def list_ports(api: Api | None = None) -> dict[str, Any]:
-    """{api, inputs, outputs, notice}: the names of all ports, or a notice saying why there are none."""
-    found: dict[str, Any] = {"api": api or choose_api(), "inputs": [], "outputs": [], "notice": ""}
-    if found["api"] is None:
-        found["notice"] = _why_none()
-        return found
+def list_ports(api: Api | None = None) -> list[str]:
+    """Names of the ports that can be listened to now; where there is no MIDI at all, one line that says why."""
+    api = api or choose_api()
+    if api is None:
+        return [why_none()]
     try:
-        for key, kind in (("inputs", "MidiIn"), ("outputs", "MidiOut")):
-            port = _make(kind, found["api"], "bender list")
-            found[key] = port.get_ports()
-            port.delete()
+        looking = _make(api, "bender list")
     except OSError as problem:
-        found["notice"] = f"no MIDI: {problem}"
-    return found
+        return [f"no MIDI: {problem}"]
+    names = looking.get_ports()
+    looking.delete()
+    return names
 
 
-def _why_none() -> str:
+def why_none() -> str:
+    """Why there is no MIDI on this machine now, in one line."""
     rtmidi, problem = _driver()
     if rtmidi is None:
         return problem
@@ -123,7 +131,7 @@ def _why_none() -> str:
 def port_matches(pattern: str, port: str) -> bool:
     """Whether a device name from a mapping means this port: part of its name, or a pattern with *; case is ignored."""
     pattern, port = pattern.strip().lower(), _ALSA_NUMBERS.sub("", port).lower()
-    if not pattern:
+    if pattern in ANY:
         return not port.startswith("midi through")
     return fnmatchcase(port, pattern) if "*" in pattern else pattern in port
 
@@ -166,17 +174,18 @@ class MidiInput:
     def __init__(
         self,
         pattern: str,
-        listener: Listener,
+        listener: Listener | Callable[[Touch, str], object],
+        notices: Callable[[str], None] | None = None,
         *,
         name: str = "bender",
         api: Api | None = None,
         virtual: bool = True,
-        notices: Callable[[str], None] | None = None,
     ) -> None:
+        """`listener` is a Mapping or the like; of a plain function every touch is taken to count."""
         self.pattern, self.name = pattern, name
         self.received = 0
         self.bad = 0
-        self._listener = listener
+        self._listener = listener if hasattr(listener, "handle") else _Caller(listener)
         self._notices = notices or log.warning
         self._wanted_api, self._api = api, api
         self._virtual = virtual
@@ -271,7 +280,7 @@ class MidiInput:
         for key, index in there.items():
             if key not in self._ports:
                 self._open(key, index)
-        if not self._ports and self.pattern:
+        if not self._ports and self.pattern not in ANY:
             names = ", ".join(seen) or "none"
             self._tell(f"no MIDI port matches '{self.pattern}'; ports now: {names}; it is opened when it appears")
 
@@ -279,10 +288,10 @@ class MidiInput:
         """Choose the driver and make our own client; False if that is not possible yet."""
         self._api = self._wanted_api or choose_api()
         if self._api is None or (self._api == "JACK" and jack_server() is None):
-            self._tell(_why_none())
+            self._tell(why_none())
             return False
         try:
-            own = _make("MidiIn", self._api, self.name)
+            own = _make(self._api, self.name)
         except OSError as problem:
             self._tell(f"no MIDI: {problem}")
             return False
@@ -296,7 +305,7 @@ class MidiInput:
         return True
 
     def _open(self, key: tuple[str, int], index: int) -> None:
-        port = _make("MidiIn", self._api, self.name)
+        port = _make(self._api, self.name)
         try:
             port.open_port(index, "in")
         except (OSError, ValueError) as problem:

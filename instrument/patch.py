@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from instrument import yamlfile
 from instrument.params import BadValue, ParamSet, UnknownParameter, suggest
@@ -140,7 +140,9 @@ class BendSpec(Strict):
 
 
 class Patch(Strict):
-    """A whole patch; `name` is the file's name without its ending."""
+    """A whole patch; `name` is the file's name without its ending. Its fields may be set, and are checked then too."""
+
+    model_config = ConfigDict(frozen=False, validate_assignment=True)
 
     version: int = 1
     model: str = "house"

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from instrument import learn, mapping
-from instrument.learn import Control, NothingTouched, classify, collect, encoding
+from instrument.learn import Control, LearnError, classify, collect, encoding
 from instrument.mapping import Mapping, MappingError, Touch
 from instrument.params import ParamSet, UnknownParameter
 from pipelines.spec import ControlSpec, SwitchSpec, TriggerSpec
@@ -51,9 +51,9 @@ def timed(touches, gap=0.02, before=0.0):
 def test_touches_are_collected_for_a_moment_after_the_first():
     kept = collect(timed(cc(*range(100)), before=5.0))
     assert kept == cc(*range(len(kept))) and len(kept) in (15, 16, 17)
-    with pytest.raises(NothingTouched, match="within 2 s; is the controller plugged in"):
+    with pytest.raises(LearnError, match="within 2 s; is the controller plugged in"):
         collect(timed([]), timeout=2.0)
-    with pytest.raises(NothingTouched):
+    with pytest.raises(LearnError):
         collect([])
 
 
@@ -149,6 +149,8 @@ def test_a_broken_file_or_target_is_left_alone(tmp_path, params):
     assert path.read_text() == "bindings: [{cc: 1}]"
     with pytest.raises(UnknownParameter, match=r"did you mean 'petals\.gain'"):
         learn.learn(path, "petals.gian", iter(()), params)
+    with pytest.raises(LearnError, match="'a b' is not a parameter id"):
+        learn.learn(path, "a b", iter(()))
     (tmp_path / "file").write_text("")
     with pytest.raises(MappingError, match="cannot be written"):
         learn.learn(tmp_path / "file" / "desk.yaml", "petals.gain", timed(cc(1, 2, 3)), params)
@@ -172,20 +174,28 @@ def test_learning_from_a_real_port_and_playing_what_was_learnt(tmp_path, params)
         desk = Controller("desk")
 
         def turn():
-            for value in range(40, 60):
-                time.sleep(0.01)
+            for value in range(40, 110):
+                time.sleep(0.02)
                 desk.send(0xB2, 7, value)
 
-        with learn.listening("desk", api="JACK") as ear:
-            hand = threading.Thread(target=turn)
-            hand.start()
-            control, _ = learn.learn(path, "petals.gain", ear, params, ear.device, timeout=5)
-            hand.join()
+        hand = threading.Thread(target=turn)
+        hand.start()
+        told = learn.learn_from_port(path, "petals.gain", "desk", 5, params, "JACK")
+        hand.join()
         desk.unplug()
-    assert control == Control("knob", ("cc", 7), 3)
+    line = "{cc: 7, channel: 3, to: petals.gain, takeover: pickup}"
+    assert told == f"knob: cc 7 on channel 3; wrote {line} to {path}"
     file = mapping.load(path)
     assert file.device == "desk"
     played = Mapping(file, params)
     for value in (0, 127):
         played.handle(Touch("cc", 7, value, 3))
     assert params["petals.gain"].base == 8
+
+
+def test_a_machine_without_midi_says_so_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("JACK_DEFAULT_SERVER", "bender-nobody")
+    start = time.monotonic()
+    with pytest.raises(LearnError, match="no MIDI: "):
+        learn.learn_from_port(tmp_path / "desk.yaml", "petals.gain", api="JACK")
+    assert time.monotonic() - start < 5

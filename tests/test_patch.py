@@ -41,6 +41,15 @@ def test_a_patch_is_read():
     assert brush.scope.heads == "1, 3-5"
 
 
+def test_prompt_and_seed_can_be_set_over_the_file():
+    undertow = patch.loads(UNDERTOW, "song.yaml", "song")
+    undertow.prompt, undertow.seed = "fire", 7
+    assert (undertow.prompt, undertow.seed, undertow.name, len(undertow.bends)) == ("fire", 7, "song", 2)
+    assert str(undertow.error("x", "bends", 1, "lever")) == "song.yaml:8: x"
+    with pytest.raises(ValueError, match="seed"):
+        undertow.seed = -1
+
+
 def test_an_empty_file_is_a_patch_without_bends():
     for text in ("", "# nothing yet", "prompt:\nbends:\nvalues:\n"):
         assert patch.loads(text).bends == [] and patch.loads(text).model == "house"
