@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from instrument.outputs import KINDS, OutputError, OutputGroup, OutputRunner, parse
-from instrument.outputs.adapt import Adapted, Fitter
+from instrument.outputs.adapt import Adapted
 from instrument.outputs.base import Output, even
 from instrument.outputs.dummy import DummyOutput
+from instrument.outputs.fit import Fitter
 from instrument.outputs.testcard import CARD, draw_card
 
 
@@ -125,6 +126,15 @@ def test_runner_sends_in_order_and_closes_after_the_last():
     assert runner.stats().sent == 3 and runner.stats().dropped == 0
     runner.send(flat(9, 9, 9))  # too late, and harmless
     assert runner.stats().sent == 3
+
+
+def test_a_frame_of_another_size_is_fitted():
+    output = DummyOutput()
+    runner = OutputRunner(output)
+    runner.start(64, 32, 24)
+    runner.send(flat(9, 9, 9, 512, 288))
+    assert runner.close()
+    assert output.frames[0][1].shape == (32, 64, 3)
 
 
 def test_a_slow_output_drops_the_oldest_and_never_delays_the_caller():

@@ -10,12 +10,14 @@ import difflib
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .adapt import FITS, Adapted
-from .base import Output, OutputError, OutputRunner, OutputStats
+from .adapt import Adapted
+from .base import Output, OutputError
 from .camera import CameraOutput
 from .dummy import DummyOutput
 from .file import FileOutput
+from .fit import FITS
 from .group import OutputGroup
+from .runner import OutputRunner, OutputStats
 
 __all__ = ["KINDS", "Output", "OutputError", "OutputGroup", "OutputRunner", "OutputStats", "parse"]
 

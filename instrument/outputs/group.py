@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .base import Output, OutputError, OutputRunner, OutputStats
+from .base import Output, OutputError
+from .runner import OutputRunner, OutputStats
 from .testcard import CARD
 
 

@@ -86,7 +86,8 @@ function section(name, controls) {
   const element = named("section", "group");
   element.setAttribute("aria-label", name);
   const rows = named("div", "rows");
-  rows.append(...controls);
+  const isWide = (control) => control.classList.contains("wide");
+  rows.append(...controls.filter((control) => !isWide(control)), ...controls.filter(isWide));
   element.append(named("h2", "", name), rows);
   return element;
 }

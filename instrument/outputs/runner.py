@@ -1,0 +1,155 @@
+"""The thread that keeps a slow or broken output from holding up the others. Knows no output in particular."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .base import Output, OutputError
+from .fit import Fitter
+
+log = logging.getLogger(__name__)
+
+BACK_OFF = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before each new attempt to open a failed output
+
+
+@dataclass(frozen=True, slots=True)
+class OutputStats:
+    """How one output fares. `error` is the last failure while it lasts, empty once frames go out again."""
+
+    name: str
+    sent: int = 0
+    dropped: int = 0
+    errors: int = 0
+    error: str = ""
+
+
+class OutputRunner:
+    """Feeds one output from a thread of its own, through a short queue whose oldest frame drops when it is full.
+
+    `send` never waits. Frames of another size than the output was opened for are fitted to it. When the output fails it
+    is closed and opened again after a pause that grows; the frames of that time count as dropped.
+    """
+
+    def __init__(self, output: Output, depth: int = 3, back_off: tuple[float, ...] = BACK_OFF) -> None:
+        self.output = output
+        self._depth = depth
+        self._back_off = back_off
+        self._queue: deque[tuple[np.ndarray, float]] = deque()
+        self._ready = threading.Condition()
+        self._closing = False
+        self._tried = threading.Event()
+        self._refusal: OutputError | None = None
+        self._stats = OutputStats(output.name)
+        self._thread: threading.Thread | None = None
+
+    def start(self, width: int, height: int, fps: float) -> None:
+        """Open the output in its thread and wait for the result. Raises the OutputError of a refusal."""
+        self._thread = threading.Thread(
+            target=self._run, args=(width, height, fps), name=f"output {self.output.name}", daemon=True
+        )
+        self._thread.start()
+        self._tried.wait()
+        if self._refusal is not None:
+            self._thread.join()
+            raise self._refusal
+
+    def send(self, frame: np.ndarray, at: float | None = None) -> None:
+        """Hand over a frame, shown at `at` seconds of `time.monotonic()` (None: now); returns at once."""
+        with self._ready:
+            if self._closing:
+                return
+            if len(self._queue) >= self._depth:
+                self._queue.popleft()
+                self._count(dropped=1)
+            self._queue.append((frame, time.monotonic() if at is None else at))
+            self._ready.notify()
+
+    def close(self, timeout: float = 10.0) -> bool:
+        """Send what waits, finish the output, end the thread. False if that took longer than `timeout` seconds."""
+        with self._ready:
+            self._closing = True
+            self._ready.notify()
+        if self._thread is None:
+            return True
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            log.warning("output %s: did not finish within %g s; left behind", self.output.name, timeout)
+            return False
+        return True
+
+    def stats(self) -> OutputStats:
+        return self._stats
+
+    def _count(self, sent: int = 0, dropped: int = 0) -> None:
+        stats = self._stats
+        error = "" if sent else stats.error
+        self._stats = replace(stats, sent=stats.sent + sent, dropped=stats.dropped + dropped, error=error)
+
+    def _run(self, width: int, height: int, fps: float) -> None:
+        try:
+            self.output.open(width, height, fps)
+        except Exception as error:
+            self._refusal = _as_output_error(self.output.name, error)
+        self._tried.set()
+        if self._refusal is not None:
+            return
+        failures, fit = 0, Fitter(width, height)
+        while (item := self._next()) is not None:
+            error = self._attempt(lambda item=item: self.output.send(fit(item[0]), item[1]))
+            if error is None:
+                failures = 0
+                with self._ready:
+                    self._count(sent=1)
+                continue
+            failures = self._recover(failures, lambda: self.output.open(width, height, fps))
+            if failures < 0:
+                return
+        self._attempt(self.output.close)
+
+    def _next(self) -> tuple[np.ndarray, float] | None:
+        """The frame to send now; None once closing and everything has been sent."""
+        with self._ready:
+            self._ready.wait_for(lambda: self._queue or self._closing)
+            return self._queue.popleft() if self._queue else None
+
+    def _attempt(self, action: Callable[[], None]) -> Exception | None:
+        """Do it; a failure is counted, kept for the status line and logged once per kind."""
+        try:
+            action()
+        except Exception as error:  # any output may fail in its own way; the show goes on
+            text = str(_as_output_error(self.output.name, error))
+            with self._ready:
+                if text != self._stats.error:
+                    log.warning("%s", text)
+                self._stats = replace(self._stats, errors=self._stats.errors + 1, error=text)
+            return error
+        return None
+
+    def _recover(self, failures: int, reopen: Callable[[], None]) -> int:
+        """Close, wait, open again until it works; the new count of failures in a row, or -1 if closing came first."""
+        self._attempt(self.output.close)
+        while True:
+            pause = self._back_off[min(failures, len(self._back_off) - 1)]
+            failures += 1
+            with self._ready:
+                if self._ready.wait_for(lambda: self._closing, pause):
+                    self._count(dropped=len(self._queue))
+                    return -1
+            if self._attempt(reopen) is None:
+                return failures
+            self._attempt(self.output.close)
+
+
+def _as_output_error(name: str, error: Exception) -> OutputError:
+    if isinstance(error, OutputError):
+        return error
+    return OutputError(
+        name, f"{type(error).__name__}: {error}", "it is opened again by itself; if it stays, restart it"
+    )
