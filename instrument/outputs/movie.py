@@ -42,6 +42,7 @@ RECIPES = {
     ".mp4": replace(_H264, container={"movflags": "hybrid_fragmented", "flush_packets": "1"}),
     ".mkv": replace(_H264, container={"flush_packets": "1"}),
     ".mkv?lossless": Recipe("ffv1", "bgr0", {"level": "3", "slicecrc": "1"}, {"flush_packets": "1"}),
+    # of the two ProRes encoders the one that is quick enough to record live
     ".mov": Recipe(
         "prores_ks", "yuv422p10le", {"profile": "hq"}, {"movflags": "hybrid_fragmented", "flush_packets": "1"}
     ),
