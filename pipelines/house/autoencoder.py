@@ -14,6 +14,8 @@ from pipelines.house.loop import Session, autocast
 from pipelines.taehv import TAEHV, TIME_SCALE
 
 PIECE = 12  # pixel frames
+CROP = (8, 96, 128)  # of a piece, per step: many small steps teach more than few large ones
+BRIGHT = 3.0  # how much more an error weighs where the picture is bright
 LATENT_LIMIT = 3.0  # where the decoder's soft clamp sets in
 
 
@@ -30,7 +32,8 @@ def reconstruction(vae: TAEHV, pieces: Tensor, generator: torch.Generator, jitte
         noise = torch.randn(latents.shape, generator=generator, device=latents.device)
         output = vae.raw_decode(latents + jitter * noise.to(latents.dtype), vae.decoder.fresh())
     output, latents = output.float(), latents.float()
-    error = output - pieces
+    # The subject is the brightest thing in the picture and a small part of it: weigh it up.
+    error = (output - pieces) * (1 + BRIGHT * pieces.amax(dim=2, keepdim=True))
     parts = {
         "l1": error.abs().mean(),
         "mse": error.square().mean(),
@@ -53,10 +56,21 @@ def spread(latents: Tensor) -> Tensor:
 def train(session: Session, size: Size, jitter: float) -> None:
     """Run the session to the end of its time."""
     vae = session.module
-    pool = ClipPool(Size(PIECE, size.height, size.width), session.device, session.settings.batch, 7 + session.step)
+    piece = Size(PIECE, size.height, size.width)
+    pool = ClipPool(piece, session.device, session.settings.batch, 7 + session.step, rest=40)
     while session.running():
-        losses = reconstruction(vae, pool.draw(session.generator), session.generator, jitter)
+        losses = reconstruction(vae, crop(pool.draw(session.generator)), session.generator, jitter)
         session.update(losses.total, losses.parts)
+
+
+def crop(pieces: Tensor) -> Tensor:
+    """The same random part of every piece [N, T, 3, H, W], no larger than CROP; anywhere in time, space by eights."""
+    at = []
+    for whole, part, step in zip((pieces.shape[1], *pieces.shape[3:]), CROP, (1, 8, 8), strict=True):
+        part = min(whole, part)
+        first = step * int(torch.randint((whole - part) // step + 1, ()))
+        at.append(slice(first, first + part))
+    return pieces[:, at[0], :, at[1], at[2]]
 
 
 @torch.no_grad()

@@ -44,9 +44,11 @@ def clips(scenes: world.Scenes, start: Tensor, size: Size, device: torch.device)
 class ClipPool:
     """Rendered pieces in device memory, replaced a block at a time: big blocks render far faster than single clips."""
 
-    def __init__(self, size: Size, device: torch.device, batch: int, seed: int, blocks: int = 8, uses: int = 8) -> None:
-        """`blocks` blocks of `uses` batches each; every `uses` batches one block is rendered anew."""
-        self.size, self.device, self.batch, self.uses = size, device, batch, uses
+    def __init__(
+        self, size: Size, device: torch.device, batch: int, seed: int, blocks: int = 8, uses: int = 8, rest: int = 8
+    ) -> None:
+        """`blocks` blocks of `uses` batches each; every `rest` batches one block is rendered anew."""
+        self.size, self.device, self.batch, self.uses, self.rest = size, device, batch, uses, rest
         self.block = batch * uses
         self.seed, self.drawn, self.next = seed, 0, 0
         self.store = torch.empty(blocks * self.block, size.frames, 3, *size[1:], dtype=torch.uint8, device=device)
@@ -55,7 +57,7 @@ class ClipPool:
 
     def draw(self, generator: torch.Generator) -> Tensor:
         """A batch of clips [batch, T, 3, H, W] in 0..1, float32."""
-        if self.drawn and self.drawn % self.uses == 0:
+        if self.drawn and self.drawn % self.rest == 0:
             self._refresh()
         self.drawn += 1
         index = torch.randint(len(self.store), (self.batch,), generator=generator, device=self.device)

@@ -76,27 +76,44 @@ class Teacher:
         self.turn: Turn = rope.turn([*range(frames), *range(frames)])
         self.bends = (TeacherForcing(frames, config.window),) * config.dit.num_layers
         self.mask = teacher_mask(frames, height * width, config.window).to(device) if dense else None
-        self.compiled: nn.Module | None = None
+        self.compiled = False
 
-    def compile(self, learner: Learner, batch: Batch) -> None:
-        """Compile the transformer's forward and backward, a minute or so; stay uncompiled when that does not work."""
-        self.compiled = torch.compile(learner.dit)
+    def compile(self, learner: Learner, batch: Batch) -> str:
+        """Compile the transformer's blocks (one small graph serves them all), and prove it on a batch.
+
+        A compiler that fails, or computes something else than the plain forward, is switched off again: training is
+        only slower without it. Returns what came of it, in words.
+        """
+        plain = self._trial(learner, batch)
+        for block in learner.dit.blocks:
+            block.compile()
         try:
-            self.loss(learner, batch).backward()
+            loss = self._trial(learner, batch)
+            sound = all(bool(p.grad.isfinite().all()) for p in learner.parameters() if p.grad is not None)
+            close = abs(loss - plain) < 0.01 * plain
+            outcome = "compiled" if sound and close else f"unsound: loss {loss}, plain {plain}, finite {sound}"
         except torch.cuda.OutOfMemoryError:
             raise
-        except Exception as failure:  # whatever a compiler may throw: training is only slower without it
-            print(f"compiling failed ({type(failure).__name__}: {str(failure)[:400]}); going on uncompiled", flush=True)
-            self.compiled = None
+        except Exception as failure:  # compilers throw anything
+            outcome = f"failed: {type(failure).__name__}: {str(failure)[:400]}"
         learner.zero_grad(set_to_none=True)
+        self.compiled = outcome == "compiled"
+        if not self.compiled:
+            torch.compiler.set_stance("force_eager")
+        return outcome
+
+    def _trial(self, learner: Learner, batch: Batch) -> float:
+        learner.zero_grad(set_to_none=True)
+        loss = self.loss(learner, batch)
+        loss.backward()
+        return float(loss.detach())
 
     def loss(self, learner: Learner, batch: Batch) -> Tensor:
         """Mean squared error of the flow on the noisy half, in float32."""
         with autocast(batch.x.device):
             memory = learner.dit.read_text(learner.text(batch.tokens))
-            forward = learner.dit if self.compiled is None else self.compiled
             bends = None if self.dense else self.bends
-            flow = forward(batch.x, batch.t, memory, self.turn, None, self.mask, bends)
+            flow = learner.dit(batch.x, batch.t, memory, self.turn, None, self.mask, bends)
         return (flow[:, :, self.frames :].float() - batch.target).square().mean()
 
 

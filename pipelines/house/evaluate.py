@@ -107,12 +107,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Report]:
 
 def table(reports: dict[str, Report]) -> str:
     """The reports side by side, as text."""
-    rows = {
-        "hue error (turns)": "hue_error",
-        "hue right": "hue_right",
-        "sharpness": "sharpness",
-        "movement": "movement",
-    }
+    rows = ("hue_error", "hue_right", "sharpness", "movement")
     lines = [f"{'':20}" + "".join(f"{name:>10}" for name in reports)]
     for row in rows:
         lines.append(f"{row.replace('_', ' '):20}" + "".join(f"{getattr(r, row):10.4f}" for r in reports.values()))

@@ -68,13 +68,15 @@ class Session:
         return self.settings.device
 
     def running(self) -> bool:
-        """Whether there is time for another step; saves a checkpoint now and then."""
+        """Whether there is time for another step (always for a call's first); saves a checkpoint now and then."""
         now = time.monotonic()
         if self._started is None:
             self._started = now
         if now - self._saved > self.settings.save_every:
             self.save()
-        return now - self.settings.began < 60 * self.settings.minutes - self._tail and self._remaining() > 0
+        in_time = now - self.settings.began < 60 * self.settings.minutes - self._tail
+        left = self._remaining() > 0
+        return (left and in_time) or (self.step == self._first and (left or not self.settings.total_minutes))
 
     def progress(self) -> float:
         """0 at the first step of the first call, 1 when the whole budget is spent."""

@@ -77,8 +77,8 @@ def train_diffusion(args: argparse.Namespace) -> None:
     if args.compile:
         began = time.monotonic()
         batch = diffusion.draw(bank, args.batch, torch.Generator(device=args.device).manual_seed(0))
-        teacher.compile(learner, batch)
-        session.log(compiled=teacher.compiled is not None, took=round(time.monotonic() - began, 1))
+        outcome = teacher.compile(learner, batch)
+        session.log(compile=outcome, took=round(time.monotonic() - began, 1))
 
     def show() -> None:
         _sheet(args, config, House(session.ema.dit, house.vae, session.ema.text), f"diffusion-{session.step:06d}")
