@@ -6,6 +6,7 @@ Parses arguments and hands over; imports the heavy parts only in the command tha
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -21,6 +22,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"bender: no command '{arguments[0]}'; {suggest(arguments[0], COMMANDS)}", file=sys.stderr)
         return 2
     options = _parser().parse_args(arguments)
+    # Before torch loads its thread pool: threads that spin while they wait bring the model to a standstill (fifty
+    # times slower, measured) as soon as another program, a browser say, wants one of the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from instrument.commands import COMMANDS as ACTIONS
     from instrument.setup import REFUSALS
 
@@ -46,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     learn = commands.add_parser("learn", help="bind a control you touch to a parameter you name")
     learn.add_argument("target", help="parameter id, or a trigger such as panic")
     learn.add_argument("--mapping", type=Path, default=Path("my.yaml"), help="file to write to (default: %(default)s)")
+    _what(learn)
     learn.add_argument("--midi", default="*", help="name pattern of the MIDI port to listen to (default: any)")
     learn.add_argument("--timeout", type=float, default=30.0, help="seconds to wait for a touch (default: %(default)g)")
     bench = commands.add_parser("bench", help="time a chunk, unbent and bent, as ratios")

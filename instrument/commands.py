@@ -14,9 +14,10 @@ from instrument import mapping as mappings
 from instrument import midi, outputs
 from instrument import patch as patches
 from instrument.bench import bench as run_bench
-from instrument.engine import Engine, bends_of, declare
+from instrument.engine import Engine, bends_of, declare, declare_bends
 from instrument.mapping import Mapping
-from instrument.params import ParamSet
+from instrument.params import ParamSet, UnknownParameter
+from instrument.patch import Patch
 from instrument.setup import UsageError, named, open_model, open_outputs, open_patch, set_first_values
 from instrument.show import Doors, Show, watch
 from instrument.status import StatusLine
@@ -74,7 +75,7 @@ def render(options: argparse.Namespace) -> None:
     if options.seconds <= 0:
         raise UsageError(f"--seconds {options.seconds:g}: a clip must be longer than nothing")
     patch = open_patch(options)
-    made = open_outputs(options.out)
+    made = open_outputs(options.out, overwrite=True)
     system = open_model(options, patch)
     rate, total = system.recipe.fps, round(options.seconds * system.recipe.fps)
     params = ParamSet()
@@ -127,20 +128,25 @@ def list_levers(options: argparse.Namespace) -> None:
 
 def list_params(options: argparse.Namespace) -> None:
     """Every parameter of a patch, by the id that OSC, mappings and patches use."""
-    patch = open_patch(options)
+    for parameter in _params_of(open_patch(options)):
+        print(f"{parameter.id:32} {_range(parameter.spec):44} {parameter.spec.doc}")
+
+
+def _params_of(patch: Patch) -> ParamSet:
+    """The parameters that the patch would play with, without loading its model."""
     row, params = recipe(patch.model), ParamSet()
     declare(params)
-    for bend in bends_of(patch):
-        for id, spec in bend.parameters(len(row.steps), row.config.num_layers).items():
-            params.add(id, spec)
-    for parameter in params:
-        print(f"{parameter.id:32} {_range(parameter.spec):44} {parameter.spec.doc}")
+    declare_bends(params, bends_of(patch), len(row.steps), row.config.num_layers)
+    return params
 
 
 def learn(options: argparse.Namespace) -> None:
     """Bind the next control that is touched to a parameter, in a mapping file."""
+    params = _params_of(open_patch(options))
+    if options.target not in params and not params.is_range(options.target):
+        raise UnknownParameter(options.target, params.names())
     print(f"touch a control for {options.target} ...", flush=True)
-    print(learning.learn_from_port(options.mapping, options.target, options.midi, options.timeout))
+    print(learning.learn_from_port(options.mapping, options.target, options.midi, options.timeout, params))
 
 
 def bench(options: argparse.Namespace) -> None:

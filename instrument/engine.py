@@ -17,7 +17,7 @@ import numpy as np
 
 from instrument.params import ParamSet, suggest
 from instrument.patch import BendSpec, Patch, set_values
-from pipelines.bends.bank import Bank, Bend
+from pipelines.bends.bank import Bend, parameters_of
 from pipelines.bends.lever import Lever, discover
 from pipelines.bends.scope import ALL, Scope, Span
 from pipelines.spec import ControlSpec, TextSpec, TriggerSpec
@@ -74,11 +74,12 @@ class Engine:
         """Make the patch's bends and parameters the ones that play. Raises PatchError; then nothing has changed."""
         bends = bends_of(patch)
         bank = self.stream.make_bank(bends)
-        _rehearse(patch, bank)
+        sizes = self.stream.steps, self.stream.model.config.num_layers
+        _rehearse(patch, bends, *sizes)
         with self.params.together():
             for id in self._bend_ids:
                 self.params.remove(id)
-            self._bend_ids = _declare_bends(self.params, bank)
+            self._bend_ids = declare_bends(self.params, bends, *sizes)
             self.params.set(PROMPT, patch.prompt, "patch")
             self.params.set(SEED, patch.seed, "patch")
             set_values(patch, self.params)
@@ -191,21 +192,24 @@ def declare(params: ParamSet) -> None:
     params.add(PANIC, TriggerSpec("all bends neutral, cache empty, fresh noise"), group="engine")
 
 
-def _declare_bends(params: ParamSet, bank: Bank) -> list[str]:
-    """Add a bank's parameters, and `bend.1.amount`, `bend.2.amount`... for mappings that fit any patch."""
-    ids = []
-    for id, spec in bank.parameters().items():
-        ids.append(params.add(id, spec, group=id.split(".", 1)[0]).id)
-    for number, bend in enumerate(bank.bends, 1):
+def declare_bends(params: ParamSet, bends: tuple[Bend, ...], steps: int, layers: int) -> list[str]:
+    """Add the bends' parameters, and names by position (`bend.1.amount`, `bend.1.layers.center`, ...) for mappings that
+    fit any patch."""
+    ids = [params.add(id, spec, group=id.split(".", 1)[0]).id for id, spec in parameters_of(bends, steps, layers).items()]
+    for number, bend in enumerate(bends, 1):
         params.alias(f"bend.{number}.amount", f"{bend.name}.{bend.lever.main}")
+        for id in ids:
+            name, _, field = id.partition(".")
+            if name == bend.name:
+                params.alias(f"bend.{number}.{field}", id)
     return ids
 
 
-def _rehearse(patch: Patch, bank: Bank) -> None:
+def _rehearse(patch: Patch, bends: tuple[Bend, ...], steps: int, layers: int) -> None:
     """Every value of the patch, tried on parameters of its own, so that a broken patch changes nothing that plays."""
     trial = ParamSet(notices=lambda text: None)
     declare(trial)
-    _declare_bends(trial, bank)
+    declare_bends(trial, bends, steps, layers)
     set_values(patch, trial)
 
 

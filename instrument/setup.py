@@ -78,9 +78,18 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def open_outputs(specs: Iterable[str]) -> list[Output]:
-    """Outputs from their specs, not yet open."""
-    return [outputs.parse(spec) for spec in specs]
+def open_outputs(specs: Iterable[str], overwrite: bool = False) -> list[Output]:
+    """Outputs from their specs, not yet open; a bare file name is a file. `overwrite` replaces files of that name."""
+    return [outputs.parse(_spec(spec, overwrite)) for spec in specs]
+
+
+def _spec(spec: str, overwrite: bool) -> str:
+    head, _, query = spec.partition("?")
+    if ":" not in head and "." in head:
+        spec = f"file:{spec}"
+    if not overwrite or not spec.startswith("file:"):
+        return spec
+    return f"{spec}&overwrite" if query else f"{spec}?overwrite"
 
 
 def set_first_values(params: ParamSet, assignments: Iterable[str]) -> None:

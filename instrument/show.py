@@ -19,6 +19,7 @@ from instrument.mapping import Mapping
 from instrument.midi import MidiInput
 from instrument.osc import OscServer
 from instrument.outputs import Output, OutputGroup
+from instrument.outputs.testcard import draw_card
 from instrument.pacer import Pacer
 from instrument.params import ParamSet
 from instrument.patch import Patch
@@ -51,7 +52,8 @@ class Show:
         self.latency = Latency()
         self.outputs = OutputGroup(outputs)
         self.surface: Surface | None = None
-        self.pacer = Pacer(self._send, fps, on_sent=self.latency.sent)
+        card = draw_card(system.recipe.width, system.recipe.height)
+        self.pacer = Pacer(self._send, fps, card=card, on_sent=self.latency.sent)
         stream = Stream(system.model, system.decoder, system.recipe, seed=patch.seed)
         self.engine = Engine(stream, system.encoder, self.params, self.pacer.push, max_fps=fps or system.recipe.fps)
         self.engine.load(patch)
@@ -63,7 +65,7 @@ class Show:
         recipe = self.system.recipe
         with ExitStack() as opening:
             osc = self._open_osc(doors, mapping, opening)
-            midi = MidiInput(doors.midi, mapping.handle, self.notices.tell)
+            midi = MidiInput(doors.midi, mapping, self.notices.tell)
             opening.callback(midi.close)
             midi.start()
             self._open_page(doors, opening)
@@ -76,15 +78,15 @@ class Show:
             opening.callback(thread.join)
             opening.callback(self.engine.stop)
             self._threads = opening.pop_all()
-        self._facts = {"osc": osc, "midi": midi.status(), "mapping": mapping_name}
+        self._facts = {"osc": osc, "midi": _ports(midi.status()), "mapping": mapping_name}
 
     def _open_osc(self, doors: Doors, mapping: Mapping, opening: ExitStack) -> str:
         if doors.osc_port is None:
             return "off"
-        osc = OscServer(self.params, mapping, doors.host, doors.osc_port)
+        osc = OscServer(self.params, mapping, doors.host, doors.osc_port, self.notices.tell)
         osc.start()
         opening.callback(osc.close)
-        return f"udp {doors.host}:{doors.osc_port}"
+        return f"udp {doors.host}:{osc.port}"
 
     def _open_page(self, doors: Doors, opening: ExitStack) -> None:
         if doors.page_port is None:
@@ -135,6 +137,13 @@ class Show:
             "cache": f"{min(cache.end, cache.window)}/{cache.window}",
             "warnings": [*self.engine.notices, *failing, *self.notices.current()],
         }
+
+
+def _ports(status: dict[str, Any]) -> list[str] | str:
+    """The MIDI ports in use, in words."""
+    if status["api"] is None:
+        return "none on this machine"
+    return [*status["ports"], f"{status['virtual']} (virtual)"] if status["virtual"] else status["ports"]
 
 
 def watch(show: Show, line: StatusLine, stopping: threading.Event, seconds: float | None) -> None:

@@ -64,6 +64,15 @@ def _span(name: str, span: Span | None, count: int, doc: str) -> dict[str, Spec]
     }
 
 
+def parameters_of(bends: Sequence[Bend], steps: int, layers: int) -> dict[str, Spec]:
+    """Every parameter of these bends on a network of so many layers, by id, and the master fader."""
+    found: dict[str, Spec] = {}
+    for bend in bends:
+        found.update(bend.parameters(steps, layers))
+    found[MASTER] = ControlSpec(0, 1, 1, doc="all bends toward neutral")
+    return found
+
+
 class Bank:
     """All bends of a patch, as the tensors one network reads."""
 
@@ -85,11 +94,7 @@ class Bank:
 
     def parameters(self) -> dict[str, Spec]:
         """Every parameter of every bend, by id, and the master fader where there are bends."""
-        found: dict[str, Spec] = {}
-        for bend in self.bends:
-            found.update(bend.parameters(self.steps, self.shape.layers))
-        found[MASTER] = ControlSpec(0, 1, 1, doc="all bends toward neutral")
-        return found
+        return parameters_of(self.bends, self.steps, self.shape.layers)
 
     def defaults(self) -> dict[str, Value]:
         return {name: spec.default for name, spec in self.parameters().items()}

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipelines.house.text import HouseText, TextConfig
+from pipelines.load import LoadError, fill
 from pipelines.recipes import HOUSE as RECIPE
 from pipelines.taehv import TAEHV, TAEHVConfig
 from pipelines.wan import Wan, WanConfig
@@ -47,7 +48,7 @@ class House(NamedTuple):
     text: HouseText
 
 
-class BadWeights(ValueError):
+class BadWeights(LoadError):
     """A weights file that cannot be read as a house model; the message says why."""
 
 
@@ -91,9 +92,9 @@ def export(
 
 
 def describe(path: Path = WEIGHTS) -> tuple[HouseConfig, dict[str, Any]]:
-    """The configuration and training facts of a weights file; FileNotFoundError or BadWeights when it has none."""
+    """The configuration and training facts of a weights file; LoadError when it has none."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f"no house weights at {path}; train them, or restore the file that ships")
+        raise LoadError(f"no house weights at {path}; restore the file that ships, or train: python -m pipelines.house.train")
     with safe_open(str(path), framework="pt") as file:
         metadata = file.metadata() or {}
     if metadata.get("format") != _FORMAT:
@@ -114,7 +115,7 @@ def read_states(path: Path) -> dict[str, dict[str, Tensor]]:
 def load(path: Path | str = WEIGHTS, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> House:
     """The three modules of a weights file, in evaluation mode and without gradients.
 
-    Raises FileNotFoundError naming the path, or BadWeights naming missing and unexpected entries.
+    Raises LoadError naming the path, or what is missing and unexpected.
     """
     path = Path(path)
     config, _ = describe(path)
@@ -126,22 +127,6 @@ def load(path: Path | str = WEIGHTS, device: torch.device | str = "cpu", dtype: 
     if unknown := sorted(set(states) - set(House._fields)):
         raise BadWeights(f"{path} has unexpected parts: {', '.join(unknown)}")
     return house
-
-
-def fill(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Load a state dict, all of it and nothing else; BadWeights names what does not fit."""
-    wanted = module.state_dict()
-    missing, unexpected = sorted(set(wanted) - set(state)), sorted(set(state) - set(wanted))
-    if missing or unexpected:
-        raise BadWeights(f"{where}: missing {_some(missing)}; unexpected {_some(unexpected)}")
-    for name, value in state.items():
-        if value.shape != wanted[name].shape:
-            raise BadWeights(f"{where}: {name} is {tuple(value.shape)}, should be {tuple(wanted[name].shape)}")
-    module.load_state_dict({name: value.to(wanted[name].dtype) for name, value in state.items()})
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "") if names else "nothing"
 
 
 def _config(raw: dict[str, Any]) -> HouseConfig:
