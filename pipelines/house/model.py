@@ -94,7 +94,8 @@ def export(
 def describe(path: Path = WEIGHTS) -> tuple[HouseConfig, dict[str, Any]]:
     """The configuration and training facts of a weights file; LoadError when it has none."""
     if not Path(path).is_file():
-        raise LoadError(f"no house weights at {path}; restore the file that ships, or train: python -m pipelines.house.train")
+        remedy = "restore the file that ships, or train: python -m pipelines.house.train"
+        raise LoadError(f"no house weights at {path}; {remedy}")
     with safe_open(str(path), framework="pt") as file:
         metadata = file.metadata() or {}
     if metadata.get("format") != _FORMAT:

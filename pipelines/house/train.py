@@ -30,7 +30,6 @@ from pipelines.house.model import (
     build,
     describe,
     export,
-    fill,
     full_config,
     load,
     read_states,
@@ -38,6 +37,7 @@ from pipelines.house.model import (
 )
 from pipelines.house.png import sheet, write_png
 from pipelines.house.sampler import SamplePlan, sample_clips
+from pipelines.load import fill
 
 PROMPTS = (
     "a purple tulip swaying over a dark sea",
