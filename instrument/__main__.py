@@ -22,9 +22,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"bender: no command '{arguments[0]}'; {suggest(arguments[0], COMMANDS)}", file=sys.stderr)
         return 2
     options = _parser().parse_args(arguments)
-    # Before torch loads its thread pool: threads that spin while they wait bring the model to a standstill (fifty
+    # Before torch loads its thread pool: threads that spin long while they wait bring the model to a standstill (fifty
     # times slower, measured) as soon as another program, a browser say, wants one of the cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     from instrument.commands import COMMANDS as ACTIONS
     from instrument.setup import REFUSALS
 

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-# As `bender` does, and before any test imports torch: waiting threads sleep, so that other processes may have a core.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# As `bender` does, and before any test imports torch: waiting threads soon sleep, so that others may have a core.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 
 @pytest.fixture(autouse=True, scope="session")
