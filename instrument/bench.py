@@ -6,7 +6,8 @@ import statistics
 import time
 from dataclasses import dataclass, field
 
-from instrument.engine import bends_of
+from instrument.engine import Engine
+from instrument.params import ParamSet
 from instrument.patch import Patch
 from pipelines.spec import ControlSpec
 from pipelines.stream import Stream
@@ -17,73 +18,67 @@ KNOB_TRAVEL = 0.6  # where every knob of the bent runs stands: off neutral, and 
 
 @dataclass
 class Lane:
-    """One way of playing, and its times in seconds."""
+    """One way of playing, with the engine it plays in and the seconds its chunks took."""
 
     name: str
-    stream: Stream
-    denoise: list[float] = field(default_factory=list)
-    commit: list[float] = field(default_factory=list)
+    engine: Engine
+    chunks: list[float] = field(default_factory=list)
     frames: int = 0
 
     def turn(self) -> None:
+        """One chunk, decoded while the next lane is denoising, as in play."""
         start = time.perf_counter()
-        for _ in self.stream.denoise():
-            pass
-        middle = time.perf_counter()
-        self.frames = len(list(self.stream.commit()))
-        self.denoise.append(middle - start)
-        self.commit.append(time.perf_counter() - middle)
+        self.engine.play_chunk()
+        self.chunks.append(time.perf_counter() - start)
 
-    @property
-    def chunk(self) -> float:
-        return statistics.median(a + b for a, b in zip(self.denoise, self.commit, strict=True))
+    def forget(self) -> None:
+        self.chunks.clear()
 
 
-def bench(system: System, patch: Patch, chunks: int) -> list[str]:
+def bench(system: System, patch: Patch, chunks: int, threads: int) -> list[str]:
     """Play unbent, bent at neutral and bent off neutral in turn; the report's lines."""
-    lanes = [Lane("unbent", _stream(system, patch, bent=False))]
-    lanes += [Lane("neutral", _stream(system, patch)), Lane("bent", _turned(_stream(system, patch)))]
+    plain = patch.model_copy(update={"bends": [], "values": {}})
+    lanes = [_lane("unbent", system, plain, threads), _lane("neutral", system, patch, threads)]
+    lanes.append(_turned(_lane("bent", system, patch, threads)))
     for _ in range(system.recipe.window + 2):  # fill the cache, so that every counted chunk costs the same
         for lane in lanes:
             lane.turn()
     for lane in lanes:
-        lane.denoise.clear()
-        lane.commit.clear()
+        lane.forget()
     for _ in range(chunks):
         for lane in lanes:
             lane.turn()
-    return _report(lanes, system, patch, chunks)
+    return _report(lanes, system, patch, chunks, threads)
 
 
-def _stream(system: System, patch: Patch, bent: bool = True) -> Stream:
-    stream = Stream(system.model, system.decoder, system.recipe, bends_of(patch) if bent else (), patch.seed)
-    stream.read_prompt(system.encoder.encode(patch.prompt))
-    return stream
+def _lane(name: str, system: System, patch: Patch, threads: int) -> Lane:
+    stream = Stream(system.model, system.decoder, system.recipe, seed=patch.seed)
+    engine = Engine(stream, system.encoder, ParamSet(), lambda frame, stamp: None, threads=threads)
+    engine.load(patch)
+    return Lane(name, engine)
 
 
-def _turned(stream: Stream) -> Stream:
-    amounts = {f"{bend.name}.{name}": spec for bend in stream.bank.bends for name, spec in bend.lever.amounts.items()}
-    stream.bank.write({id: spec.map(KNOB_TRAVEL) for id, spec in amounts.items() if isinstance(spec, ControlSpec)})
-    return stream
+def _turned(lane: Lane) -> Lane:
+    params = lane.engine.params
+    for bend in lane.engine.stream.bank.bends:
+        for name, spec in bend.lever.amounts.items():
+            if isinstance(spec, ControlSpec):
+                params.set_normalised(f"{bend.name}.{name}", KNOB_TRAVEL, "bench")
+    return lane
 
 
-def _report(lanes: list[Lane], system: System, patch: Patch, chunks: int) -> list[str]:
-    recipe, stream = system.recipe, lanes[0].stream
+def _report(lanes: list[Lane], system: System, patch: Patch, chunks: int, threads: int) -> list[str]:
+    recipe, stream = system.recipe, lanes[0].engine.stream
+    frames = recipe.chunk * 4
     lines = [
         f"{recipe.name} {recipe.width}x{recipe.height}, {stream.steps} steps, {stream.device.type} "
-        f"{str(stream.dtype).removeprefix('torch.')}, patch {patch.name}, {len(patch.bends)} bends, {chunks} chunks each",
-        f"{'':10}{'fps':>8}{'chunk ms':>10}{'denoise':>9}{'commit':>8}{'/ unbent':>10}",
+        f"{str(stream.dtype).removeprefix('torch.')}, {threads} + 1 threads, patch {patch.name}, "
+        f"{len(patch.bends)} bends, {chunks} chunks each",
+        f"{'':10}{'fps':>8}{'chunk ms':>10}{'step ms':>9}{'/ unbent':>10}",
     ]
     for lane in lanes:
-        lines.append(
-            f"{lane.name:10}{lane.frames / lane.chunk:8.1f}{1000 * lane.chunk:10.1f}"
-            f"{1000 * statistics.median(lane.denoise):9.1f}{1000 * statistics.median(lane.commit):8.1f}"
-            f"{_ratio(lane, lanes[0]):10.3f}"
-        )
+        chunk = statistics.median(lane.chunks)
+        step = lane.engine.timing.step_ms
+        ratio = statistics.median(a / b for a, b in zip(lane.chunks, lanes[0].chunks, strict=True))
+        lines.append(f"{lane.name:10}{frames / chunk:8.1f}{1000 * chunk:10.1f}{step:9.1f}{ratio:10.3f}")
     return lines
-
-
-def _ratio(lane: Lane, base: Lane) -> float:
-    """The median of chunk-by-chunk ratios, so that a machine's changing speed falls out."""
-    pairs = zip(lane.denoise, lane.commit, base.denoise, base.commit, strict=True)
-    return statistics.median((a + b) / (c + d) for a, b, c, d in pairs)

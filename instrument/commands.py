@@ -18,7 +18,7 @@ from instrument.engine import Engine, bends_of, declare, declare_bends
 from instrument.mapping import Mapping
 from instrument.params import ParamSet, UnknownParameter
 from instrument.patch import Patch
-from instrument.setup import UsageError, named, open_model, open_outputs, open_patch, set_first_values
+from instrument.setup import UsageError, named, model_threads, open_model, open_outputs, open_patch, set_first_values
 from instrument.show import Doors, Show, watch
 from instrument.status import StatusLine
 from pipelines.bends.lever import discover
@@ -33,7 +33,7 @@ def play(options: argparse.Namespace) -> None:
     patch = open_patch(options)
     file = mappings.load(named(options.mapping), options.mappings_dir)
     made = open_outputs(options.out)
-    show = Show(open_model(options, patch), patch, made, options.fps)
+    show = Show(open_model(options, patch), patch, made, options.fps, model_threads(options.threads))
     set_first_values(show.params, options.set)
     doors = Doors(
         options.host,
@@ -89,7 +89,7 @@ def render(options: argparse.Namespace) -> None:
                 output.send(frame)
             written += 1
 
-    engine = Engine(stream, system.encoder, params, write)
+    engine = Engine(stream, system.encoder, params, write, threads=model_threads(options.threads))
     engine.load(patch)
     set_first_values(params, options.set)
     try:
@@ -98,6 +98,7 @@ def render(options: argparse.Namespace) -> None:
         while written < total:
             before = written
             engine.play_chunk()
+            engine.finish()
             if written == before:
                 raise UsageError(f"the model gives no picture ({stream.notice}); take bends back toward neutral")
     finally:
@@ -152,7 +153,7 @@ def learn(options: argparse.Namespace) -> None:
 def bench(options: argparse.Namespace) -> None:
     """Times of a chunk, unbent and bent, as ratios measured in turn."""
     patch = open_patch(options)
-    for line in run_bench(open_model(options, patch), patch, options.chunks):
+    for line in run_bench(open_model(options, patch), patch, options.chunks, model_threads(options.threads)):
         print(line)
 
 

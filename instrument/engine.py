@@ -11,9 +11,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from instrument.params import ParamSet, suggest
 from instrument.patch import BendSpec, Patch, set_values
@@ -21,7 +23,7 @@ from pipelines.bends.bank import Bend, parameters_of
 from pipelines.bends.lever import Lever, discover
 from pipelines.bends.scope import ALL, Scope, Span
 from pipelines.spec import ControlSpec, TextSpec, TriggerSpec
-from pipelines.stream import Stream
+from pipelines.stream import Chunk, Stream
 from pipelines.text import TextEncoder
 
 log = logging.getLogger(__name__)
@@ -51,9 +53,11 @@ class Engine:
         params: ParamSet,
         show: Callable[[np.ndarray, object], None],
         max_fps: float | None = None,
+        threads: int = 1,
     ) -> None:
         """`show(frame, stamp)` takes every frame; `stamp` is when the oldest change first seen in it was made, or
-        None. `max_fps` keeps a fast machine at the model's own tempo."""
+        None. `max_fps` keeps a fast machine at the model's own tempo. `threads`: of the CPU, for the model; one more
+        decodes."""
         self.stream, self.params = stream, params
         self._encoder, self._show, self._max_fps = encoder, show, max_fps
         self._commands = {PANIC: self._panic, FORGET: stream.forget, RESEED: self._reseed}
@@ -62,10 +66,14 @@ class Engine:
         self._seed: int | None = None
         self._stamp: float | None = None
         self._due = 0.0
+        self._threads = threads
+        self._decoder = _one_thread()
+        self._decoding: Future[int] | None = None
         self._stopping = threading.Event()
         self._prompt_notices: tuple[str, ...] = ()
         self.timing = Timing()
         self.fault = ""
+        torch.set_num_threads(threads)
         declare(params)
 
     # --- what is played ---
@@ -96,6 +104,7 @@ class Engine:
     def run(self) -> None:
         """Play until `stop`. A fault is logged and shown in the status, the past is forgotten, and play goes on."""
         self._due = time.monotonic()
+        torch.set_num_threads(self._threads)
         while not self._stopping.is_set():
             try:
                 self.play_chunk()
@@ -106,27 +115,39 @@ class Engine:
                 self.fault = f"{type(error).__name__}: {error}"
                 self.stream.reset()
                 self._stopping.wait(0.2)
+        self._decoder.shutdown()
 
     def stop(self) -> None:
         self._stopping.set()
 
     def play_chunk(self) -> None:
-        """One chunk: commands, then every step with the latest values, then its frames."""
+        """One chunk: commands, then every step with the latest values, then its frames (shown from another thread,
+        while the next chunk is under way; `finish` waits for them)."""
         start = time.monotonic()
         self._obey()
         for _ in self.stream.denoise():
             self._listen()
         denoised = time.monotonic()
-        stamp, self._stamp = self._stamp, None
-        count = 0
-        for frame in self.stream.commit():
-            self._show(frame, stamp if count == 0 else None)
-            count += 1
-        if not count:
+        chunk = self.stream.commit()
+        if chunk is None:
             log.warning("%s", self.stream.notice)
-        else:
-            self._measure(denoised - start, time.monotonic() - start, count)
-            self._keep_tempo(count)
+            return
+        stamp, self._stamp = self._stamp, None
+        frames = self.finish()
+        self._decoding = self._decoder.submit(self._decode, chunk, stamp)
+        self._measure(denoised - start, time.monotonic() - start, frames)
+        self._keep_tempo(frames)
+
+    def finish(self) -> int:
+        """Wait until the last chunk's frames are shown; how many there were. Raises what decoding raised."""
+        decoding, self._decoding = self._decoding, None
+        return decoding.result() if decoding else 0
+
+    def _decode(self, chunk: Chunk, stamp: float | None) -> int:
+        count = 0
+        for count, frame in enumerate(self.stream.decode(chunk), 1):
+            self._show(frame, stamp if count == 1 else None)
+        return count
 
     def _obey(self) -> None:
         """Commands, and the seed: what would tear a chunk apart waits until here."""
@@ -169,6 +190,8 @@ class Engine:
         self._stopping.wait(max(0.0, self._due - now))
 
     def _measure(self, denoise: float, whole: float, frames: int) -> None:
+        if not frames:  # the first chunk: nothing was shown before it
+            return
         old = self.timing
         share = 0.2 if old.chunks else 1.0
 
@@ -181,6 +204,14 @@ class Engine:
             toward(old.fps, frames / whole),
             old.chunks + 1,
         )
+
+
+def _one_thread() -> ThreadPoolExecutor:
+    """A thread whose tensor work stays in it. It starts here and now: torch keeps some thread counts for the whole
+    process, and the last one set, the model's, must win."""
+    pool = ThreadPoolExecutor(1, "decode", torch.set_num_threads, (1,))
+    pool.submit(int).result()
+    return pool
 
 
 def declare(params: ParamSet) -> None:

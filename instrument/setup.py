@@ -7,8 +7,6 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-import torch
-
 from instrument import outputs
 from instrument import patch as patches
 from instrument.learn import LearnError
@@ -59,7 +57,7 @@ def named(text: str) -> str | Path:
 
 
 def open_model(options: argparse.Namespace, patch: Patch) -> System:
-    """The model asked for, or the patch's, loaded; CPU threads set."""
+    """The model asked for, or the patch's, loaded."""
     wanted = recipe(options.model or patch.model)
     try:
         if options.size:
@@ -67,15 +65,18 @@ def open_model(options: argparse.Namespace, patch: Patch) -> System:
         device = pick_device(options.device)
     except (ValueError, RuntimeError) as problem:
         raise UsageError(str(problem)) from None
-    torch.set_num_threads(options.threads or _cores())
     return open_system(wanted, device, pick_dtype(device), options.weights)
 
 
-def _cores() -> int:
-    """Cores this process may use; fewer than the machine's in a container."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def model_threads(wanted: int | None) -> int:
+    """CPU threads for the model: as asked, or all cores this process may use but the one that decodes."""
+    if wanted is not None and wanted < 1:
+        raise UsageError(f"--threads {wanted}: the model needs at least 1")
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows; tells the truth in a container
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return wanted or max(1, cores - 1)
 
 
 def open_outputs(specs: Iterable[str], overwrite: bool = False) -> list[Output]:

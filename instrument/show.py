@@ -44,8 +44,8 @@ class Doors:
 class Show:
     """One system, one patch, its doors and its outputs."""
 
-    def __init__(self, system: System, patch: Patch, outputs: list[Output], fps: float | None = None) -> None:
-        """Raises PatchError when the patch does not fit the model."""
+    def __init__(self, system: System, patch: Patch, outputs: list[Output], fps: float | None, threads: int) -> None:
+        """`fps` None: the output rate follows the engine. Raises PatchError when the patch does not fit the model."""
         self.system, self.patch = system, patch
         self.notices = Notices()
         self.params = ParamSet(self.notices.tell)
@@ -55,8 +55,10 @@ class Show:
         card = draw_card(system.recipe.width, system.recipe.height)
         self.pacer = Pacer(self._send, fps, card=card, on_sent=self.latency.sent)
         stream = Stream(system.model, system.decoder, system.recipe, seed=patch.seed)
-        self.engine = Engine(stream, system.encoder, self.params, self.pacer.push, max_fps=fps or system.recipe.fps)
+        most = fps or system.recipe.fps
+        self.engine = Engine(stream, system.encoder, self.params, self.pacer.push, most, threads)
         self.engine.load(patch)
+        self.threads = threads
         self._facts: dict[str, Any] = {}
         self._threads = ExitStack()
 
@@ -110,7 +112,8 @@ class Show:
         frames = recipe.chunk * 4
         return {
             "model": f"{recipe.name} ({recipe.licence})",
-            "device": f"{stream.device.type} {str(stream.dtype).removeprefix('torch.')}",
+            "device": f"{stream.device.type} {str(stream.dtype).removeprefix('torch.')}, "
+            f"{self.threads} CPU threads for the model, 1 to decode",
             "picture": f"{recipe.width}x{recipe.height}, {recipe.fps:g} fps at most",
             "chunk": f"{frames} frames, {stream.steps} steps",
             "patch": f"{self.patch.name}: {self.patch.prompt}",

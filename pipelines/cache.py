@@ -16,21 +16,29 @@ from torch import Tensor
 from pipelines.rope import Turn
 
 
+class Run(NamedTuple):
+    """Neighbouring tokens of a chunk that go to neighbouring slots: chunk[first:first + count] to buffer[slot:]."""
+
+    first: int
+    slot: int
+    count: int
+
+
 class LayerMemory(NamedTuple):
-    """What one block reads and writes: `k` and `v` [B, capacity, heads, d], the new tokens' `slots` [n], and how many
+    """What one block reads and writes: `k` and `v` [B, capacity, heads, d], where the new tokens go, and how many
     tokens are `valid` once they are written. `turn` is set where keys are kept unrotated and turned when read."""
 
     k: Tensor
     v: Tensor
-    slots: Tensor
+    runs: tuple[Run, ...]
     valid: int
     turn: Turn | None
 
 
 class Placement(NamedTuple):
-    """Where a chunk goes: token slots, valid tokens after writing, and per slot the age rank of its latent frame."""
+    """Where a chunk goes, the valid tokens after writing, and per slot the age rank of its latent frame."""
 
-    slots: Tensor
+    runs: tuple[Run, ...]
     valid: int
     ranks: tuple[int, ...]
 
@@ -74,13 +82,10 @@ class KVCache:
         if frames > self.window - self.sink:
             raise ValueError(f"a chunk of {frames} latent frames does not fit a window of {self.window - self.sink}")
         self.end = max(self.end, start + frames)
-        slots = [self._slot(position) for position in range(start, start + frames)]
-        inside = torch.arange(self.frame_tokens)
-        tokens = torch.cat([slot * self.frame_tokens + inside for slot in slots])
         held = self.held()
         rank = {position: age for age, position in enumerate(sorted(held))}
         ranks = tuple(rank[position] for position in held)
-        return Placement(tokens.to(self.k.device), len(held) * self.frame_tokens, ranks)
+        return Placement(self._runs(start, frames), len(held) * self.frame_tokens, ranks)
 
     def held(self) -> list[int]:
         """The position (latent frame since the reset) in each valid slot, in slot order."""
@@ -91,7 +96,7 @@ class KVCache:
 
     def layer(self, index: int, placement: Placement, turn: Turn | None = None) -> LayerMemory:
         """One block's memory for this pass."""
-        return LayerMemory(self.k[index], self.v[index], placement.slots, placement.valid, turn)
+        return LayerMemory(self.k[index], self.v[index], placement.runs, placement.valid, turn)
 
     def ordered(self, index: int) -> tuple[Tensor, Tensor]:
         """Valid keys and values of a layer, oldest first, each [B, tokens, heads, d]: for tests and pictures."""
@@ -107,8 +112,20 @@ class KVCache:
         return self.sink + (position - self.sink) % (self.window - self.sink)
 
 
+    def _runs(self, start: int, frames: int) -> tuple[Run, ...]:
+        runs: list[Run] = []
+        for frame in range(frames):
+            first, slot = frame * self.frame_tokens, self._slot(start + frame) * self.frame_tokens
+            if runs and runs[-1].slot + runs[-1].count == slot:
+                runs[-1] = runs[-1]._replace(count=runs[-1].count + self.frame_tokens)
+            else:
+                runs.append(Run(first, slot, self.frame_tokens))
+        return tuple(runs)
+
+
 def remember(memory: LayerMemory, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """Write this pass's keys and values [B, n, heads, d] and return all valid ones, views of the buffers."""
-    memory.k.index_copy_(1, memory.slots, k)
-    memory.v.index_copy_(1, memory.slots, v)
+    for first, slot, count in memory.runs:
+        memory.k[:, slot : slot + count] = k[:, first : first + count]
+        memory.v[:, slot : slot + count] = v[:, first : first + count]
     return memory.k[:, : memory.valid], memory.v[:, : memory.valid]

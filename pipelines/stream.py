@@ -1,13 +1,15 @@
 """Stream: an endless picture, chunk by chunk.
 
 `denoise` yields before every denoising step, so that whoever holds the knobs can write the bank; `commit` runs the
-clean pass that writes the cache and yields pixel frames. The stream knows no clock, no parameter ids, no outputs.
+clean pass that writes the cache; `decode` yields the chunk's pixel frames, in another thread if the caller likes. The
+stream knows no clock, no parameter ids, no outputs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +25,13 @@ from pipelines.schedule import to_clean, to_noisy
 from pipelines.taehv import SPACE_SCALE, TAEHV
 from pipelines.text import Prompt
 from pipelines.wan import Grid, TextMemory, Wan
+
+
+class Chunk(NamedTuple):
+    """Clean latents [1, C, F, H, W]; `begins`: the decoder starts anew with it."""
+
+    latents: Tensor
+    begins: bool
 
 
 class Stream:
@@ -73,7 +82,7 @@ class Stream:
     def reset(self, seed: int | None = None) -> None:
         """Forget the past: empty cache, empty decoder, noise from the seed again (kept running when None)."""
         self.forget()
-        self._memory = self.decoder.decoder.fresh()
+        self._begins = True
         if seed is not None:
             self._generator.manual_seed(seed)
             self.bank.reset()
@@ -114,10 +123,10 @@ class Stream:
                 x = clean if following is None else to_noisy(clean, self._renoise(x, clean, sigma), following)
         self._latents = x
 
-    def commit(self) -> Iterator[np.ndarray]:
-        """Write the clean chunk into the cache and yield its frames, uint8 [H, W, 3].
+    def commit(self) -> Chunk | None:
+        """Write the clean chunk into the cache and return it, ready to decode.
 
-        A chunk that is not finite never enters the cache: it yields nothing, the past is forgotten, and `notice`
+        A chunk that is not finite never enters the cache: the result is None, the past is forgotten, and `notice`
         says so.
         """
         latents, self._latents = self._latents, None
@@ -130,10 +139,19 @@ class Stream:
             if not bool(torch.isfinite(latents).all() & torch.isfinite(flow).all()):
                 self.notice = "a chunk was not finite: dropped, cache reset"
                 self.forget()
-                return
-            self.notice = ""
-            self._position += self.recipe.chunk
-            pixels = self.decoder.decode(latents.transpose(1, 2), self._memory)[0]  # [T, 3, H, W]
+                return None
+        self.notice = ""
+        self._position += self.recipe.chunk
+        chunk, self._begins = Chunk(latents, self._begins), False
+        return chunk
+
+    def decode(self, chunk: Chunk) -> Iterator[np.ndarray]:
+        """The chunk's frames, uint8 [H, W, 3]. Chunks come in order; any one thread may do it while the next chunk is
+        being denoised."""
+        if chunk.begins:
+            self._memory = self.decoder.decoder.fresh()
+        with torch.inference_mode():
+            pixels = self.decoder.decode(chunk.latents.transpose(1, 2), self._memory)[0]  # [T, 3, H, W]
             frames = (pixels * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
         yield from frames
 

@@ -64,7 +64,7 @@ class TextMemory(NamedTuple):
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) over the last axis in float32, cast back, then weighted (Zhang and Sennrich 2019)."""
+    """weight * x / rms(x) over the last axis, all heads together (Zhang and Sennrich 2019)."""
 
     def __init__(self, dim: int, eps: float) -> None:
         super().__init__()
@@ -72,8 +72,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x.float()
-        return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)).to(x.dtype) * self.weight
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
 class SelfAttention(nn.Module):
@@ -161,10 +160,10 @@ class Block(nn.Module):
     ) -> Tensor:
         shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation[:, None] + time).unbind(2)  # each [B, F, dim]
         y = modulate(self.norm1(x), shift1, scale1)
-        x = x + gated(self.self_attn(y, bends, pass_, memory), gate1)
+        x = add_gated(x, self.self_attn(y, bends, pass_, memory), gate1)
         x = x + self.cross_attn(self.norm3(x), bends, pass_.grid, text)
         y = modulate(self.norm2(x), shift2, scale2)
-        return x + gated(self.ffn(y, bends), gate2)
+        return add_gated(x, self.ffn(y, bends), gate2)
 
 
 class Head(nn.Module):
@@ -253,12 +252,13 @@ class Wan(nn.Module):
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """x [B, F*S, dim] * (1 + scale) + shift, with one shift and scale [B, F, dim] per latent frame."""
     frames = x.unflatten(1, (shift.shape[1], -1))
-    return (frames * (1 + scale[:, :, None]) + shift[:, :, None]).flatten(1, 2)
+    return torch.addcmul(shift[:, :, None], frames, 1 + scale[:, :, None]).flatten(1, 2)
 
 
-def gated(x: Tensor, gate: Tensor) -> Tensor:
-    """x [B, F*S, dim] * gate [B, F, dim], per latent frame."""
-    return (x.unflatten(1, (gate.shape[1], -1)) * gate[:, :, None]).flatten(1, 2)
+def add_gated(x: Tensor, change: Tensor, gate: Tensor) -> Tensor:
+    """x + change * gate; x and change [B, F*S, dim], gate [B, F, dim] per latent frame."""
+    frames = (gate.shape[1], -1)
+    return torch.addcmul(x.unflatten(1, frames), change.unflatten(1, frames), gate[:, :, None]).flatten(1, 2)
 
 
 def sinusoid(t: Tensor, size: int) -> Tensor:

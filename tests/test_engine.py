@@ -54,6 +54,7 @@ class Playing:
         before = len(self.frames)
         for _ in range(count):
             self.engine.play_chunk()
+        self.engine.finish()
         return np.stack(self.frames[before:])
 
 

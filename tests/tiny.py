@@ -55,5 +55,5 @@ def play(stream: Stream, chunks: int):
     for _ in range(chunks):
         for _ in stream.denoise():
             pass
-        frames.extend(stream.commit())
+        frames.extend(stream.decode(stream.commit()))
     return np.stack(frames)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from pipelines.bends.fold import Product
+from pipelines.bends.hooks import Attention
 from pipelines.bends.lever import lever
 from pipelines.spec import ControlSpec
 
@@ -13,7 +14,7 @@ GAIN = ControlSpec(0.0, 8.0, 1.0, warp="cubed", unit="x", doc="1 is neutral, 0 r
 
 @lever(
     "map.gain",
-    at={"self": "self.v", "cross": "cross.v"},
+    at={"cross": "cross.v"},
     fold=Product("gain"),
     amounts={"gain": GAIN},
     columns={"cross": "tokens"},
@@ -21,5 +22,12 @@ GAIN = ControlSpec(0.0, 8.0, 1.0, warp="cubed", unit="x", doc="1 is neutral, 0 r
 )
 def map_gain(v: Tensor, gain: Tensor) -> Tensor:
     """Multiply columns of the attention map after softmax, without renormalising the rows."""
-    # Scaling a column of A scales that row of V: v [B, Lk, heads, d], gain [heads, Lk] or [heads, 1].
+    # Scaling a column of A scales that row of V: v [B, Lk, heads, d], gain [heads, Lk].
     return v * gain.T[None, :, :, None]
+
+
+@lever("map.gain", at={"self": "self.map"}, fold=Product("gain"), amounts={"gain": GAIN}, heads=True)
+def whole_map_gain(z: Tensor, attention: Attention, gain: Tensor) -> Tensor:
+    """Multiply the whole attention map after softmax, without renormalising the rows."""
+    # All columns alike, so the product A V is scaled instead of the many rows of V: z [B, L, heads, d], gain [heads, 1].
+    return z * gain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from pipelines.attention import attend
@@ -36,6 +37,5 @@ def map_transform(z: Tensor, attention: Attention, change: Tensor, tokens: Tenso
     for i in range(change.shape[0]):
         scoped = attend(attention.q, attention.k, attention.v * tokens[i][None, :, None, None], attention.mask)
         places = scoped.flatten(-2).unflatten(1, (frames, -1))  # [B, F, P, heads * d]
-        moved = (change[i] @ places).reshape(z.shape)
-        z = z + mix[i] * moved
+        z = torch.addcmul(z, (change[i] @ places).reshape(z.shape), mix[i])
     return z

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from pipelines.bends.fold import Variance
@@ -19,5 +20,5 @@ NOISE = {
 @lever("out.noise", at=SITES, fold=Variance("noise", "dim"), amounts=NOISE)
 def out_noise(x: Tensor, noise: Tensor, epsilon: Tensor) -> Tensor:
     """Add Gaussian noise to the site's output, relative to the rms of each token's output vector."""
-    rms = x.float().square().mean(-1, keepdim=True).sqrt().to(x.dtype)  # [B, L, 1]
-    return x + noise[0, 0] * rms * epsilon
+    size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)  # [B, L, 1]
+    return torch.addcmul(x, (size * (noise[0, 0] / x.shape[-1] ** 0.5)).to(x.dtype), epsilon)
