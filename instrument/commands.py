@@ -18,7 +18,7 @@ from instrument.engine import Engine, bends_of, declare, declare_bends
 from instrument.mapping import Mapping
 from instrument.params import ParamSet, UnknownParameter
 from instrument.patch import Patch
-from instrument.setup import UsageError, named, model_threads, open_model, open_outputs, open_patch, set_first_values
+from instrument.setup import UsageError, model_threads, named, open_model, open_outputs, open_patch, set_first_values
 from instrument.show import Doors, Show, watch
 from instrument.status import StatusLine
 from pipelines.bends.lever import discover
@@ -188,4 +188,3 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "learn": learn,
     "bench": bench,
 }
-

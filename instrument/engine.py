@@ -226,7 +226,9 @@ def declare(params: ParamSet) -> None:
 def declare_bends(params: ParamSet, bends: tuple[Bend, ...], steps: int, layers: int) -> list[str]:
     """Add the bends' parameters, and names by position (`bend.1.amount`, `bend.1.layers.center`, ...) for mappings that
     fit any patch."""
-    ids = [params.add(id, spec, group=id.split(".", 1)[0]).id for id, spec in parameters_of(bends, steps, layers).items()]
+    ids = [
+        params.add(id, spec, group=id.split(".", 1)[0]).id for id, spec in parameters_of(bends, steps, layers).items()
+    ]
     for number, bend in enumerate(bends, 1):
         params.alias(f"bend.{number}.amount", f"{bend.name}.{bend.lever.main}")
         for id in ids:

@@ -72,11 +72,13 @@ def model_threads(wanted: int | None) -> int:
     """CPU threads for the model: as asked, or all cores this process may use but the one that decodes."""
     if wanted is not None and wanted < 1:
         raise UsageError(f"--threads {wanted}: the model needs at least 1")
+    return wanted or max(1, _cores() - 1)
+
+
+def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows; tells the truth in a container
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    return wanted or max(1, cores - 1)
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def open_outputs(specs: Iterable[str], overwrite: bool = False) -> list[Output]:

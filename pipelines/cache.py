@@ -111,7 +111,6 @@ class KVCache:
             return position
         return self.sink + (position - self.sink) % (self.window - self.sink)
 
-
     def _runs(self, start: int, frames: int) -> tuple[Run, ...]:
         runs: list[Run] = []
         for frame in range(frames):

@@ -52,7 +52,7 @@ HOUSE = Recipe(
     name="house",
     doc="the model that ships: a small world of its own, playable on a laptop CPU",
     config=WanConfig(dim=256, ffn_dim=768, num_heads=4, num_layers=12, text_dim=128, text_len=24, freq_dim=256),
-    steps=(1000, 750, 500, 250),
+    steps=(1000, 600, 250),
     shift=5.0,
     warped=True,
     renoise="predicted",

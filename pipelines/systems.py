@@ -31,7 +31,7 @@ def open_system(recipe: Recipe, device: torch.device, dtype: torch.dtype, weight
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """"auto" takes CUDA, then Apple's MPS, then the CPU. ValueError for one that is not there."""
+    """ "auto" takes CUDA, then Apple's MPS, then the CPU. ValueError for one that is not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     device = torch.device(name)

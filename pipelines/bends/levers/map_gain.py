@@ -29,5 +29,5 @@ def map_gain(v: Tensor, gain: Tensor) -> Tensor:
 @lever("map.gain", at={"self": "self.map"}, fold=Product("gain"), amounts={"gain": GAIN}, heads=True)
 def whole_map_gain(z: Tensor, attention: Attention, gain: Tensor) -> Tensor:
     """Multiply the whole attention map after softmax, without renormalising the rows."""
-    # All columns alike, so the product A V is scaled instead of the many rows of V: z [B, L, heads, d], gain [heads, 1].
+    # All columns alike, so A V is scaled instead of the many rows of V: z [B, L, heads, d], gain [heads, 1].
     return z * gain
