@@ -52,6 +52,25 @@ def test_map_gain_scales_columns_after_softmax(qkv) -> None:
     torch.testing.assert_close(got, _values(a, v), atol=1e-4, rtol=0)
 
 
+def test_map_focus_is_an_inverse_temperature(qkv) -> None:
+    q, k, v = qkv
+    for site in ("cross", "self"):
+        expected = torch.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(32)
+        expected[:, 0] *= 3.0
+        got = _bent(f"{site}.map.focus", Scope(heads="0"), {"focus": 3.0}, q, k, v)
+        torch.testing.assert_close(got, _values(expected.softmax(-1), v), atol=1e-4, rtol=0)
+
+
+def test_value_gain_scales_rows_of_v(qkv) -> None:
+    q, k, v = qkv
+    louder = v.clone()
+    louder[:, 7, 3] *= 0.25
+    got = _bent("cross.value.gain", Scope(tokens="sea", heads="3"), {"gain": 0.25}, q, k, v)
+    torch.testing.assert_close(got, _values(_map(q, k), louder), atol=1e-4, rtol=0)
+    got = _bent("self.value.gain", Scope(), {"gain": 3.0}, q, k, v)
+    torch.testing.assert_close(got, _values(_map(q, k), 3.0 * v), atol=1e-4, rtol=0)
+
+
 def test_self_map_gain_scales_every_column(qkv) -> None:
     q, k, v = qkv
     got = _bent("self.map.gain", Scope(), {"gain": 0.5}, q, k, v)
@@ -135,6 +154,41 @@ def test_hidden_gain_and_out_levers() -> None:
     expected[..., 200:] = 0
     torch.testing.assert_close(bank.layers[0].at("ffn.hidden", x), expected)
     assert bank.layers[0].at("ffn.in", x) is x
+
+
+def test_hidden_threshold_silences_the_quiet_neurons_in_scope() -> None:
+    x = torch.randn(1, H * W, 256)
+    bank = Bank((Bend("x", LEVERS["ffn.hidden.threshold"], Scope(neurons="100-255")),), SHAPE, 4)
+    bank.write({"x.threshold": 0.8})
+    bank.fold(0)
+    quiet = x.abs() < 0.8 * x.square().mean(-1, keepdim=True).sqrt()
+    quiet[..., :100] = False
+    got = bank.layers[0].at("ffn.hidden", x)
+    assert torch.equal(got, x.masked_fill(quiet, 0.0)) and quiet.any()
+
+
+def test_in_gain_scales_the_input() -> None:
+    x = torch.randn(1, H * W, 128)
+    bank = Bank((Bend("x", LEVERS["ffn.in.gain"]),), SHAPE, 4)
+    bank.write({"x.gain": 2.0})
+    bank.fold(0)
+    assert torch.equal(bank.layers[0].at("ffn.in", x), 2.0 * x)
+
+
+@pytest.mark.parametrize(("lever", "point", "width"), [("in", "ffn.in", 128), ("hidden", "ffn.hidden", 256)])
+def test_ffn_noise_has_the_stated_size_where_it_is_in_scope(lever: str, point: str, width: int) -> None:
+    scope = Scope(neurons="0-99") if lever == "hidden" else Scope()
+    bank = Bank((Bend("x", LEVERS[f"ffn.{lever}.noise"], scope),), SHAPE, 4)
+    bank.write({"x.noise": 0.5, "x.motion": 1.0})
+    x = torch.randn(1, H * W, width)
+    seen = []
+    for _ in range(200):
+        bank.fold(1)
+        seen.append((bank.layers[0].at(point, x) - x) / x.square().mean(-1, keepdim=True).sqrt())
+    noise = torch.cat(seen)
+    loud = noise[..., :100] if lever == "hidden" else noise
+    assert loud.mean().abs() < 0.005 and loud.std().item() == pytest.approx(0.5, rel=0.01)
+    assert lever == "in" or noise[..., 100:].abs().max() == 0
 
 
 @pytest.mark.parametrize("site", ["self", "cross", "ffn"])

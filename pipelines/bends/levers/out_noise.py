@@ -20,5 +20,10 @@ NOISE = {
 @lever("out.noise", at=SITES, fold=Variance("noise", "dim"), amounts=NOISE)
 def out_noise(x: Tensor, noise: Tensor, epsilon: Tensor) -> Tensor:
     """Add Gaussian noise to the site's output, relative to the rms of each token's output vector."""
+    return shaken(x, noise[0, 0], epsilon)
+
+
+def shaken(x: Tensor, noise: Tensor, epsilon: Tensor) -> Tensor:
+    """x [B, L, D] + noise * rms(x) * epsilon, the rms of each token's vector; noise a number or [D], epsilon [L, D]."""
     size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)  # [B, L, 1]
-    return torch.addcmul(x, (size * (noise[0, 0] / x.shape[-1] ** 0.5)).to(x.dtype), epsilon)
+    return torch.addcmul(x, (size / x.shape[-1] ** 0.5).to(x.dtype) * noise, epsilon)

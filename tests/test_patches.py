@@ -1,0 +1,55 @@
+"""The patches and mappings that ship: all load, and one holds every lever."""
+
+from __future__ import annotations
+
+import pytest
+
+from instrument import mapping, patch
+from instrument.engine import bends_of, declare, declare_bends
+from instrument.params import ParamSet
+from pipelines.bends.bank import MASTER
+from pipelines.bends.lever import discover
+from pipelines.bends.scope import missing
+from pipelines.house import model as house
+from pipelines.recipes import recipe
+
+
+def _params(loaded: patch.Patch) -> ParamSet:
+    params, row = ParamSet(), recipe(loaded.model)
+    declare(params)
+    declare_bends(params, bends_of(loaded), len(row.steps), row.config.num_layers)
+    patch.set_values(loaded, params)
+    return params
+
+
+@pytest.mark.parametrize("name", patch.available())
+def test_every_patch_plays(name: str) -> None:
+    loaded = patch.load(name)
+    assert loaded.description and MASTER in _params(loaded)
+
+
+def test_the_house_model_knows_every_word_and_scope_of_the_patches() -> None:
+    encoder = house.load().text
+    for name in patch.available():
+        loaded = patch.load(name)
+        prompt = encoder.encode(loaded.prompt)
+        assert prompt.notices == ()
+        for bend in bends_of(loaded):
+            assert missing(bend.scope.tokens, prompt.words) == [], f"{name}: {bend.name}"
+
+
+def test_one_patch_holds_every_lever_once() -> None:
+    levers = [bend.lever.id for bend in bends_of(patch.load("all-levers"))]
+    assert sorted(levers) == sorted(discover())
+
+
+@pytest.mark.parametrize("name", mapping.available())
+def test_every_mapping_finds_its_targets_in_the_patch_of_all_levers(name: str) -> None:
+    told: list[str] = []
+    params = _params(patch.load("all-levers"))
+    playing = mapping.Mapping(mapping.load(name), params, told.append)
+    for binding in playing.file.bindings:
+        kind, key = binding.source
+        for value in (127, 0):
+            playing.handle(mapping.Touch(kind, key, value, binding.channel or 1))
+    assert told == []
