@@ -6,13 +6,16 @@ Parses arguments and hands over; imports the heavy parts only in the command tha
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from instrument.params import suggest
 
 COMMANDS = ("play", "render", "list", "levers", "params", "learn", "bench")
+LARGEST = 4096  # pixels a side
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,6 +28,17 @@ def main(argv: list[str] | None = None) -> int:
     # Before torch loads its thread pool: threads that spin long while they wait bring the model to a standstill (fifty
     # times slower, measured) as soon as another program, a browser say, wants one of the cores.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    try:
+        return _run(options)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # whoever read the output, `head` say, has seen enough
+        return 0
+    finally:
+        _flush()
+
+
+def _run(options: argparse.Namespace) -> int:
     from instrument.commands import COMMANDS as ACTIONS
     from instrument.setup import REFUSALS
 
@@ -32,14 +46,27 @@ def main(argv: list[str] | None = None) -> int:
         ACTIONS[options.command](options)
         return 0
     except REFUSALS as problem:
-        print(f"bender: {problem}", file=sys.stderr)
+        print(f"bender: {' '.join(str(problem).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
+
+
+def _flush() -> None:
+    """Print what waits; into nothing where nobody reads any more, so that leaving does not stumble over it."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bender", description="Play the inside of a video diffusion transformer.")
+    parser = _Parser(prog="bender", description="Play the inside of a video diffusion transformer.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _play(commands.add_parser("play", help="play live until Ctrl-C"))
     _render(commands.add_parser("render", help="the same engine, offline, into a file"))
@@ -52,11 +79,13 @@ def _parser() -> argparse.ArgumentParser:
     learn.add_argument("--mapping", type=Path, default=Path("my.yaml"), help="file to write to (default: %(default)s)")
     _what(learn)
     learn.add_argument("--midi", default="*", help="name pattern of the MIDI port to listen to (default: any)")
-    learn.add_argument("--timeout", type=float, default=30.0, help="seconds to wait for a touch (default: %(default)g)")
+    learn.add_argument(
+        "--timeout", type=_seconds, default=30.0, help="seconds to wait for a touch (default: %(default)g)"
+    )
     bench = commands.add_parser("bench", help="time a chunk, unbent and bent, as ratios")
     _what(bench)
     _where(bench)
-    bench.add_argument("--chunks", type=int, default=40, help="counted chunks of each kind (default: %(default)s)")
+    bench.add_argument("--chunks", type=_count, default=40, help="counted chunks of each kind (default: %(default)s)")
     return parser
 
 
@@ -70,7 +99,7 @@ def _where(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, help="a weights file instead of the model's own")
     parser.add_argument("--size", type=_size, metavar="WxH", help="multiples of 16 (default: the model's)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
-    parser.add_argument("--threads", type=int, help="CPU threads of the model (default: all cores but one)")
+    parser.add_argument("--threads", type=_count, help="CPU threads of the model (default: all cores but one)")
 
 
 def _scene(parser: argparse.ArgumentParser) -> None:
@@ -88,14 +117,15 @@ def _play(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", action="append", default=[], metavar="OUTPUT", help="camera, file:clip.mp4, ...; several may be given"
     )
-    parser.add_argument("--fps", type=float, help="a fixed output rate (default: what the engine sustains)")
+    parser.add_argument("--fps", type=_rate, help="a fixed output rate (default: what the engine sustains)")
     parser.add_argument("--host", default="127.0.0.1", help="address of OSC and page (default: %(default)s)")
-    parser.add_argument("--osc-port", type=int, default=9000, help="UDP port of OSC in (default: %(default)s)")
-    parser.add_argument("--page-port", type=int, default=8000, help="port of the page (default: %(default)s)")
+    parser.add_argument("--osc-port", type=_port, default=9000, help="UDP port of OSC in (default: %(default)s)")
+    parser.add_argument("--page-port", type=_port, default=8000, help="port of the page (default: %(default)s)")
     parser.add_argument("--no-page", action="store_true", help="do not serve the page")
     parser.add_argument("--midi", default=None, help="name pattern of MIDI ports (default: the mapping's device)")
-    parser.add_argument("--seconds", type=float, help="stop after so long")
+    parser.add_argument("--seconds", type=_seconds, help="stop after so long")
     parser.add_argument("--json", action="store_true", help="status as JSON lines, for machines")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="write warnings and faults there in full")
 
 
 def _render(parser: argparse.ArgumentParser) -> None:
@@ -103,14 +133,50 @@ def _render(parser: argparse.ArgumentParser) -> None:
     _where(parser)
     _scene(parser)
     parser.add_argument("--out", required=True, action="append", metavar="OUTPUT", help="a file, or any output")
-    parser.add_argument("--seconds", type=float, default=10.0, help="length of the clip (default: %(default)g)")
+    parser.add_argument("--seconds", type=_seconds, default=10.0, help="length of the clip (default: %(default)g)")
 
 
 def _size(text: str) -> tuple[int, int]:
     width, cross, height = text.lower().partition("x")
     if not (cross and width.isdecimal() and height.isdecimal()):
         raise argparse.ArgumentTypeError(f"'{text}' is not a size; write for example 256x144")
+    if max(int(width), int(height)) > LARGEST:
+        raise argparse.ArgumentTypeError(f"{text} is too large; at most {LARGEST} pixels a side")
     return int(width), int(height)
+
+
+def _number(text: str, lo: float, hi: float, what: str) -> float:
+    """A number of that range, ends included; an argparse error saying what is wanted otherwise."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not lo <= number <= hi:
+        raise argparse.ArgumentTypeError(f"'{text}' cannot be; give {what}")
+    return number
+
+
+def _seconds(text: str) -> float:
+    return _number(text, 1e-3, 1e9, "seconds, more than 0")
+
+
+def _rate(text: str) -> float:
+    return _number(text, 0.1, 240, "frames per second, 0.1 to 240")
+
+
+def _whole(text: str, lo: int, hi: int, what: str) -> int:
+    number = _number(text, lo, hi, what)
+    if not number.is_integer():
+        raise argparse.ArgumentTypeError(f"'{text}' cannot be; give {what}")
+    return int(number)
+
+
+def _count(text: str) -> int:
+    return _whole(text, 1, 10**6, "a whole number, 1 or more")
+
+
+def _port(text: str) -> int:
+    return _whole(text, 0, 65535, "a port, 1 to 65535, or 0 for any free one")
 
 
 if __name__ == "__main__":

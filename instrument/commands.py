@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from instrument import learn as learning
 from instrument import mapping as mappings
@@ -20,7 +22,7 @@ from instrument.params import ParamSet, UnknownParameter
 from instrument.patch import Patch
 from instrument.setup import UsageError, model_threads, named, open_model, open_outputs, open_patch, set_first_values
 from instrument.show import Doors, Show, watch
-from instrument.status import StatusLine
+from instrument.status import Notices, StatusLine
 from pipelines.bends.lever import discover
 from pipelines.recipes import RECIPES, recipe
 from pipelines.spec import ChoiceSpec, ControlSpec, Spec, SwitchSpec, TextSpec
@@ -42,7 +44,7 @@ def play(options: argparse.Namespace) -> None:
         options.midi or file.device or "*",
     )
     line = StatusLine(show.status, show.notices, options.json)
-    with _until_stopped() as stopping:
+    with _logged(show.notices, options.log), _until_stopped() as stopping:
         show.start(doors, Mapping(file, show.params, show.notices.tell), options.mapping)
         try:
             line.sheet({**show.facts(), "started in": f"{time.monotonic() - began:.1f} s"})
@@ -53,7 +55,28 @@ def play(options: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _until_stopped() -> Iterable[threading.Event]:
+def _logged(notices: Notices, path: Path | None) -> Iterator[None]:
+    """Warnings of every part as one-line notices, so that none tears the status line; in full in the file."""
+    root = logging.getLogger()
+    handlers: list[logging.Handler] = [notices]
+    if path is not None:
+        try:
+            handlers.append(logging.FileHandler(path, encoding="utf-8"))
+        except OSError as problem:
+            raise UsageError(f"--log {path}: cannot be written ({problem.strerror})") from None
+        handlers[1].setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    for handler in handlers:
+        root.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
+
+
+@contextmanager
+def _until_stopped() -> Iterator[threading.Event]:
     """An event that Ctrl-C and a polite kill set; a second Ctrl-C interrupts at once."""
     stopping = threading.Event()
 
@@ -72,12 +95,10 @@ def _until_stopped() -> Iterable[threading.Event]:
 
 def render(options: argparse.Namespace) -> None:
     """The same engine without a clock: every frame is kept."""
-    if options.seconds <= 0:
-        raise UsageError(f"--seconds {options.seconds:g}: a clip must be longer than nothing")
     patch = open_patch(options)
     made = open_outputs(options.out, overwrite=True)
     system = open_model(options, patch)
-    rate, total = system.recipe.fps, round(options.seconds * system.recipe.fps)
+    rate, total = system.recipe.fps, max(1, round(options.seconds * system.recipe.fps))
     params = ParamSet()
     stream = Stream(system.model, system.decoder, system.recipe, seed=patch.seed)
     written = 0

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from instrument import outputs
 from instrument import patch as patches
+from instrument.engine import MOST_SEED
 from instrument.learn import LearnError
 from instrument.osc import OscPortError
 from instrument.outputs import Output, OutputError
-from instrument.params import BadValue, ParamSet, UnknownParameter
+from instrument.params import BadValue, Parameter, ParamSet, UnknownParameter, suggest
 from instrument.patch import Patch
 from instrument.surface.server import SurfaceError
 from instrument.yamlfile import FileError
 from pipelines.load import LoadError
 from pipelines.recipes import UnknownModel, recipe
+from pipelines.spec import ControlSpec, TextSpec
 from pipelines.stream import sized
 from pipelines.systems import System, open_system, pick_device, pick_dtype
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 class UsageError(ValueError):
@@ -47,6 +52,8 @@ def open_patch(options: argparse.Namespace) -> Patch:
     if getattr(options, "prompt", None) is not None:
         patch.prompt = options.prompt
     if getattr(options, "seed", None) is not None:
+        if not 0 <= options.seed <= MOST_SEED:
+            raise UsageError(f"--seed {options.seed}: choose 0 to {MOST_SEED}")
         patch.seed = options.seed
     return patch
 
@@ -59,6 +66,8 @@ def named(text: str) -> str | Path:
 def open_model(options: argparse.Namespace, patch: Patch) -> System:
     """The model asked for, or the patch's, loaded."""
     wanted = recipe(options.model or patch.model)
+    if options.device.partition(":")[0] not in DEVICES:
+        raise UsageError(f"--device {options.device}: {suggest(options.device, DEVICES)}")
     try:
         if options.size:
             wanted = sized(wanted, *options.size)
@@ -70,8 +79,6 @@ def open_model(options: argparse.Namespace, patch: Patch) -> System:
 
 def model_threads(wanted: int | None) -> int:
     """CPU threads for the model: as asked, or all cores this process may use but the one that decodes."""
-    if wanted is not None and wanted < 1:
-        raise UsageError(f"--threads {wanted}: the model needs at least 1")
     return wanted or max(1, _cores() - 1)
 
 
@@ -101,11 +108,18 @@ def set_first_values(params: ParamSet, assignments: Iterable[str]) -> None:
         id, equals, text = word.partition("=")
         if not equals:
             raise UsageError(f"--set {word}: write it as ID=VALUE, for example petals.gain=2")
-        params.set(id, _value(text), "command line")
+        params.set(id, _value(params[id], text) if id in params else text, "command line")
 
 
-def _value(text: str) -> float | str:
+def _value(parameter: Parameter, text: str) -> float | str:
+    """The text as the parameter wants it. Unlike a hand on a knob, a typed number beyond the range is a mistake."""
+    spec = parameter.spec
+    if isinstance(spec, TextSpec):
+        return text
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return text
+    if isinstance(spec, ControlSpec) and not math.isnan(number) and not spec.lo <= number <= spec.hi:
+        raise BadValue(f"{parameter.id} cannot be {text}; give {spec.lo:g} to {spec.hi:g}")
+    return number

@@ -23,7 +23,7 @@ from instrument.outputs.testcard import draw_card
 from instrument.pacer import Pacer
 from instrument.params import ParamSet
 from instrument.patch import Patch
-from instrument.status import Latency, Notices, StatusLine
+from instrument.status import Latency, Notices, Pace, StatusLine
 from instrument.surface.server import Surface
 from pipelines.stream import Stream
 from pipelines.systems import System
@@ -59,36 +59,57 @@ class Show:
         self.engine = Engine(stream, system.encoder, self.params, self.pacer.push, most, threads)
         self.engine.load(patch)
         self.threads = threads
-        self._facts: dict[str, Any] = {}
+        self._osc: OscServer | None = None
+        self._midi: MidiInput | None = None
+        self._mapping_name = ""
+        self._pace = self._warm_up(most)
         self._threads = ExitStack()
+
+    def _warm_up(self, most_fps: float) -> Pace:
+        """Two chunks that nobody sees: what is slow the first time is over before the show, and the second tells the
+        pace. The engine starts again from the seed."""
+        stream = self.engine.stream
+        stream.read_prompt(self.system.encoder.encode(self.patch.prompt))
+        for _ in range(2):
+            start = time.monotonic()
+            for _ in stream.denoise():
+                pass
+            denoised = time.monotonic()
+            chunk = stream.commit()
+            made = time.monotonic()
+            for _ in stream.decode(chunk) if chunk else ():
+                pass
+        decode = time.monotonic() - made
+        stream.reset()
+        return Pace(made - start, (denoised - start) / stream.steps, decode, 1.0 / most_fps)
 
     def start(self, doors: Doors, mapping: Mapping, mapping_name: str) -> None:
         """Open every port and output, then play. What refuses raises its own error, and all is closed again."""
         recipe = self.system.recipe
         with ExitStack() as opening:
-            osc = self._open_osc(doors, mapping, opening)
-            midi = MidiInput(doors.midi, mapping, self.notices.tell)
-            opening.callback(midi.close)
-            midi.start()
+            self._open_osc(doors, mapping, opening)
+            self._midi = MidiInput(doors.midi, mapping, self.notices.tell)
+            opening.callback(self._midi.close)
+            self._midi.start()
             self._open_page(doors, opening)
             self.outputs.start(recipe.width, recipe.height, self.pacer.fps or recipe.fps)
             opening.callback(self.outputs.close)
             self.pacer.start()
             opening.callback(self.pacer.close)
+            self.params.take_change()  # what was set before the first chunk is no turn of a knob
             thread = threading.Thread(target=self.engine.run, name="engine", daemon=True)
             thread.start()
             opening.callback(thread.join)
             opening.callback(self.engine.stop)
             self._threads = opening.pop_all()
-        self._facts = {"osc": osc, "midi": _ports(midi.status()), "mapping": mapping_name}
+        self._mapping_name = mapping_name
 
-    def _open_osc(self, doors: Doors, mapping: Mapping, opening: ExitStack) -> str:
+    def _open_osc(self, doors: Doors, mapping: Mapping, opening: ExitStack) -> None:
         if doors.osc_port is None:
-            return "off"
-        osc = OscServer(self.params, mapping, doors.host, doors.osc_port, self.notices.tell)
-        osc.start()
-        opening.callback(osc.close)
-        return f"udp {doors.host}:{osc.port}"
+            return
+        self._osc = OscServer(self.params, mapping, doors.host, doors.osc_port, self.notices.tell)
+        self._osc.start()
+        opening.callback(self._osc.close)
 
     def _open_page(self, doors: Doors, opening: ExitStack) -> None:
         if doors.page_port is None:
@@ -113,15 +134,26 @@ class Show:
         return {
             "model": f"{recipe.name} ({recipe.licence})",
             "device": f"{stream.device.type} {str(stream.dtype).removeprefix('torch.')}, "
-            f"{self.threads} CPU threads for the model, 1 to decode",
+            f"CPU threads: {self.threads} for the model, 1 to decode",
             "picture": f"{recipe.width}x{recipe.height}, {recipe.fps:g} fps at most",
             "chunk": f"{frames} frames, {stream.steps} steps",
+            "latency": f"about {self._expected_ms():.0f} ms from knob to frame",
             "patch": f"{self.patch.name}: {self.patch.prompt}",
             "bends": [f"{bend.name}: {bend.lever.id}" for bend in stream.bank.bends] or "none",
             "outputs": [runner.output.name for runner in self.outputs.runners] or "the page only",
             "page": self.surface.url if self.surface else "off",
-            **self._facts,
+            "osc": f"udp {self._osc.host}:{self._osc.port}" if self._osc else "off",
+            "midi": self._midi_ports() or "no ports now; they are used as soon as they appear",
+            "mapping": self._mapping_name,
         }
+
+    def _midi_ports(self) -> list[str]:
+        """The ports listened to now."""
+        status = self._midi.status() if self._midi else {"ports": [], "virtual": None}
+        return [*status["ports"], *([f"{status['virtual']} (virtual)"] if status["virtual"] else [])]
+
+    def _expected_ms(self) -> float:
+        return self._pace.expected_ms(self.engine.stream.steps, self.system.recipe.chunk * 4)
 
     def status(self) -> dict[str, Any]:
         """Numbers for the status line and the page; JSON-ready."""
@@ -134,19 +166,14 @@ class Show:
             "step_ms": round(timing.step_ms, 1),
             "chunk_ms": round(timing.chunk_ms, 1),
             "chunks": timing.chunks,
+            "expected_ms": round(self._expected_ms(), 1),
             "latency_ms": self.latency.percentile_ms(0.5),
             "latency_p95_ms": self.latency.percentile_ms(0.95),
             "jitter_ms": round(pacing.jitter_ms, 1),
             "cache": f"{min(cache.end, cache.window)}/{cache.window}",
+            "midi": self._midi_ports(),
             "warnings": [*self.engine.notices, *failing, *self.notices.current()],
         }
-
-
-def _ports(status: dict[str, Any]) -> list[str] | str:
-    """The MIDI ports in use, in words."""
-    if status["api"] is None:
-        return "none on this machine"
-    return [*status["ports"], f"{status['virtual']} (virtual)"] if status["virtual"] else status["ports"]
 
 
 def watch(show: Show, line: StatusLine, stopping: threading.Event, seconds: float | None) -> None:

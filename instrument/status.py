@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TextIO
 
 REMEMBERED = 200  # latencies kept for the percentiles
@@ -35,7 +37,25 @@ class Latency:
         """The latency that `share` of recent changes stayed within; None before the first."""
         with self._lock:
             seen = sorted(self._seen)
-        return 1000 * seen[min(int(share * len(seen)), len(seen) - 1)] if seen else None
+        return round(1000 * seen[min(int(share * len(seen)), len(seen) - 1)], 1) if seen else None
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long one chunk takes, in seconds: all of it, each denoising step, decoding (beside the next chunk), and
+    from one frame to the next."""
+
+    chunk: float
+    step: float
+    decode: float
+    frame: float
+
+    def expected_ms(self, steps: int, frames: int) -> float:
+        """Knob to frame on average. A turn is heard before the next denoising step, or where none is left before the
+        next chunk's first; then the chunk is finished and decoded, and its first frame waits behind one other."""
+        period = max(self.chunk, self.decode, frames * self.frame)
+        until_denoised = self.chunk + period / 2 - (steps - 1) * self.step
+        return 1000 * (until_denoised + self.decode + max(self.frame, period / frames))
 
 
 class Notices(logging.Handler):
@@ -52,7 +72,10 @@ class Notices(logging.Handler):
             self._new.append(text)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.tell(record.getMessage())
+        """A log line, with the fault that it tells of in short."""
+        fault = record.exc_info[1] if record.exc_info else None
+        text = record.getMessage() + (f": {type(fault).__name__}: {fault}" if fault else "")
+        self.tell(" ".join(text.split()))
 
     def current(self) -> list[str]:
         limit = time.monotonic() - NOTICE_SECONDS
@@ -69,9 +92,13 @@ class Notices(logging.Handler):
 class StatusLine:
     """Prints notices as they come, and below them one line that rewrites itself (JSON lines with `as_json`)."""
 
-    def __init__(self, read: Callable[[], dict[str, Any]], notices: Notices, as_json: bool, out: TextIO = sys.stdout):
-        self._read, self._notices, self._json, self._out = read, notices, as_json, out
-        self._rewrites = out.isatty() and not as_json
+    def __init__(
+        self, read: Callable[[], dict[str, Any]], notices: Notices, as_json: bool, out: TextIO | None = None
+    ) -> None:
+        """`out`: standard output where None."""
+        self._read, self._notices, self._json, self._out = read, notices, as_json, out or sys.stdout
+        self._rewrites = self._out.isatty() and not as_json
+        self._gone = False
 
     def sheet(self, facts: dict[str, Any]) -> None:
         """The start-up sheet: one fact a line."""
@@ -91,16 +118,25 @@ class StatusLine:
         if self._json:
             self._print(json.dumps({"event": "status", **status}))
         elif self._rewrites:
-            self._out.write("\r\x1b[2K" + describe(status))
-            self._out.flush()
+            width = shutil.get_terminal_size().columns - 1  # a line that wraps could not be rewritten
+            self._write("\r\x1b[2K" + describe(status)[:width])
 
     def close(self) -> None:
         if self._rewrites:
-            self._out.write("\n")
+            self._write("\n")
 
     def _print(self, text: str) -> None:
-        self._out.write(("\r\x1b[2K" if self._rewrites else "") + text + "\n")
-        self._out.flush()
+        self._write(("\r\x1b[2K" if self._rewrites else "") + text + "\n")
+
+    def _write(self, text: str) -> None:
+        """The show goes on when the terminal, or the program that read along, is gone."""
+        if self._gone:
+            return
+        try:
+            self._out.write(text)
+            self._out.flush()
+        except OSError:
+            self._gone = True
 
 
 def describe(status: dict[str, Any]) -> str:
@@ -112,6 +148,7 @@ def describe(status: dict[str, Any]) -> str:
         f"step {status['step_ms']:.0f} ms",
         "latency -" if latency is None else f"latency {latency:.0f} ms",
         f"cache {status['cache']}",
+        f"midi {', '.join(status['midi']) or 'none'}",
     ]
     warnings = status["warnings"]
     return " | ".join([*parts, *(["! " + warnings[0]] if warnings else [])])
