@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -18,24 +18,25 @@ import numpy as np
 import torch
 
 from instrument.params import ParamSet, suggest
-from instrument.patch import BendSpec, Patch, set_values
+from instrument.patch import MOST_SEED, BendSpec, Patch, set_values
 from pipelines.bends.bank import Bend, parameters_of
 from pipelines.bends.lever import Lever, discover
-from pipelines.bends.scope import ALL, Scope, Span
+from pipelines.bends.scope import ALL, Scope, ScopeError, Span, ranges
 from pipelines.spec import ControlSpec, TextSpec, TriggerSpec
 from pipelines.stream import Chunk, Stream
 from pipelines.text import TextEncoder
+from pipelines.wan import WanConfig
 
 log = logging.getLogger(__name__)
 
 PROMPT, SEED = "prompt.text", "engine.seed"
-MOST_SEED = 99999
 PANIC, FORGET, RESEED = "panic", "cache.reset", "engine.reseed"
+RESERVED = ("bend", "bender", "cache", "engine", "master", "out", "panic", "prompt", "status")  # not for bends
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Smoothed times of the loop, milliseconds, and the frames a second that the loop could make."""
+    """Smoothed times of the loop, milliseconds, and the frames a second that it makes."""
 
     step_ms: float = 0.0
     chunk_ms: float = 0.0
@@ -66,6 +67,7 @@ class Engine:
         self._seed: int | None = None
         self._stamp: float | None = None
         self._due = 0.0
+        self._ended: float | None = None
         self._threads = threads
         self._decoder = _one_thread()
         self._decoding: Future[int] | None = None
@@ -79,8 +81,11 @@ class Engine:
     # --- what is played ---
 
     def load(self, patch: Patch) -> None:
-        """Make the patch's bends and parameters the ones that play. Raises PatchError; then nothing has changed."""
-        bends = bends_of(patch)
+        """Make the patch's bends and parameters the ones that play. Raises PatchError; then nothing has changed.
+
+        Call it before `run`, or in the engine's own thread.
+        """
+        bends = bends_of(patch, self.stream.model.config)
         bank = self.stream.make_bank(bends)
         sizes = self.stream.steps, self.stream.model.config.num_layers
         _rehearse(patch, bends, *sizes)
@@ -110,9 +115,10 @@ class Engine:
                 self.play_chunk()
                 self.fault = ""
             except Exception as error:  # on stage the show goes on; the fault is named on every surface
-                if str(error) not in self.fault:
+                fault = f"{type(error).__name__}: {error}"
+                if fault != self.fault:
                     log.exception("a chunk failed")
-                self.fault = f"{type(error).__name__}: {error}"
+                self.fault = fault
                 self.stream.reset()
                 self._stopping.wait(0.2)
         self._decoder.shutdown()
@@ -135,8 +141,8 @@ class Engine:
         stamp, self._stamp = self._stamp, None
         frames = self.finish()
         self._decoding = self._decoder.submit(self._decode, chunk, stamp)
-        self._measure(denoised - start, time.monotonic() - start, frames)
         self._keep_tempo(frames)
+        self._measure(denoised - start, frames)
 
     def finish(self) -> int:
         """Wait until the last chunk's frames are shown; how many there were. Raises what decoding raised."""
@@ -166,10 +172,9 @@ class Engine:
             self._stamp = changed_at
         values = self.params.tick(time.monotonic())
         if values[PROMPT] != self._prompt:
-            self._prompt = str(values[PROMPT])
-            prompt = self._encoder.encode(self._prompt)
-            self._prompt_notices = prompt.notices
+            prompt = self._encoder.encode(str(values[PROMPT]))
             self.stream.read_prompt(prompt)
+            self._prompt, self._prompt_notices = str(values[PROMPT]), prompt.notices
         self.stream.bank.write(values)
 
     def _panic(self) -> None:
@@ -189,10 +194,13 @@ class Engine:
         self._due = max(self._due + frames / self._max_fps, now - 1.0 / self._max_fps)
         self._stopping.wait(max(0.0, self._due - now))
 
-    def _measure(self, denoise: float, whole: float, frames: int) -> None:
-        if not frames:  # the first chunk: nothing was shown before it
+    def _measure(self, denoise: float, frames: int) -> None:
+        """Smooth the times of the last chunk; a chunk lasts from the end of the one before, waits included."""
+        now, before = time.monotonic(), self._ended
+        self._ended = now
+        if not frames or before is None:  # nothing was shown before the first chunk
             return
-        old = self.timing
+        old, whole = self.timing, now - before
         share = 0.2 if old.chunks else 1.0
 
         def toward(before: float, after: float) -> float:
@@ -246,8 +254,9 @@ def _rehearse(patch: Patch, bends: tuple[Bend, ...], steps: int, layers: int) ->
     set_values(patch, trial)
 
 
-def bends_of(patch: Patch) -> tuple[Bend, ...]:
-    """The patch's bends with their levers; PatchError for a lever that does not exist or a scope it cannot have."""
+def bends_of(patch: Patch, config: WanConfig) -> tuple[Bend, ...]:
+    """The patch's bends with their levers. PatchError for a lever that does not exist, a name that is taken, or a
+    scope that the lever or the network does not have."""
     levers = discover()
     bends = []
     for index, spec in enumerate(patch.bends):
@@ -255,23 +264,34 @@ def bends_of(patch: Patch) -> tuple[Bend, ...]:
         if lever is None:
             advice = suggest(spec.lever, list(levers))
             raise patch.error(f"no lever '{spec.lever}'; {advice}", "bends", index, "lever")
-        _check_scope(patch, index, lever)
+        if spec.name in RESERVED:
+            problem = f"no bend can be named '{spec.name}': the instrument itself uses it; choose another name"
+            raise patch.error(problem, "bends", index, "name")
+        for field, problem in _scope_problems(spec, lever, config):
+            raise patch.error(problem, "bends", index, "scope", field)
         bends.append(Bend(spec.name, lever, _scope(spec), spec.persist))
     return tuple(bends)
 
 
-def _check_scope(patch: Patch, index: int, lever: Lever) -> None:
-    """A scope that the lever has no use for is a mistake worth telling, not a silent nothing."""
-    scope = patch.bends[index].scope
+def _scope_problems(spec: BendSpec, lever: Lever, config: WanConfig) -> Iterator[tuple[str, str]]:
+    """What is wrong with a bend's scope: the field, and the remedy. A scope without effect is a mistake worth telling,
+    not a silent nothing."""
+    scope = spec.scope
     wrong = {
         "tokens": scope.tokens != ALL and lever.columns != "tokens",
         "neurons": scope.neurons is not None and lever.columns != "neurons",
         "band": scope.band is not None and lever.columns != "neurons",
         "heads": scope.heads is not None and not lever.heads,
     }
-    for name in (name for name, is_wrong in wrong.items() if is_wrong):
-        problem = f"lever '{lever.id}' cannot be scoped to {name}; take that line away"
-        raise patch.error(problem, "bends", index, "scope", name)
+    for field in (field for field, is_wrong in wrong.items() if is_wrong):
+        yield field, f"lever '{lever.id}' cannot be scoped to {field}; take that line away"
+    for field, count, what in (("neurons", config.ffn_dim, "neuron"), ("heads", config.num_heads, "head")):
+        try:
+            ranges(getattr(scope, field) or ALL, count, what)
+        except ScopeError as problem:
+            yield field, str(problem)
+    if scope.layers and scope.layers[0] > config.num_layers - 1:
+        yield "layers", f"layers {list(scope.layers)} lie beyond this model's 0-{config.num_layers - 1}"
 
 
 def _scope(spec: BendSpec) -> Scope:

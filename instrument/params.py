@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 _ID = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 _TYPES = {ControlSpec: "number", SwitchSpec: "switch", ChoiceSpec: "choice", TextSpec: "text", TriggerSpec: "trigger"}
+LONGEST_TEXT = 2000  # characters; more is no prompt, and would be searched at every chunk
 _WORDS_ON, _WORDS_OFF = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
 
 
@@ -73,7 +74,9 @@ def fits(spec: Spec, value: Any) -> Value:
     if isinstance(spec, ChoiceSpec):
         return _as_choice(spec, value)
     if isinstance(value, str):
-        return value
+        if len(value) > LONGEST_TEXT:
+            raise ValueError(f"send at most {LONGEST_TEXT} characters")
+        return value.encode("utf-8", "replace").decode()  # half of a surrogate pair is no text
     raise ValueError("send text")
 
 
@@ -308,7 +311,8 @@ class ParamSet:
 
     def _set_range(self, name: str, value: Any, origin: str) -> None:
         center, width = self._params[f"{name}.center"], self._params[f"{name}.width"]
-        lo, hi = sorted(self._checked(center, end) for end in _two(name, value))
+        # The ends are clamped before they become center and width, so that a range too wide is cut, not shifted.
+        lo, hi = sorted(self._legal(center, end) for end in _two(name, value))
         legal = self._legal(center, (lo + hi) / 2), self._legal(width, hi - lo)
         self._store(center, legal[0], origin)
         self._store(width, legal[1], origin)

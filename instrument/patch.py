@@ -19,6 +19,7 @@ from instrument.params import BadValue, ParamSet, UnknownParameter, suggest
 from instrument.yamlfile import Document, FileError, Strict
 
 _RANGE = re.compile(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?")
+MOST_SEED = 99999
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -148,7 +149,7 @@ class Patch(Strict):
     model: str = "house"
     description: str = ""
     prompt: str = ""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = 0
     bends: list[BendSpec] = Field(default_factory=list)
     values: dict[str, Playable] = Field(default_factory=dict)
 

@@ -153,12 +153,14 @@ def test_run_survives_a_fault_and_says_so() -> None:
     while not playing.engine.fault and time.monotonic() < deadline:
         time.sleep(0.01)
     assert "no such word" in playing.engine.notices[0]
+    heard = len(playing.encoder.asked)
     playing.encoder.encode = real
     while not playing.frames and time.monotonic() < deadline:
         time.sleep(0.01)
     playing.engine.stop()
     thread.join(10)
     assert playing.frames and not playing.engine.fault
+    assert playing.encoder.asked[heard:] == ["a purple tulip swaying"]  # what failed is tried again
 
 
 @pytest.mark.parametrize(
@@ -167,6 +169,9 @@ def test_run_survives_a_fault_and_says_so() -> None:
         (("ffn.out.gain", "ffn.out.gian"), r"no lever 'ffn.out.gian'; did you mean 'ffn.out.gain'"),
         (("{name: loud, lever: ffn.out.gain}", "{name: loud, lever: ffn.out.gain, scope: {heads: 1}}"), "heads"),
         (("words.gain: 2.0", "words.gian: 2.0"), "did you mean 'words.gain'"),
+        (("name: loud", "name: master"), "the instrument itself uses it"),
+        (("layers: [1, 2]", "layers: [7, 9]"), r"layers \[7.0, 9.0\] lie beyond this model's 0-2"),
+        (("layers: [1, 2]", "heads: 7"), "head '7' must run upwards within 0-3"),
     ],
 )
 def test_a_broken_patch_changes_nothing(change: tuple[str, str], message: str) -> None:

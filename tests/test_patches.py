@@ -17,7 +17,7 @@ from pipelines.recipes import recipe
 def _params(loaded: patch.Patch) -> ParamSet:
     params, row = ParamSet(), recipe(loaded.model)
     declare(params)
-    declare_bends(params, bends_of(loaded), len(row.steps), row.config.num_layers)
+    declare_bends(params, bends_of(loaded, row.config), len(row.steps), row.config.num_layers)
     patch.set_values(loaded, params)
     return params
 
@@ -34,12 +34,12 @@ def test_the_house_model_knows_every_word_and_scope_of_the_patches() -> None:
         loaded = patch.load(name)
         prompt = encoder.encode(loaded.prompt)
         assert prompt.notices == ()
-        for bend in bends_of(loaded):
+        for bend in bends_of(loaded, recipe(loaded.model).config):
             assert missing(bend.scope.tokens, prompt.words) == [], f"{name}: {bend.name}"
 
 
 def test_one_patch_holds_every_lever_once() -> None:
-    levers = [bend.lever.id for bend in bends_of(patch.load("all-levers"))]
+    levers = [bend.lever.id for bend in bends_of(patch.load("all-levers"), recipe("house").config)]
     assert sorted(levers) == sorted(discover())
 
 

@@ -55,12 +55,12 @@ class Bend:
 
 
 def _span(name: str, span: Span | None, count: int, doc: str) -> dict[str, Spec]:
-    span = span or Span.of(0, count - 1)
     last = max(count - 1, 1)
+    span = (span or Span.of(0, count - 1)).within(last)
     return {
-        f"{name}.center": ControlSpec(0, last, min(max(span.center, 0), last), doc=f"middle of the {doc}"),
-        f"{name}.width": ControlSpec(0, last, min(span.width, last), doc=f"how many {doc}, beyond the middle one"),
-        f"{name}.feather": ControlSpec(0, last, min(span.feather, last), doc="softness of the window's edges"),
+        f"{name}.center": ControlSpec(0, last, span.center, doc=f"middle of the {doc}"),
+        f"{name}.width": ControlSpec(0, last, span.width, doc=f"how many {doc}, beyond the middle one"),
+        f"{name}.feather": ControlSpec(0, last, span.feather, doc="softness of the window's edges"),
     }
 
 
@@ -212,8 +212,8 @@ class _Place:
 
     def __init__(self, bend: Bend, sizes: tuple[int, int], device: torch.device) -> None:
         self.bend, self.sizes, self.device = bend, sizes, device
-        self.heads = torch.ones(sizes[0], device=device)
-        self.columns = torch.ones(sizes[1], device=device)
+        self.heads = torch.zeros(sizes[0], device=device)  # nothing, until a scope could be read
+        self.columns = torch.zeros(sizes[1], device=device)
         self.version = 0
         self.notice = ""
         self._key: tuple | None = None

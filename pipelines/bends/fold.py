@@ -62,7 +62,7 @@ class Buffers(Protocol):
     def write(self, uses: Sequence[Use]) -> None:
         """Rewrite the tensors for these bends, in patch order."""
 
-    def layer(self, index: int) -> dict[str, Tensor]:
+    def layer(self, index: int) -> dict[str, Tensor | tuple[Tensor, ...]]:
         """One block's view of the tensors, by the lever function's keyword."""
 
 
@@ -106,29 +106,35 @@ class _Maximum(_Amount):
         self.heard.copy_(self.folded)
 
 
-class _Variance(_Amount):
-    def __init__(self, name: str, shape: BankShape, sizes: tuple[int, int], field: NoiseField) -> None:
-        super().__init__(name, shape, sizes, 0.0)
-        self.field = field
+class _Noises:
+    """Per bend one unit noise with its own seed and motion, and its strength per layer, head and column.
+
+    Independent noises add their variances by themselves; what they cost is one multiply and add a bend.
+    """
+
+    alive = False
+
+    def __init__(self, name: str, shape: BankShape, sizes: tuple[int, int], fields: Sequence[NoiseField]) -> None:
+        self.name, self.fields = name, tuple(fields)
+        self.strength = torch.zeros(shape.layers, len(fields), *sizes, dtype=shape.dtype, device=shape.device)
 
     def reset(self) -> None:
-        self.field.reset()
+        for field in self.fields:
+            field.reset()
 
     def write(self, uses: Sequence[Use]) -> None:
-        self.folded.fill_(0.0)
-        for (layers, place), use in zip(self.scales(uses), uses, strict=True):
-            self.folded.add_((layers * place * float(use.amounts[self.name])).square())
-        self.folded.sqrt_()
-        self.heard.copy_(self.folded)
-        loud = [use for use in uses if float(use.amounts[self.name]) > 0 and any(use.layers)]
-        self.alive = any(float(use.amounts["motion"]) > 0 for use in loud)
-        if loud:  # one texture for all bends of a lever: the liveliest motion, the seeds added
-            self.field.advance(
-                sum(int(use.amounts["seed"]) for use in loud), max(float(use.amounts["motion"]) for use in loud)
-            )
+        layers = torch.tensor([list(use.layers) for use in uses], dtype=torch.float32).to(self.strength.device)
+        self.alive = False
+        for i, (use, field) in enumerate(zip(uses, self.fields, strict=True)):
+            amount, motion = float(use.amounts[self.name]), float(use.amounts["motion"])
+            place = (use.heads[:, None] * use.columns)[None]
+            self.strength[:, i].copy_(amount * layers[i][:, None, None] * place)
+            if amount > 0 and any(use.layers):
+                field.advance(int(use.amounts["seed"]), motion)
+                self.alive |= motion > 0
 
-    def layer(self, index: int) -> dict[str, Tensor]:
-        return {self.name: self.heard[index], "epsilon": self.field.layer(index)}
+    def layer(self, index: int) -> dict[str, Tensor | tuple[Tensor, ...]]:
+        return {self.name: self.strength[index], "epsilon": tuple(field.layer(index) for field in self.fields)}
 
 
 class _Transforms:
@@ -187,9 +193,12 @@ class Maximum:
 
 
 @dataclass(frozen=True)
-class Variance:
-    """Noise variances add: the root of the sum of (w sigma)^2. The lever also gets `epsilon`, unit noise shaped as
-    the tensor it disturbs: [tokens, `width`], where width names a size of the network ("dim" or "ffn_dim")."""
+class Noises:
+    """Each bend keeps a noise of its own, so that variances add and no bend hears another's seed or motion.
+
+    The lever gets its strengths [n, heads, columns] and `epsilon`, n unit noises shaped as the tensor they disturb:
+    [tokens, `width`], where width names a size of the network ("dim" or "ffn_dim").
+    """
 
     name: str
     width: str
@@ -197,8 +206,10 @@ class Variance:
 
     def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, seed: int) -> Buffers:
         columns = {"dim": shape.dim, "ffn_dim": shape.ffn_dim}[self.width]
-        field = NoiseField(shape.tokens, columns, shape.layers, seed, shape.device, shape.dtype)
-        return _Variance(self.name, shape, sizes, field)
+        fields = [
+            NoiseField(shape.tokens, columns, shape.layers, seed + i, shape.device, shape.dtype) for i in range(count)
+        ]
+        return _Noises(self.name, shape, sizes, fields)
 
 
 @dataclass(frozen=True)

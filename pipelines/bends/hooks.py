@@ -29,7 +29,7 @@ class Act(NamedTuple):
     """One lever at one hook point of one block: `apply(x, **folded)`, or `apply(x, attention, **folded)` on a map."""
 
     apply: Callable[..., Tensor]
-    folded: Mapping[str, Tensor]
+    folded: Mapping[str, Tensor | tuple[Tensor, ...]]
 
 
 class LayerBends:

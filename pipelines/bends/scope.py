@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 ALL = "all"
 PROMPT = "prompt"
-_RANGE = re.compile(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?")
+_RANGE = re.compile(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?")
 
 
 class ScopeError(ValueError):
@@ -33,6 +33,11 @@ class Span(NamedTuple):
         if hi < lo:
             raise ScopeError(f"range [{lo}, {hi}] runs backwards; write the low end first")
         return cls((lo + hi) / 2, hi - lo, feather)
+
+    def within(self, last: float) -> Span:
+        """The same window, its ends cut to 0..last."""
+        lo, hi = (min(max(end, 0.0), last) for end in (self.center - self.width / 2, self.center + self.width / 2))
+        return Span.of(lo, hi, min(self.feather, last))
 
     def weight(self, index: float) -> float:
         """1 inside (ends included), falling to 0 at `feather` beyond the ends."""
