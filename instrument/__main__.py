@@ -1,6 +1,6 @@
 """The command line: `bender play`, `render`, `list`, `levers`, `params`, `learn`, `bench`.
 
-Parses arguments and hands over; imports the heavy parts only in the command that needs them.
+Parses arguments and hands over; the rest is imported once the words make sense.
 """
 
 from __future__ import annotations

@@ -7,9 +7,12 @@ import logging
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
 
 from instrument import learn as learning
 from instrument import mapping as mappings
@@ -93,6 +96,9 @@ def _until_stopped() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+MOST_DROPPED = 8  # chunks in a row without a picture before a render gives up
+
+
 def render(options: argparse.Namespace) -> None:
     """The same engine without a clock: every frame is kept."""
     patch = open_patch(options)
@@ -101,27 +107,30 @@ def render(options: argparse.Namespace) -> None:
     rate, total = system.recipe.fps, max(1, round(options.seconds * system.recipe.fps))
     params = ParamSet()
     stream = Stream(system.model, system.decoder, system.recipe, seed=patch.seed)
-    written = 0
-
-    def write(frame, stamp) -> None:
-        nonlocal written
-        if written < total:
-            for output in made:
-                output.send(frame)
-            written += 1
-
-    engine = Engine(stream, system.encoder, params, write, threads=model_threads(options.threads))
+    waiting: deque[np.ndarray] = deque()  # decoded in another thread, written in this one
+    engine = Engine(
+        stream,
+        system.encoder,
+        params,
+        lambda frame, stamp: waiting.append(frame),
+        threads=model_threads(options.threads),
+    )
     engine.load(patch)
     set_first_values(params, options.set)
+    written = dropped = 0
     try:
         for output in made:
             output.open(system.recipe.width, system.recipe.height, rate)
         while written < total:
-            before = written
             engine.play_chunk()
-            engine.finish()
-            if written == before:
+            dropped = dropped + 1 if stream.notice else 0
+            if dropped > MOST_DROPPED:
                 raise UsageError(f"the model gives no picture ({stream.notice}); take bends back toward neutral")
+            while waiting and written < total:
+                frame = waiting.popleft()
+                for output in made:
+                    output.send(frame)
+                written += 1
     finally:
         for output in made:
             output.close()
@@ -158,7 +167,7 @@ def _params_of(patch: Patch) -> ParamSet:
     """The parameters that the patch would play with, without loading its model."""
     row, params = recipe(patch.model), ParamSet()
     declare(params)
-    declare_bends(params, bends_of(patch), len(row.steps), row.config.num_layers)
+    declare_bends(params, bends_of(patch, row.config), len(row.steps), row.config.num_layers)
     return params
 
 

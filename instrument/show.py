@@ -55,7 +55,7 @@ class Show:
         card = draw_card(system.recipe.width, system.recipe.height)
         self.pacer = Pacer(self._send, fps, card=card, on_sent=self.latency.sent)
         stream = Stream(system.model, system.decoder, system.recipe, seed=patch.seed)
-        most = fps or system.recipe.fps
+        most = min(fps or system.recipe.fps, system.recipe.fps)  # a faster output repeats frames
         self.engine = Engine(stream, system.encoder, self.params, self.pacer.push, most, threads)
         self.engine.load(patch)
         self.threads = threads

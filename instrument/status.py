@@ -67,6 +67,7 @@ class Notices(logging.Handler):
         self._new: deque[str] = deque(maxlen=100)
 
     def tell(self, text: str) -> None:
+        text = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
         if not self._recent or self._recent[-1][1] != text:
             self._recent.append((time.monotonic(), text))
             self._new.append(text)
@@ -75,11 +76,11 @@ class Notices(logging.Handler):
         """A log line, with the fault that it tells of in short."""
         fault = record.exc_info[1] if record.exc_info else None
         text = record.getMessage() + (f": {type(fault).__name__}: {fault}" if fault else "")
-        self.tell(" ".join(text.split()))
+        self.tell(text)
 
     def current(self) -> list[str]:
         limit = time.monotonic() - NOTICE_SECONDS
-        return [text for at, text in self._recent if at > limit]
+        return [text for at, text in self._recent.copy() if at > limit]  # others append meanwhile
 
     def take_new(self) -> list[str]:
         """Messages not yet printed."""
@@ -129,13 +130,14 @@ class StatusLine:
         self._write(("\r\x1b[2K" if self._rewrites else "") + text + "\n")
 
     def _write(self, text: str) -> None:
-        """The show goes on when the terminal, or the program that read along, is gone."""
+        """The show goes on when the terminal, or the program that read along, is gone, or cannot show a letter."""
         if self._gone:
             return
+        encoding = self._out.encoding or "utf-8"
         try:
-            self._out.write(text)
+            self._out.write(text.encode(encoding, "backslashreplace").decode(encoding))
             self._out.flush()
-        except OSError:
+        except (OSError, ValueError):  # ValueError: closed
             self._gone = True
 
 
