@@ -178,9 +178,13 @@ class Engine:
         self.stream.bank.write(values)
 
     def _panic(self) -> None:
-        for bend in self.stream.bank.bends:
-            for amount, spec in bend.lever.amounts.items():
-                self.params.set(f"{bend.name}.{amount}", spec.default, "panic")
+        with self.params.together():
+            pressed = self.params[PANIC].version
+            for bend in self.stream.bank.bends:
+                for amount, spec in bend.lever.amounts.items():
+                    id = f"{bend.name}.{amount}"
+                    if self.params[id].version < pressed:  # a knob turned since then has the last word
+                        self.params.set(id, spec.default, "panic")
         self.stream.reset()
 
     def _reseed(self) -> None:

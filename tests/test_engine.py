@@ -129,6 +129,14 @@ def test_panic_is_neutral_again() -> None:
     assert playing.engine.stream.cache.end == 1
 
 
+def test_a_knob_turned_after_panic_has_the_last_word() -> None:
+    playing = Playing()
+    playing.params.trigger("panic")
+    playing.params.set("loud.gain", 2.5)
+    playing.chunks(1)
+    assert playing.params["loud.gain"].base == 2.5 and playing.params["words.gain"].base == 1.0
+
+
 def test_a_chunk_that_is_not_finite_is_dropped_and_play_goes_on() -> None:
     playing = Playing()
     playing.chunks(2)
