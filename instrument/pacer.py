@@ -2,7 +2,7 @@
 
 A small buffer is played at the rate the source sustains. The rate follows slowly, and a little faster or slower than
 the source as long as more or fewer frames wait than needed. When nothing waits the last frame is held; when too much
-waits the oldest is dropped. Before the first frame a test card goes out. Knows nothing of models, nor what sinks do.
+waits the oldest is dropped. Before the first frame a test card goes out. Knows nothing of models, nor of outputs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .rate import ArrivalRate
 
 log = logging.getLogger(__name__)
 
-Sink = Callable[[np.ndarray, object], None]
+Send = Callable[[np.ndarray, object], None]
 
 FIRST_RATE = 12.0  # frames per second until the source's own rate is known
 SLEW = 0.25  # how fast the rate may change: share of itself per second
@@ -46,20 +46,20 @@ class PacerStats:
     latency_ms: float  # median time a frame waited here
     held: int  # times the last frame was shown again for lack of a new one, in all
     dropped: int  # frames never shown, in all
-    error: str  # the last failure of a sink, empty if none
+    error: str  # the last failure to send, empty if none
 
 
 class Pacer:
-    """Plays pushed frames to `sinks(frame, stamp)` from its own thread.
+    """Plays pushed frames to `send(frame, stamp)` from its own thread.
 
     `fps` None follows the source; a number is a fixed output rate, at which frames are repeated or skipped as needed;
-    it may be set at any time. `on_sent(stamp, at)` is told of every new frame after the sinks had it, `at` on `clock`.
-    `card` is the picture before the first frame. A sink is called again with the same frame while there is no new one.
+    it may be set at any time. `on_sent(stamp, at)` is told of every new frame after it was sent, `at` on `clock`.
+    `card` is the picture before the first frame. `send` is called again with the same frame while there is no new one.
     """
 
     def __init__(
         self,
-        sinks: Sink,
+        send: Send,
         fps: float | None = None,
         *,
         card: np.ndarray | None = None,
@@ -68,7 +68,7 @@ class Pacer:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.fps = fps
-        self._sinks, self._on_sent = sinks, on_sent
+        self._send, self._on_sent = send, on_sent
         self._clock, self._sleep = clock, sleep
         self._lock = threading.Condition()
         self._buffer: deque[tuple[np.ndarray, object, float]] = deque()
@@ -219,10 +219,10 @@ class Pacer:
 
     def _emit(self, frame: np.ndarray, stamp: object, fresh: bool) -> None:
         try:
-            self._sinks(frame, stamp)
+            self._send(frame, stamp)
             if fresh and self._on_sent is not None:
                 self._on_sent(stamp, self._clock())
-        except Exception as error:  # the beat goes on whatever a sink does
+        except Exception as error:  # the beat goes on whatever `send` does
             text = f"{type(error).__name__}: {error}"
             if text != self._error:
                 log.exception("a frame could not be sent")

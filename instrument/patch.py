@@ -17,30 +17,14 @@ from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, field_vali
 from instrument import yamlfile
 from instrument.params import BadValue, ParamSet, UnknownParameter, suggest
 from instrument.yamlfile import Document, FileError, Strict
+from pipelines.bends.scope import ALL, index_ranges
 
-_RANGE = re.compile(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?")
 MOST_SEED = 99999
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class PatchError(FileError):
     """A patch cannot be used; the text names file, line and remedy."""
-
-
-def ranges(text: str) -> list[tuple[int, int]]:
-    """'0-1023, 4096' -> [(0, 1023), (4096, 4096)], ends inclusive; 'all' -> []. Raises ValueError."""
-    if text.strip() == "all":
-        return []
-    found = []
-    for part in text.split(","):
-        match = _RANGE.fullmatch(part)
-        if not match:
-            raise ValueError(f"'{part.strip()}' is not a range; write for example 0-1023, 4096-5119")
-        lo, hi = int(match[1]), int(match[2] or match[1])
-        if lo > hi:
-            raise ValueError(f"range {lo}-{hi} runs backwards; write {hi}-{lo}")
-        found.append((lo, hi))
-    return found
 
 
 def _number(value: Any) -> bool:
@@ -50,7 +34,7 @@ def _number(value: Any) -> bool:
 def _pair(value: Any) -> Any:
     """[lo, hi], a single number, or text such as 8-19 -> (lo, hi)."""
     if isinstance(value, str):
-        found = ranges(value)
+        found = index_ranges(value, "range")
         if len(found) != 1:
             raise ValueError(f"'{value}' should be one range, such as [8, 19]")
         return found[0]
@@ -67,7 +51,10 @@ def _range_text(value: Any) -> Any:
     items = value if isinstance(value, list) else [value]
     if not items or any(isinstance(item, bool) or not isinstance(item, (int, str)) for item in items):
         raise ValueError("write ranges as text, such as 0-1023, 4096-5119")
-    found = ranges(", ".join(str(item) for item in items))
+    text = ", ".join(str(item) for item in items)
+    if text.strip().lower() == ALL:
+        return None
+    found = index_ranges(text, "range")
     return ", ".join(str(lo) if lo == hi else f"{lo}-{hi}" for lo, hi in found) or None
 
 

@@ -17,15 +17,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
     return z.transpose(1, 2)
 
 
-def block_causal_mask(frames: int, tokens_per_frame: int, chunk: int, window: int | None = None) -> Tensor:
+def chunk_causal_mask(frames: int, tokens_per_frame: int, chunk: int, window: int | None = None) -> Tensor:
     """Bool [L, L], True = may attend: whole chunks see themselves and earlier chunks.
 
     `window` limits the view to that many latent frames, the query's own chunk included, as a rolling cache does.
     """
     frame = torch.arange(frames).repeat_interleave(tokens_per_frame)
-    block = frame // chunk
-    mask = block[:, None] >= block[None, :]
+    chunks = frame // chunk
+    mask = chunks[:, None] >= chunks[None, :]
     if window is not None:
-        end = (block + 1) * chunk  # first latent frame after the query's chunk
+        end = (chunks + 1) * chunk  # first latent frame after the query's chunk
         mask &= frame[None, :] >= (end - window)[:, None]
     return mask

@@ -26,6 +26,8 @@ from pipelines.taehv import SPACE_SCALE, TAEHV
 from pipelines.text import Prompt
 from pipelines.wan import Grid, TextMemory, Wan
 
+LARGEST = 1920 * 1088  # pixels; maps of larger pictures would not fit into memory
+
 
 class Chunk(NamedTuple):
     """Clean latents [1, C, F, H, W]; `begins`: the decoder starts anew with it."""
@@ -189,4 +191,6 @@ def sized(recipe: Recipe, width: int, height: int) -> Recipe:
     """The recipe at another picture size; ValueError unless both are multiples of 16."""
     if width % 16 or height % 16 or width <= 0 or height <= 0:
         raise ValueError(f"size {width}x{height}: both must be multiples of 16, for example 256x144")
+    if width * height > LARGEST:
+        raise ValueError(f"size {width}x{height} is more than {LARGEST} pixels; choose a smaller one")
     return replace(recipe, width=width, height=height)

@@ -37,6 +37,8 @@ def pick_device(name: str = "auto") -> torch.device:
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device '{name}': this torch sees no CUDA GPU; use --device cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device '{name}': there are only {torch.cuda.device_count()} GPUs; use --device cuda")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError(f"device '{name}': this torch sees no Apple GPU; use --device cpu")
     return device

@@ -179,7 +179,7 @@ def test_run_survives_a_fault_and_says_so() -> None:
         (("words.gain: 2.0", "words.gian: 2.0"), "did you mean 'words.gain'"),
         (("name: loud", "name: master"), "the instrument itself uses it"),
         (("layers: [1, 2]", "layers: [7, 9]"), r"layers \[7.0, 9.0\] lie beyond this model's 0-2"),
-        (("layers: [1, 2]", "heads: 7"), "head '7' must run upwards within 0-3"),
+        (("layers: [1, 2]", "heads: 7"), "head 7 does not exist; they are 0-3"),
     ],
 )
 def test_a_broken_patch_changes_nothing(change: tuple[str, str], message: str) -> None:

@@ -199,7 +199,7 @@ def test_each_new_frame_is_reported_once_with_its_stamp():
     assert len(sim.sent) > len(stamps)
 
 
-def test_a_failing_sink_does_not_stop_the_beat(caplog):
+def test_a_failing_send_does_not_stop_the_beat(caplog):
     def broken(frame, stamp):
         raise RuntimeError("no screen")
 

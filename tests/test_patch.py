@@ -37,7 +37,7 @@ def test_a_patch_is_read():
     assert petals.scope.layers == (8, 19) and petals.scope.steps == (1, 1) and petals.scope.tokens == "black water"
     assert petals.scope.heads is None and petals.scope.feather == 0
     assert brush.persist == "transient" and brush.scope.layers == (8, 19) and brush.scope.tokens == "all"
-    assert patch.ranges(brush.scope.neurons) == [(0, 1023), (4096, 4096)]
+    assert brush.scope.neurons == "0-1023, 4096"
     assert brush.scope.heads == "1, 3-5"
 
 
@@ -76,8 +76,11 @@ def test_values_of_the_patch_win_over_those_in_its_bends():
         ("bends: [{name: a, lever: b, scope: {layers: [9, 3]}}]", "[9, 3] runs backwards; write [3, 9]"),
         ("bends: [{name: a, lever: b, scope: {layers: [1, 2, 3]}}]", "write [lo, hi] or a single number"),
         ("bends: [{name: a, lever: b, scope: {layers: [1, .inf]}}]", "write [lo, hi] or a single number"),
-        ("bends: [{name: a, lever: b, scope: {neurons: 9-3}}]", "range 9-3 runs backwards; write 3-9"),
-        ("bends: [{name: a, lever: b, scope: {neurons: some}}]", "'some' is not a range; write for example 0-1023"),
+        ("bends: [{name: a, lever: b, scope: {neurons: 9-3}}]", "range '9-3' runs backwards; write 3-9"),
+        (
+            "bends: [{name: a, lever: b, scope: {neurons: some}}]",
+            "range 'some' is not a number or a range; write for example 0-3",
+        ),
         ("bends: [{name: a, lever: b, scope: {neurons: 1, band: {}}}]", "give either neurons or band, not both"),
         ("bends: [{name: a, lever: b, scope: {feather: -1}}]", "scope feather: should be greater than or equal to 0"),
         ("bends: [{name: a, lever: b, scope: {tokens: []}}]", "write a word or phrase of the prompt"),

@@ -22,7 +22,7 @@ def test_a_span_covers_its_ends_and_fades_over_its_feather() -> None:
 def test_ranges() -> None:
     assert ranges("0-1, 3", 5, "head") == [1, 1, 0, 1, 0]
     assert ranges("ALL", 3, "head") == [1, 1, 1]
-    for text, message in (("1-9", "within 0-3"), ("3-1", "upwards"), ("x", "is not a number")):
+    for text, message in (("1-9", "9 does not exist; they are 0-3"), ("3-1", "write 1-3"), ("x", "is not a number")):
         with pytest.raises(ScopeError, match=message):
             ranges(text, 4, "head")
 

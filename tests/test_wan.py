@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipelines.attention import block_causal_mask
+from pipelines.attention import chunk_causal_mask
 from pipelines.cache import KVCache
 from pipelines.load import fill, original_names
 from pipelines.rope import Rope
@@ -81,7 +81,7 @@ def test_masked_forward_equals_the_cached_one() -> None:
     model, window = wan(), 3
     x, text = torch.randn(1, 16, 6, 8, 12), model.read_text(prompt().embeddings)
     rope, t = Rope(32, 4, 6), torch.full((1, 6), 400.0)
-    mask = block_causal_mask(6, TOKENS, chunk=1, window=window)
+    mask = chunk_causal_mask(6, TOKENS, chunk=1, window=window)
     whole = model(x, t, text, rope.turn(range(6)), mask=mask)
     cache = KVCache((3, 1, 4, 32), window, TOKENS)
     for frame in range(6):

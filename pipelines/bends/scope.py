@@ -78,16 +78,25 @@ def ranges(text: str, count: int, what: str) -> list[float]:
     if text.strip().lower() == ALL:
         return [1.0] * count
     weights = [0.0] * count
+    for lo, hi in index_ranges(text, what):
+        if hi >= count:
+            raise ScopeError(f"{what} {hi} does not exist; they are 0-{count - 1}")
+        weights[lo : hi + 1] = [1.0] * (hi + 1 - lo)
+    return weights
+
+
+def index_ranges(text: str, what: str) -> list[tuple[int, int]]:
+    """ "0-1023, 4096" -> [(0, 1023), (4096, 4096)], ends inclusive; ScopeError naming `what` for anything else."""
+    found = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         match = _RANGE.fullmatch(part)
         if match is None:
             raise ScopeError(f"{what} '{part}' is not a number or a range; write for example 0-3, 7 or all")
-        lo = int(match[1])
-        hi = int(match[2] or lo)
-        if not lo <= hi < count:
-            raise ScopeError(f"{what} '{part}' must run upwards within 0-{count - 1}")
-        weights[lo : hi + 1] = [1.0] * (hi + 1 - lo)
-    return weights
+        lo, hi = int(match[1]), int(match[2] or match[1])
+        if hi < lo:
+            raise ScopeError(f"{what} '{part}' runs backwards; write {hi}-{lo}")
+        found.append((lo, hi))
+    return found
 
 
 def band(span: Span, count: int) -> list[float]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -96,8 +96,11 @@ def describe(path: Path = WEIGHTS) -> tuple[HouseConfig, dict[str, Any]]:
     if not Path(path).is_file():
         remedy = "restore the file that ships, or train: python -m pipelines.house.train"
         raise LoadError(f"no house weights at {path}; {remedy}")
-    with safe_open(str(path), framework="pt") as file:
-        metadata = file.metadata() or {}
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as problem:
+        raise BadWeights(f"{path} cannot be read ({problem}); restore the file that ships") from problem
     if metadata.get("format") != _FORMAT:
         raise BadWeights(f"{path} is not a house weights file of format {_FORMAT}")
     return _config(json.loads(metadata["config"])), json.loads(metadata["facts"])
