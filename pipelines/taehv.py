@@ -8,6 +8,7 @@ shuffle, which keeps the costly full-size convolutions away.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -51,15 +52,21 @@ class Mem(nn.Module):
         super().__init__()
         self.conv = nn.Sequential(
             nn.Conv2d(2 * width, width, 3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(width, width, 3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(width, width, 3, padding=1),
         )
 
     def forward(self, x: Tensor, past: Tensor) -> Tensor:
         """x and past [frames, width, H, W]; past is x one frame earlier."""
-        return F.relu(self.conv(torch.cat([x, past], dim=1)) + x)
+        # The first convolution over both frames is the sum of one over each: no need to join them.
+        first, *rest = self.conv
+        now, then = first.weight.split(x.shape[1], dim=1)
+        y = F.conv2d(x, now, first.bias, padding=1).add_(F.conv2d(past, then, padding=1))
+        for layer in rest:
+            y = layer(y)
+        return F.relu_(y.add_(x))
 
 
 class Grow(nn.Module):
@@ -71,8 +78,10 @@ class Grow(nn.Module):
         self.conv = nn.Conv2d(width, factor * width, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(x)  # [NT, factor * C, H, W], factor outermost
-        return x.unflatten(1, (self.factor, -1)).flatten(0, 1)
+        # A 1x1 convolution is a linear map of the channels, which lie innermost here; and the frames come out apart.
+        channels = F.linear(x.permute(0, 2, 3, 1), self.conv.weight[:, :, 0, 0])  # [NT, H, W, factor * C]
+        frames = channels.unflatten(-1, (self.factor, -1)).permute(0, 3, 4, 1, 2)
+        return frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)
 
 
 class Pool(nn.Module):
@@ -88,7 +97,10 @@ class Pool(nn.Module):
 
 
 class Streaming(nn.Sequential):
-    """A stack of the layers above, run over [N, T, C, H, W] with the memory of the chunk before."""
+    """A stack of the layers above, run over [N, T, C, H, W] with the memory of the chunk before.
+
+    Everything between the layers keeps channels innermost in memory, which is what convolutions on a CPU want.
+    """
 
     def fresh(self) -> list[Tensor | None]:
         """The memory at the start of a stream: one entry per memory block."""
@@ -99,18 +111,42 @@ class Streaming(nn.Sequential):
         batch = x.shape[0]
         x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         block = 0
-        for layer in self:
+        for layer in _grown_first(self):
             if isinstance(layer, Mem):
-                frames = x.unflatten(0, (batch, -1))  # [N, T, C, H, W]
-                before = memory[block]
-                before = torch.zeros_like(frames[:, :1]) if before is None else before
-                past = torch.cat([before, frames[:, :-1]], dim=1).flatten(0, 1)
-                memory[block] = frames[:, -1:].clone()
+                past, memory[block] = _shift(x, memory[block], batch)
                 x = layer(x, past)
                 block += 1
             else:
                 x = layer(x)
         return x.unflatten(0, (batch, -1))
+
+
+def _grown_first(layers: nn.Sequential) -> Iterator[nn.Module]:
+    """The layers in order, but a Grow before the nearest-neighbour Upsample in front of it: a map of single pixels
+    commutes with their repetition, and costs a quarter before it."""
+    waiting: list[nn.Module] = []
+    for layer in layers:
+        if isinstance(layer, nn.Upsample):
+            waiting.append(layer)
+        elif isinstance(layer, Grow):
+            yield from (layer, *waiting)
+            waiting.clear()
+        else:
+            yield from (*waiting, layer)
+            waiting.clear()
+    yield from waiting
+
+
+def _shift(x: Tensor, before: Tensor | None, batch: int) -> tuple[Tensor, Tensor]:
+    """Frames x [N*T, C, H, W] one frame later in time, `before` [N, C, H, W] first (zeros at a start), and the last
+    frames, to be `before` of the next chunk."""
+    frames = x.unflatten(0, (batch, -1))
+    last = frames[:, -1].clone(memory_format=torch.channels_last)
+    before = torch.zeros_like(last) if before is None else before
+    if batch == 1:
+        return torch.cat([before, x[:-1]]), last
+    past = torch.cat([before[:, None], frames[:, :-1]], dim=1).flatten(0, 1)
+    return past.contiguous(memory_format=torch.channels_last), last
 
 
 def _conv(inside: int, outside: int, bias: bool = True, stride: int = 1) -> nn.Conv2d:
