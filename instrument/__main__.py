@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _what(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--patch", default="all-levers", help="a patch's name or file (default: %(default)s)")
+    parser.add_argument("--patch", default="citylights", help="a patch's name or file (default: %(default)s)")
     parser.add_argument("--patches-dir", type=Path, help="your own folder of patches")
 
 
