@@ -30,12 +30,12 @@ FILES = {
 }
 
 REFUSED = {
-    ("--set", "words.gian=2"): "no parameter 'words.gian'; did you mean 'words.gain'?",
-    ("--set", "words.gain=99"): "words.gain cannot be 99; give 0 to 8",
-    ("--set", "words.gain=-1e400"): "give 0 to 8",
-    ("--set", "words.gain=nan"): "words.gain cannot be nan",
-    ("--set", "words.gain=loud"): "words.gain cannot be 'loud'; send a number",
-    ("--set", "words.gain"): "write it as ID=VALUE",
+    ("--set", "colour.gian=2"): "no parameter 'colour.gian'; did you mean 'colour.gain'?",
+    ("--set", "colour.gain=99"): "colour.gain cannot be 99; give 0 to 8",
+    ("--set", "colour.gain=-1e400"): "give 0 to 8",
+    ("--set", "colour.gain=nan"): "colour.gain cannot be nan",
+    ("--set", "colour.gain=loud"): "colour.gain cannot be 'loud'; send a number",
+    ("--set", "colour.gain"): "write it as ID=VALUE",
     ("--seed", "-1"): "--seed -1: choose 0 to 99999",
     ("--seed", "1" * 30): "choose 0 to 99999",
     ("--patch", "undertwo"): "undertwo: no such patch; did you mean 'undertow'?",
@@ -128,7 +128,7 @@ def test_a_busy_port_is_named_with_its_remedy(
         (("render", "--out", "x.xyz", *QUICK), "cannot tell the format"),
         (("render", "--out", "x.mp4", "--seconds", "nan", *QUICK), "seconds, more than 0"),
         (("params", "--patch", "cut.yaml"), "cut.yaml:3"),
-        (("learn", "words.gian"), "did you mean 'words.gain'?"),
+        (("learn", "colour.gian"), "did you mean 'colour.gain'?"),
         (("bench", "--chunks", "0"), "a whole number, 1 or more"),
     ],
 )
@@ -140,17 +140,17 @@ def test_every_command_refuses_in_one_line(
 
 def test_a_refusal_of_the_real_process() -> None:
     done = subprocess.run(
-        bender("play", *SHORT, "--set", "words.gian=2"), capture_output=True, text=True, timeout=PATIENCE
+        bender("play", *SHORT, "--set", "colour.gian=2"), capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr == "bender: no parameter 'words.gian'; did you mean 'words.gain'?\n"
+    assert done.stderr == "bender: no parameter 'colour.gian'; did you mean 'colour.gain'?\n"
 
 
 # --- play ---
 
 
 def test_play_ends_after_the_time_given(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("--set", "words.gain=2", "--set", "prompt.text=7", "--log", "warnings.txt", "--prompt", "a green moon")
+    words = ("--set", "colour.gain=2", "--set", "prompt.text=7", "--log", "warnings.txt", "--prompt", "a green moon")
     assert run("play", *SHORT, "--seconds", "2", "--out", "clip.mp4", *words) == 0
     shown = capsys.readouterr()
     assert "outputs     file:clip.mp4" in shown.out and shown.err == ""
@@ -178,7 +178,7 @@ def test_render_makes_the_clip_asked_for_and_the_same_again(capsys: pytest.Captu
     assert (again == first).all()
     other, _ = rendered("--seed", "4")
     assert (other != first).any()
-    bent, _ = rendered("--seed", "3", "--set", "words.gain=6")
+    bent, _ = rendered("--seed", "3", "--set", "colour.gain=6")
     assert (bent != first).any()
 
 
