@@ -75,7 +75,9 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
-class SelfAttention(nn.Module):
+class Projections(nn.Module):
+    """What both attentions are made of."""
+
     def __init__(self, config: WanConfig) -> None:
         super().__init__()
         self.heads = config.num_heads
@@ -86,6 +88,8 @@ class SelfAttention(nn.Module):
         self.norm_q = RMSNorm(config.dim, config.eps)
         self.norm_k = RMSNorm(config.dim, config.eps)
 
+
+class SelfAttention(Projections):
     def forward(self, x: Tensor, bends: LayerBends, pass_: Pass, memory: LayerMemory | None) -> Tensor:
         q = rotate(self.norm_q(self.q(x)).unflatten(-1, (self.heads, -1)), pass_.turn)  # [B, L, heads, d]
         k = self.norm_k(self.k(x)).unflatten(-1, (self.heads, -1))
@@ -101,17 +105,7 @@ class SelfAttention(nn.Module):
         return bends.at("self.out", self.o(z.flatten(-2)))
 
 
-class CrossAttention(nn.Module):
-    def __init__(self, config: WanConfig) -> None:
-        super().__init__()
-        self.heads = config.num_heads
-        self.q = nn.Linear(config.dim, config.dim)
-        self.k = nn.Linear(config.dim, config.dim)
-        self.v = nn.Linear(config.dim, config.dim)
-        self.o = nn.Linear(config.dim, config.dim)
-        self.norm_q = RMSNorm(config.dim, config.eps)
-        self.norm_k = RMSNorm(config.dim, config.eps)
-
+class CrossAttention(Projections):
     def read(self, text: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values [B, text_len, heads, d] of projected text [B, text_len, dim]."""
         k = self.norm_k(self.k(text)).unflatten(-1, (self.heads, -1))
