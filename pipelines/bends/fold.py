@@ -1,4 +1,5 @@
-"""Folding: how all bends of one lever become one set of tensors, so that a hundred cost what one costs.
+"""Folding: how all bends of one lever become one set of tensors. A hundred gains or thresholds cost the network what
+one costs; noises and transforms cost one small operation a bend.
 
 A fold owns fixed-shape buffers, [layers, ...] each, and rewrites them from the bends' amounts and weights. Weights
 are products of small vectors: layer x head x column. This file knows nothing of hook points or parameters.
