@@ -62,8 +62,8 @@ class Stream:
         self.notice = ""
         self.reset(seed)
 
-    def make_bank(self, bends: tuple[Bend, ...]) -> Bank:
-        """A bank of these bends for this model; give it to `self.bank` between chunks to play it."""
+    def make_bank(self, bends: tuple[Bend, ...], fixed: bool = False) -> Bank:
+        """A bank of these bends for this model; give it to `play` between chunks. `fixed`: for a compiled forward."""
         config = self.model.config
         shape = BankShape(
             config.num_layers,
@@ -74,6 +74,8 @@ class Stream:
             tuple(self.grid),
             self.device,
             self.dtype,
+            self.recipe.window,
+            fixed,
         )
         return Bank(bends, shape, len(self.schedule.timesteps))
 

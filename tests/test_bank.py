@@ -92,7 +92,7 @@ def test_gain_reaches_exactly_its_scope() -> None:
     scope = Scope(layers=Span.of(1, 1), tokens="tulip, sea", heads="0, 2")
     bank = _bank(Bend("x", LEVERS["cross.map.gain"], scope), x__gain=3.0)
     for layer in range(3):
-        gain = _gain(bank, layer, "cross.v")  # [heads, tokens]
+        gain = _gain(bank, layer, "cross.columns")  # [heads, tokens]
         expected = torch.ones(4, 16)
         if layer == 1:
             for head in (0, 2):
@@ -170,7 +170,7 @@ def test_a_knob_writes_into_the_same_tensors() -> None:
 def _addresses(bank: Bank) -> list[int]:
     folded = [act.folded for layer in bank.layers for acts in layer.points.values() for act in acts]
     values = [value if isinstance(value, tuple) else (value,) for own in folded for value in own.values()]
-    return [tensor.data_ptr() for several in values for tensor in several]
+    return [item.data_ptr() for several in values for item in several if isinstance(item, torch.Tensor)]
 
 
 def test_a_prompt_change_moves_the_words() -> None:

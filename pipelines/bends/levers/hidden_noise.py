@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pipelines.bends.fold import Noises
 from pipelines.bends.lever import lever
 from pipelines.bends.levers.out_noise import NOISE, Noise, shaken
+from pipelines.bends.noise import Noises
 
 
 @lever(
     "hidden.noise",
     at={"ffn": "ffn.hidden"},
-    fold=Noises("noise", "ffn_dim"),
+    fold=Noises("noise", "tokens", "ffn_dim"),
     amounts=NOISE,
     columns={"ffn": "neurons"},
 )
