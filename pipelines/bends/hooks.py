@@ -52,7 +52,7 @@ class Attention(NamedTuple):
 
     def mass(self, columns: Tensor) -> Tensor:
         """The sum of each row of the map over weighted columns [heads, Lk] -> [B, Lq, heads, 1]."""
-        values = columns.T[None, :, :, None].expand(self.v.shape)
+        values = columns.T[None, :, :, None].expand(self.v.shape).contiguous()  # kernels round by memory layout
         return self.read(values)[..., :1]
 
     def shared(self, gain: Tensor) -> Attention:

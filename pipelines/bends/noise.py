@@ -190,8 +190,9 @@ class Noises:
 
 @dataclass(frozen=True)
 class MapNoises:
-    """Noises of the attention map, as a sketch: `epsilon`, a tuple of unit noises [tokens, heads * m], and `signs`, a
-    tuple of unit noises [1, keys] whose signs spread the keys (`keys`: how many there are) over m random directions."""
+    """Noises of the attention map, as a sketch over m random directions: `epsilon`, a tuple of unit noises
+    [tokens, heads * m], and `signs`, a tuple of unit noises [1, rounds] with one number for every m keys. `keys` names
+    how many of them there are."""
 
     name: str
     keys: Rows
@@ -199,7 +200,8 @@ class MapNoises:
 
     def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, salt: int) -> Buffers:
         keys = _rows(shape, self.keys)
-        epsilon, signs = (shape.tokens, shape.heads * sketch_width(keys)), (1, keys)
+        width = sketch_width(keys)
+        epsilon, signs = (shape.tokens, shape.heads * width), (1, -(-keys // width))
         made = [_fields(shape, salt, epsilon=epsilon, signs=signs) for _ in range(_voices(count))]
         return _Voices(self.name, shape, sizes, made)
 

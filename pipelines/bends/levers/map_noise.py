@@ -20,18 +20,27 @@ MAP_NOISE = {
 def map_noise(z: Tensor, attention: Attention, noise: Tensor, epsilon: Noise, signs: Noise) -> Tensor:
     """Add Gaussian noise to the columns of the attention map in scope, relative to the mean weight of a key."""
     # For each query, noise over the keys times V has covariance V^T V. So has a random sum of m rows, each of which is
-    # itself the sum of the keys dealt to it, with random signs: two small products instead of a map of noise.
+    # itself a sum of keys with random signs: two small products instead of a map of noise.
     v, keys = attention.v, attention.v.shape[1]
-    for strength, unit, sign in zip(noise, epsilon, signs, strict=True):
-        m = unit.shape[1] // v.shape[2]
-        weights = sign[0, :keys, None].sign() * strength.T / keys  # [Lk, heads]
-        spread = v * weights[None, :, :, None]
-        if keys % m:
-            spread = F.pad(spread, (0, 0, 0, 0, 0, -keys % m))
-        dealt = spread.unflatten(1, (-1, m)).sum(1)  # [B, m, heads, d]: key j goes to row j mod m
-        drawn = unit.unflatten(-1, (-1, m)).transpose(0, 1)  # [heads, Lq, m]
-        z = z + (drawn @ dealt.transpose(1, 2)).transpose(1, 2)
+    for strength, unit, sign in zip(noise, epsilon, signs, strict=True):  # [heads, Lk or 1]
+        dealt = _dealt(v if strength.shape[1] == 1 else v * strength.T[None, :, :, None], sign[0], unit)
+        if strength.shape[1] == 1:
+            dealt = dealt * strength
+        drawn = unit.unflatten(-1, (v.shape[2], -1)).transpose(0, 1)  # [heads, Lq, m]
+        z = z + (drawn @ (dealt / keys).transpose(1, 2)).transpose(1, 2)
     return z
+
+
+def _dealt(v: Tensor, sign: Tensor, unit: Tensor) -> Tensor:
+    """v [B, Lk, heads, d] -> [B, m, heads, d]: key j goes to row j mod m, each round of m keys with one sign."""
+    keys, heads = v.shape[1:3]
+    m = unit.shape[1] // heads
+    if keys <= m:  # a row for every key: nothing is summed, and the noise is exact
+        return F.pad(v, (0, 0, 0, 0, 0, m - keys)) if keys < m else v
+    if keys % m:
+        v = F.pad(v, (0, 0, 0, 0, 0, -keys % m))
+    rounds = v.flatten(1).unflatten(1, (-1, m * heads * v.shape[3]))  # [B, rounds, m * heads * d]
+    return (sign[: rounds.shape[1]].sign() @ rounds).unflatten(-1, (m, heads, -1))
 
 
 cross_map_noise = lever(
