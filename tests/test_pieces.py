@@ -1,0 +1,199 @@
+"""Pieces of words: places in the text, from either file, and words found through them."""
+
+from __future__ import annotations
+
+import io
+import string
+import sys
+import unicodedata
+from pathlib import Path
+
+import pytest
+import sentencepiece
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sentencepiece import sentencepiece_model_pb2
+from tokenizers import Regex, Tokenizer
+from tokenizers.models import Unigram
+from tokenizers.normalizers import Precompiled, Replace, Sequence, Strip
+from tokenizers.pre_tokenizers import Metaspace
+
+from pipelines.bends.scope import missing, tokens
+from pipelines.house.text import HouseText, TextConfig
+from pipelines.pieces import END, PAD, SPACE, PiecesError, PieceTokenizer, clean, open_pieces
+
+LENGTH = 64
+SENTENCES = (
+    "a purple tulip swaying over a dark sea",
+    "the tulip's petals, and a star-shaped lantern",
+    "a red star spinning above city lights",
+    "slow black water under ice, a purple moon",
+    "jellyfish drifting in the ocean at night",
+    "a café in Zürich, two tulips and an orange house",
+    "紫色的郁金香在黑暗的海面上",
+    "медленная чёрная вода",
+)
+
+
+def _model(bytes_known: bool) -> sentencepiece_model_pb2.ModelProto:
+    """A small unigram model with UMT5's special ids, trained here; with or without pieces for single bytes."""
+    made = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(SENTENCES * 8),
+        model_writer=made,
+        model_type="unigram",
+        vocab_size=128 + 256 * bytes_known,
+        hard_vocab_limit=False,
+        byte_fallback=bytes_known,
+        character_coverage=1.0,
+        pad_id=PAD,
+        eos_id=END,
+        unk_id=2,
+        bos_id=-1,
+        num_threads=1,
+        minloglevel=2,
+    )
+    model = sentencepiece_model_pb2.ModelProto()
+    model.ParseFromString(made.getvalue())
+    return model
+
+
+def _as_json(model: sentencepiece_model_pb2.ModelProto) -> str:
+    """The same model as the tokenizers package writes it, put together as T5's are."""
+    vocabulary = [(piece.piece, piece.score) for piece in model.pieces]
+    made = Tokenizer(Unigram(vocabulary, unk_id=2, byte_fallback=model.trainer_spec.byte_fallback))
+    made.normalizer = Sequence(
+        [
+            Precompiled(model.normalizer_spec.precompiled_charsmap),
+            Strip(left=False, right=True),
+            Replace(Regex(" {2,}"), SPACE),
+        ]
+    )
+    made.pre_tokenizer = Metaspace(replacement=SPACE, prepend_scheme="always")
+    made.add_special_tokens(["<pad>", "</s>", "<unk>"])
+    made.enable_truncation(5)  # as files in the wild may say; the prompt's own length is what counts
+    made.enable_padding(length=7)
+    return made.to_str()
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> dict[str, Path]:
+    """Tokenizer folders by what they hold: the file, and whether letters it does not know fall back to bytes."""
+    found = {}
+    for kind, bytes_known in (("unknown", False), ("bytes", True)):
+        model = _model(bytes_known)
+        for name, content in (("spiece.model", model.SerializeToString()), ("tokenizer.json", _as_json(model))):
+            folder = tmp_path_factory.mktemp(f"{kind}-{name}")
+            (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+            found[f"{name} {kind}"] = folder
+    return found
+
+
+KINDS = [f"{name} {kind}" for name in ("spiece.model", "tokenizer.json") for kind in ("unknown", "bytes")]
+
+
+@pytest.fixture(scope="module")
+def opened(folders) -> dict[str, PieceTokenizer]:
+    return {kind: open_pieces(folder, LENGTH) for kind, folder in folders.items()}
+
+
+@pytest.fixture(params=KINDS)
+def tokenizer(request, opened) -> PieceTokenizer:
+    return opened[request.param]
+
+
+LETTERS = string.ascii_letters + "   '-.,:!()&_…“”’ﬁ①㌔½Ⅷ日本語郁金香かがカ가각ไทย😀🚀ßİıſςΣéüёЧ\u00a0\u3000"
+NATURAL = st.text(st.sampled_from(LETTERS), max_size=24)
+ANY = NATURAL | st.text(max_size=12) | st.text(st.sampled_from("ab ¨´¯\u0301\u0308\u200d\u200b\u00ad\u0345\u2581हिन्दी"))
+
+
+def test_text_is_cleaned_as_the_model_was_trained() -> None:
+    assert clean(" a  tulip&amp;amp;rose\n\tthe\u00a0sea ") == "a tulip&rose the sea"
+    assert clean("the tulipâ€™s ﬁrst \u201cred\u201d cafe\u0301") == 'the tulip\'s first "red" café'
+    assert clean("\ud800 a\x00b") == "\ufffd ab" and clean("") == ""
+
+
+def test_a_prompt_ends_and_is_padded(tokenizer: PieceTokenizer) -> None:
+    pieces = tokenizer.tokenize("  a purple   tulip ")
+    assert pieces.text == "a purple tulip" and pieces.ids[-1] == END and pieces.ids.count(END) == 1
+    assert pieces.padded == [*pieces.ids, *[PAD] * (LENGTH - len(pieces.ids))]
+    assert pieces.tokens[-1] == "</s>" and pieces.offsets[-1] == (14, 14) and pieces.notices == ()
+    assert "".join(pieces.tokens[:-1]) == f"{SPACE}a{SPACE}purple{SPACE}tulip"
+    assert pieces.words.length == LENGTH and tokens("prompt", pieces.words).count(1.0) == len(pieces.ids)
+    empty = tokenizer.tokenize(" \n ")
+    assert empty.ids == (END,) and empty.offsets == ((0, 0),) and empty.text == ""
+
+
+def test_a_long_prompt_is_cut_before_its_end_mark(tokenizer: PieceTokenizer) -> None:
+    pieces = tokenizer.tokenize("star " * 80)
+    assert len(pieces.ids) == LENGTH and pieces.ids[-1] == END and PAD not in pieces.padded
+    assert pieces.notices == (f"the prompt is cut before '{'star ' * 4}star': the model reads {LENGTH - 1} pieces",)
+
+
+def test_end_marks_in_a_prompt_are_plain_text(tokenizer: PieceTokenizer) -> None:
+    assert tokenizer.tokenize("a </s> star").ids.count(END) == 1
+
+
+def test_unknown_letters_are_told(folders) -> None:
+    for name in ("spiece.model", "tokenizer.json"):
+        pieces = open_pieces(folders[f"{name} unknown"]).tokenize("a 龍 star 龍")
+        assert pieces.notices == ("the model cannot read '龍'",)
+        assert open_pieces(folders[f"{name} bytes"]).tokenize("a 龍 star").notices == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a purple tulip", "Ⅷ star", "x ① ⅔ star", "㌔㌔ moon", "👩\u200d🚀 sea", "Zürich ½ ice", "é́ x̣̂ tulip", "¨ ´ red"],
+)
+def test_places_are_right_behind_letters_that_change_length(tokenizer: PieceTokenizer, text: str) -> None:
+    pieces = tokenizer.tokenize(text)
+    last = pieces.text.rindex(" ") + 1
+    held = [i for i, weight in enumerate(tokens(pieces.text[last:], pieces.words)) if weight]
+    assert held == list(range(held[0], len(pieces.ids) - 1))
+    assert pieces.offsets[held[0]][0] == last and pieces.offsets[held[-1]][1] == len(pieces.text)
+    assert "".join(pieces.tokens[i] for i in held).lstrip(SPACE) == pieces.text[last:]
+
+
+def test_all_bytes_of_a_letter_lie_on_it(folders) -> None:
+    for name in ("spiece.model", "tokenizer.json"):
+        pieces = open_pieces(folders[f"{name} bytes"]).tokenize("a 😀龍 star")
+        on = [pieces.offsets[i] for i, piece in enumerate(pieces.tokens) if piece.startswith("<0x")]
+        assert on == [(2, 3)] * 4 + [(3, 4)] * 3
+        assert tokens("😀龍", pieces.words).count(1.0) == 7
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=ANY)
+def test_every_piece_lies_on_its_letters(opened, folders, text: str) -> None:
+    for kind in ("unknown", "bytes"):
+        _lies_on_its_letters(opened[f"spiece.model {kind}"], folders[f"spiece.model {kind}"], text)
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=NATURAL)
+def test_every_piece_of_the_other_file_does(opened, folders, text: str) -> None:
+    for kind in ("unknown", "bytes"):
+        _lies_on_its_letters(opened[f"tokenizer.json {kind}"], folders[f"spiece.model {kind}"], text)
+
+
+def _lies_on_its_letters(tokenizer: PieceTokenizer, folder: Path, text: str) -> None:
+    model = sentencepiece.SentencePieceProcessor(model_file=str(folder / "spiece.model"))
+    pieces = tokenizer.tokenize(text)
+    starts = [start for start, _ in pieces.offsets]
+    assert starts == sorted(starts)
+    for piece, (start, end) in zip(pieces.tokens[:-1], pieces.offsets[:-1], strict=True):
+        assert 0 <= start <= end <= len(pieces.text)
+        letters = piece.strip(SPACE)
+        raw = bytes([int(piece[3:5], 16)]) if piece.startswith("<0x") else letters.encode()
+        assert raw in model.normalize(pieces.text[start:end]).encode(), (piece, pieces.text[start:end])
+    on = {at for start, end in pieces.offsets for at in range(start, end)}
+    read = pieces.text[: starts[-2] if len(pieces.ids) == LENGTH else None]
+    assert all(at in on for at, char in enumerate(read) if char.isalnum())
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=NATURAL)
+def test_both_files_give_the_same_pieces(opened, text: str) -> None:
+    for kind in ("unknown", "bytes"):
+        a, b = (opened[f"{name} {kind}"].tokenize(text) for name in ("spiece.model", "tokenizer.json"))
+        assert a == b
