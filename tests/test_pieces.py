@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 import string
 import sys
-import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from tokenizers.models import Unigram
 from tokenizers.normalizers import Precompiled, Replace, Sequence, Strip
 from tokenizers.pre_tokenizers import Metaspace
 
-from pipelines.bends.scope import missing, tokens
+from pipelines.bends.scope import Words, missing, tokens
 from pipelines.house.text import HouseText, TextConfig
 from pipelines.pieces import END, PAD, SPACE, PiecesError, PieceTokenizer, clean, open_pieces
 
@@ -197,3 +198,79 @@ def test_both_files_give_the_same_pieces(opened, text: str) -> None:
     for kind in ("unknown", "bytes"):
         a, b = (opened[f"{name} {kind}"].tokenize(text) for name in ("spiece.model", "tokenizer.json"))
         assert a == b
+
+
+WORDS = ("a", "purple", "red", "tulip", "tulips", "s", "star", "shaped", "over", "dark", "sea", "and", "the", "'", "-")
+
+
+@pytest.fixture(params=["house", *KINDS])
+def read(request, opened) -> Callable[[str], Words]:
+    """A prompt as a scope sees it, through each kind of tokenizer."""
+    if request.param != "house":
+        return lambda text: opened[request.param].tokenize(text).words
+    house = HouseText(TextConfig(WORDS, text_len=LENGTH))
+    return lambda text: house.encode(text).words
+
+
+@pytest.mark.parametrize(
+    ("marked", "scope"),
+    [
+        ("a [purple] tulip over a dark sea", "purple"),  # a word of several pieces
+        ("a [purple tulip] over a dark sea", "purple tulip"),  # a phrase over pieces
+        ("a [red] star and a [red] tulip", "red"),  # every occurrence
+        ("a red star, and a [red tulip].", "red tulip"),
+        ("a [Purple] tulip, [PURPLE]!", "pURPLE"),
+        ('a ([tulip]), [tulip]; "[tulip]"...', "tulip"),  # punctuation beside
+        ("the [tulip]'s sea", "tulip"),  # and inside
+        ("the [tulip's] sea", "tulip's"),
+        ("a [star]-shaped [star]", "star"),
+        ("a [star-shaped] star", "star-shaped"),
+        ("a tulip and two tulips", "tul"),  # half a word is no word
+        ("a tulip and two [tulips]", "tulips"),
+        ("a dark  purple\n[red  tulip]", "red tulip"),  # however the prompt is spaced
+        ("a [purple red tulip] over", "purple red, red tulip"),  # phrases that overlap
+        ("[red red red] tulip", "red red"),  # and one that overlaps itself
+        ("a [café] in [Zürich]", "zürich, CAFÉ"),
+        ("日本 [star] ﬁre [tulip] 😀 [sea]", "star, tulip, sea"),  # behind letters that the vocabulary does not have
+        ("a star", "moon"),
+        ("a star", ""),
+    ],
+)
+def test_words_are_found_through_every_tokenizer(read, marked: str, scope: str) -> None:
+    words = read(marked.replace("[", "").replace("]", ""))
+    weights = tokens(scope, words)
+    held = {at for place, weight in zip(words.offsets, weights, strict=False) if weight for at in range(*place)}
+    shown = "".join(char if at in held else "·" for at, char in enumerate(words.text))
+    assert _letters(shown) == _letters(_only_marked(marked)), shown
+    assert len(weights) == LENGTH and not any(weights[len(words.offsets) :])
+    assert missing(scope, words) == ([] if "[" in marked or not scope else [scope])
+
+
+def _only_marked(text: str) -> str:
+    return " ".join(re.findall(r"\[([^]]*)\]", text))
+
+
+def _letters(text: str) -> str:
+    return "".join(char for char in text if char.isalnum())
+
+
+def test_a_tokenizer_that_cannot_be_used_says_why(folders, tmp_path) -> None:
+    with pytest.raises(PiecesError, match=r"no tokenizer in .*; it needs spiece\.model or tokenizer\.json"):
+        open_pieces(tmp_path)
+    for name in ("spiece.model", "tokenizer.json"):
+        folder = tmp_path / name.split(".")[0]
+        folder.mkdir()
+        (folder / name).write_bytes(b"not a tokenizer")
+        with pytest.raises(PiecesError, match="cannot be read"):
+            open_pieces(folder)
+    other = Tokenizer.from_file(str(folders["tokenizer.json bytes"] / "tokenizer.json")).to_str()
+    (tmp_path / "tokenizer.json").write_text(other.replace("</s>", "<end>"))
+    with pytest.raises(PiecesError, match="has '<pad>' and '<end>' at ids 0 and 1"):
+        open_pieces(tmp_path)
+
+
+@pytest.mark.parametrize("package", ["sentencepiece", "ftfy"])
+def test_a_missing_package_is_named(folders, monkeypatch, package: str) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(PiecesError, match=rf"needs the package {package}; install attentionbender\[gpu\]"):
+        open_pieces(folders["spiece.model bytes"]).tokenize("a star")
