@@ -285,7 +285,7 @@ def test_a_whole_pipeline(scheduler: str) -> None:
     assert (_film(pipe) == unbent).all()
 
 
-def _steps_heard(pipe, passes: str, guidance: float) -> list[tuple[float, ...]]:
+def _heard(pipe, passes: str, guidance: float) -> list[tuple[float, ...]]:
     """What each pass heard of three gains: one for every step, one for the step in the middle, one for a word."""
     bends = [
         Bend("always", LEVERS["self.out.gain"]),
@@ -318,11 +318,11 @@ WORD = 1.5  # sixteen equal places, one of which counts ninefold: 24 / 16
 def test_steps_are_counted_with_and_without_guidance(second: bool) -> None:
     pipe = _pipeline("euler", second)
     first, middle, last = (2.0, 1.0, WORD), (2.0, 3.0, WORD), (2.0, 1.0, WORD)
-    assert _steps_heard(pipe, "both", 1.0) == [first, middle, last]
-    assert _steps_heard(pipe, "conditional", 1.0) == [first, middle, last]
+    assert _heard(pipe, "both", 1.0) == [first, middle, last]
+    assert _heard(pipe, "conditional", 1.0) == [first, middle, last]
     off = (1.0, 1.0, 1.0)
-    assert _steps_heard(pipe, "conditional", 5.0) == [first, off, middle, off, last, off]
-    both = _steps_heard(pipe, "both", 5.0)  # the negative prompt has the word as well, elsewhere
+    assert _heard(pipe, "conditional", 5.0) == [first, off, middle, off, last, off]
+    both = _heard(pipe, "both", 5.0)  # the negative prompt has the word as well, elsewhere
     assert both == [first, first, middle, middle, last, last]
 
 
@@ -370,12 +370,31 @@ def test_size_and_text_length_may_change_between_generations() -> None:
 
 def test_inference_mode_and_plain_calls_may_alternate() -> None:
     model = _theirs()
-    with Bending(model, [Bend(f"x{i}", lever) for i, lever in enumerate(LEVERS.values())], steps=2):
-        with torch.inference_mode():
-            model(**_given(timestep=900.0))
-        _flow(model, _given(timestep=500.0, seed=2))
-        with torch.inference_mode():
-            model(**_given(timestep=900.0, seed=3))
+    bends = [Bend(name.replace(".", "_"), lever) for name, lever in LEVERS.items()]
+    with Bending(model, bends, steps=2) as bending:
+        for step, mode in enumerate((torch.inference_mode, torch.no_grad) * 2):
+            bending.write({key: spec.map(0.5 + 0.05 * step) for key, spec in _knobs(bending).items()})
+            with mode():
+                model(**_given(timestep=900.0 - step % 2, seed=step))
+
+
+def _knobs(bending: Bending) -> dict[str, ControlSpec]:
+    return {name: spec for name, spec in bending.parameters.items() if isinstance(spec, ControlSpec)}
+
+
+def test_moving_noise_is_the_same_in_every_generation() -> None:
+    pipe = _pipeline("euler")
+    with Bending(pipe.transformer, [Bend("x", LEVERS["ffn.out.noise"])], steps=3) as bending:
+        bending.write({"x.noise": 0.5, "x.motion": 0.7})
+        assert (_film(pipe) == _film(pipe)).all()
+
+
+def test_more_steps_than_bent_for_are_refused() -> None:
+    pipe = _pipeline("euler")
+    before = _traces(pipe.transformer.blocks)
+    with pytest.raises(BendError, match="a step beyond the 3"), Bending(pipe.transformer, [], steps=3):
+        _film(pipe, steps=4)
+    assert _same(_traces(pipe.transformer.blocks), before)
 
 
 def test_what_cannot_be_bent_is_refused() -> None:
