@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import Regex, Tokenizer
 from tokenizers.models import Unigram
-from tokenizers.normalizers import Precompiled, Replace, Sequence, Strip
-from tokenizers.pre_tokenizers import Metaspace
+from tokenizers.normalizers import Precompiled, Replace, Strip
+from tokenizers.normalizers import Sequence as Normalizers
+from tokenizers.pre_tokenizers import Metaspace, WhitespaceSplit
+from tokenizers.pre_tokenizers import Sequence as PreTokenizers
 
 from pipelines.bends.scope import Words, missing, tokens
 from pipelines.house.text import HouseText, TextConfig
@@ -59,22 +61,26 @@ def _model(bytes_known: bool) -> sentencepiece_model_pb2.ModelProto:
     return model
 
 
-def _as_json(model: sentencepiece_model_pb2.ModelProto) -> str:
-    """The same model as the tokenizers package writes it, put together as T5's are."""
+def _as_json(model: sentencepiece_model_pb2.ModelProto, words_first: bool) -> str:
+    """The same model as the tokenizers package writes it, in both ways that such files are put together."""
     vocabulary = [(piece.piece, piece.score) for piece in model.pieces]
     made = Tokenizer(Unigram(vocabulary, unk_id=2, byte_fallback=model.trainer_spec.byte_fallback))
-    made.normalizer = Sequence(
-        [
-            Precompiled(model.normalizer_spec.precompiled_charsmap),
-            Strip(left=False, right=True),
-            Replace(Regex(" {2,}"), SPACE),
-        ]
-    )
-    made.pre_tokenizer = Metaspace(replacement=SPACE, prepend_scheme="always")
+    normal = Precompiled(model.normalizer_spec.precompiled_charsmap)
+    spaces = Metaspace(replacement=SPACE, prepend_scheme="always")
+    if words_first:  # as T5's
+        made.normalizer, made.pre_tokenizer = normal, PreTokenizers([WhitespaceSplit(), spaces])
+    else:
+        made.normalizer = Normalizers([normal, Strip(left=False, right=True), Replace(Regex(" {2,}"), SPACE)])
+        made.pre_tokenizer = spaces
     made.add_special_tokens(["<pad>", "</s>", "<unk>"])
     made.enable_truncation(5)  # as files in the wild may say; the prompt's own length is what counts
     made.enable_padding(length=7)
     return made.to_str()
+
+
+MODEL, JSON, WORDS_JSON = "spiece.model", "tokenizer.json", "words first, tokenizer.json"
+NAMES = (MODEL, JSON, WORDS_JSON)
+KINDS = [f"{name} {kind}" for name in NAMES for kind in ("unknown", "bytes")]
 
 
 @pytest.fixture(scope="module")
@@ -83,14 +89,16 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     found = {}
     for kind, bytes_known in (("unknown", False), ("bytes", True)):
         model = _model(bytes_known)
-        for name, content in (("spiece.model", model.SerializeToString()), ("tokenizer.json", _as_json(model))):
-            folder = tmp_path_factory.mktemp(f"{kind}-{name}")
-            (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        contents = {
+            MODEL: model.SerializeToString(),
+            JSON: _as_json(model, words_first=False).encode(),
+            WORDS_JSON: _as_json(model, words_first=True).encode(),
+        }
+        for name, content in contents.items():
+            folder = tmp_path_factory.mktemp(kind)
+            (folder / name.split()[-1]).write_bytes(content)
             found[f"{name} {kind}"] = folder
     return found
-
-
-KINDS = [f"{name} {kind}" for name in ("spiece.model", "tokenizer.json") for kind in ("unknown", "bytes")]
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +144,7 @@ def test_end_marks_in_a_prompt_are_plain_text(tokenizer: PieceTokenizer) -> None
 
 
 def test_unknown_letters_are_told(folders) -> None:
-    for name in ("spiece.model", "tokenizer.json"):
+    for name in NAMES:
         pieces = open_pieces(folders[f"{name} unknown"]).tokenize("a 龍 star 龍")
         assert pieces.notices == ("the model cannot read '龍'",)
         assert open_pieces(folders[f"{name} bytes"]).tokenize("a 龍 star").notices == ()
@@ -156,7 +164,7 @@ def test_places_are_right_behind_letters_that_change_length(tokenizer: PieceToke
 
 
 def test_all_bytes_of_a_letter_lie_on_it(folders) -> None:
-    for name in ("spiece.model", "tokenizer.json"):
+    for name in NAMES:
         pieces = open_pieces(folders[f"{name} bytes"]).tokenize("a 😀龍 star")
         on = [pieces.offsets[i] for i, piece in enumerate(pieces.tokens) if piece.startswith("<0x")]
         assert on == [(2, 3)] * 4 + [(3, 4)] * 3
@@ -167,18 +175,19 @@ def test_all_bytes_of_a_letter_lie_on_it(folders) -> None:
 @given(text=ANY)
 def test_every_piece_lies_on_its_letters(opened, folders, text: str) -> None:
     for kind in ("unknown", "bytes"):
-        _lies_on_its_letters(opened[f"spiece.model {kind}"], folders[f"spiece.model {kind}"], text)
+        _lies_on_its_letters(opened[f"{MODEL} {kind}"], folders[f"{MODEL} {kind}"], text)
 
 
 @settings(max_examples=200, deadline=None)
 @given(text=NATURAL)
 def test_every_piece_of_the_other_file_does(opened, folders, text: str) -> None:
     for kind in ("unknown", "bytes"):
-        _lies_on_its_letters(opened[f"tokenizer.json {kind}"], folders[f"spiece.model {kind}"], text)
+        for name in (JSON, WORDS_JSON):
+            _lies_on_its_letters(opened[f"{name} {kind}"], folders[f"{MODEL} {kind}"], text)
 
 
 def _lies_on_its_letters(tokenizer: PieceTokenizer, folder: Path, text: str) -> None:
-    model = sentencepiece.SentencePieceProcessor(model_file=str(folder / "spiece.model"))
+    model = sentencepiece.SentencePieceProcessor(model_file=str(folder / MODEL))
     pieces = tokenizer.tokenize(text)
     starts = [start for start, _ in pieces.offsets]
     assert starts == sorted(starts)
@@ -194,10 +203,10 @@ def _lies_on_its_letters(tokenizer: PieceTokenizer, folder: Path, text: str) -> 
 
 @settings(max_examples=200, deadline=None)
 @given(text=NATURAL)
-def test_both_files_give_the_same_pieces(opened, text: str) -> None:
+def test_all_files_give_the_same_pieces(opened, text: str) -> None:
     for kind in ("unknown", "bytes"):
-        a, b = (opened[f"{name} {kind}"].tokenize(text) for name in ("spiece.model", "tokenizer.json"))
-        assert a == b
+        a, b, c = (opened[f"{name} {kind}"].tokenize(text) for name in NAMES)
+        assert a == b == c
 
 
 WORDS = ("a", "purple", "red", "tulip", "tulips", "s", "star", "shaped", "over", "dark", "sea", "and", "the", "'", "-")
@@ -257,14 +266,14 @@ def _letters(text: str) -> str:
 def test_a_tokenizer_that_cannot_be_used_says_why(folders, tmp_path) -> None:
     with pytest.raises(PiecesError, match=r"no tokenizer in .*; it needs spiece\.model or tokenizer\.json"):
         open_pieces(tmp_path)
-    for name in ("spiece.model", "tokenizer.json"):
+    for name in (MODEL, JSON):
         folder = tmp_path / name.split(".")[0]
         folder.mkdir()
         (folder / name).write_bytes(b"not a tokenizer")
         with pytest.raises(PiecesError, match="cannot be read"):
             open_pieces(folder)
-    other = Tokenizer.from_file(str(folders["tokenizer.json bytes"] / "tokenizer.json")).to_str()
-    (tmp_path / "tokenizer.json").write_text(other.replace("</s>", "<end>"))
+    other = Tokenizer.from_file(str(folders[f"{JSON} bytes"] / JSON)).to_str()
+    (tmp_path / JSON).write_text(other.replace("</s>", "<end>"))
     with pytest.raises(PiecesError, match="has '<pad>' and '<end>' at ids 0 and 1"):
         open_pieces(tmp_path)
 
@@ -273,4 +282,4 @@ def test_a_tokenizer_that_cannot_be_used_says_why(folders, tmp_path) -> None:
 def test_a_missing_package_is_named(folders, monkeypatch, package: str) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(PiecesError, match=rf"needs the package {package}; install attentionbender\[gpu\]"):
-        open_pieces(folders["spiece.model bytes"]).tokenize("a star")
+        open_pieces(folders[f"{MODEL} bytes"]).tokenize("a star")

@@ -124,6 +124,7 @@ class Bending:
     def _forget(self) -> None:
         self._count = StepCount(self.steps)
         self._banks: dict[bool, Bank] = {}
+        self._shapes: dict[bool, BankShape] = {}
         self.grid = (0, 0, 0)
         self.layers: tuple[LayerBends, ...] = ()
 
@@ -152,10 +153,10 @@ class Bending:
         if pass_.begins:
             for bank in self._banks.values():
                 bank.reset()
-        bank = self._banks.get(pass_.conditional)
-        if bank is None or bank.shape != shape:
-            bank = self._banks[pass_.conditional] = Bank(self.bends, shape, self.steps)
-        return bank
+        if self._shapes.get(pass_.conditional) != shape:
+            self._banks[pass_.conditional] = Bank(self.bends, shape, self.steps)
+            self._shapes[pass_.conditional] = shape
+        return self._banks[pass_.conditional]
 
 
 class Pass(NamedTuple):
