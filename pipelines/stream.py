@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pipelines.bends.bank import CACHE_PASS, Bank, Bend
 from pipelines.bends.fold import BankShape
+from pipelines.bends.probes import Probes
 from pipelines.bends.scope import Words
 from pipelines.cache import KVCache, LayerMemory, Placement
 from pipelines.recipes import Recipe
@@ -55,6 +56,7 @@ class Stream:
         cache_shape = (config.num_layers, 1, config.num_heads, config.head_dim)
         self.cache = KVCache(cache_shape, recipe.window, frame_tokens, recipe.sink, like)
         self.bank = self.make_bank(bends)
+        self.probes = Probes()
         self._generator = torch.Generator(device=self.device)
         self._text: TextMemory | None = None
         self._words: Words | None = None
@@ -120,9 +122,8 @@ class Stream:
             zip(self.schedule.timesteps, self.schedule.sigmas, sigmas, strict=True)
         ):
             yield step
-            self.bank.fold(step)
             with torch.inference_mode():
-                flow = self._forward(x, timestep, placement)
+                flow = self._forward(x, timestep, placement, step)
                 clean = self._limit(to_clean(x, flow, sigma))
                 x = clean if following is None else to_noisy(clean, self._renoise(x, clean, sigma), following)
         self._latents = x
@@ -137,9 +138,8 @@ class Stream:
         if latents is None:
             raise RuntimeError("there is no chunk to commit; run denoise to its end first")
         placement = self.cache.place(self._position, self.recipe.chunk)
-        self.bank.fold(CACHE_PASS)
         with torch.inference_mode():
-            flow = self._forward(latents, self.recipe.context_timestep, placement)
+            flow = self._forward(latents, self.recipe.context_timestep, placement, CACHE_PASS)
             if not bool(torch.isfinite(latents).all() & torch.isfinite(flow).all()):
                 self.notice = "a chunk was not finite: dropped, cache reset"
                 self.forget()
@@ -159,14 +159,19 @@ class Stream:
             frames = (pixels * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
         yield from frames
 
-    def _forward(self, x: Tensor, timestep: float, placement: Placement) -> Tensor:
+    def _forward(self, x: Tensor, timestep: float, placement: Placement, step: int | None) -> Tensor:
         frames = self.recipe.chunk
+        self.bank.fold(step)
         turn, key_turn = self._turns(placement)
         memory: tuple[LayerMemory, ...] = tuple(
             self.cache.layer(index, placement, key_turn) for index in range(self.model.config.num_layers)
         )
         t = torch.full((1, frames), timestep, device=self.device)
-        return self.model(x, t, self._text, turn, memory, bends=self.bank.layers)
+        self.probes.arm(step, self.bank.layers)
+        try:
+            return self.model(x, t, self._text, turn, memory, bends=self.bank.layers)
+        finally:
+            self.probes.disarm()
 
     def _turns(self, placement: Placement) -> tuple[Turn, Turn | None]:
         chunk = self.recipe.chunk
