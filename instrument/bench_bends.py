@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 
 import torch
 
-from pipelines.bends.bank import Bank, Bend
+from pipelines.bends.bank import CACHE_PASS, Bank, Bend
 from pipelines.bends.lever import Lever, discover
 from pipelines.bends.scope import Scope
+from pipelines.capture import Captured
 from pipelines.spec import ControlSpec, Value
 from pipelines.stream import Stream
 
@@ -23,11 +24,9 @@ TRAVEL = 0.6  # where the knobs stand: off neutral, and safely so
 MOTION = 0.5  # of the noises
 BOUNDS = {"gains": 1.02, "geometry": 1.05, "all": 1.10, "100 bends": 1.01}
 TEN = (  # levers of the ten bends and of the hundred: as many of each kind in a row
-    *["cross.map.gain"] * 2,
-    *["ffn.hidden.gain"] * 2,
-    *["cross.map.transform"] * 2,
-    *["self.out.noise"] * 2,
-    "cross.map.focus",
+    *["cross.map.transform"] * 4,
+    *["ffn.hidden.noise"] * 4,
+    "cross.map.gain",
     "ffn.hidden.threshold",
 )
 
@@ -40,36 +39,64 @@ class Lane:
     bank: Bank
     values: dict[str, Value]
     chunks: list[float] = field(default_factory=list)
+    recorded: Captured | None = None
 
     def turn(self, stream: Stream) -> None:
         """One chunk, from noise to the cache; the decoder has no part in what bends cost."""
         stream.play(self.bank)
-        moving = next((id for id, value in self.values.items() if isinstance(value, float)), None)
         start = time.perf_counter()
-        for step in stream.denoise():
-            if moving:
-                self.values[moving] *= 1.0 + 0.001 * (-1) ** step
-            self.bank.write(self.values)
-        stream.commit()
+        if self.recorded is None:
+            for _ in stream.denoise():
+                self.move()
+            stream.commit()
+        else:
+            for step in (*range(stream.steps), CACHE_PASS):
+                self.move()
+                self.bank.fold(step)
+                self.recorded.again()
         if stream.device.type == "cuda":
             torch.cuda.synchronize(stream.device)
         self.chunks.append(time.perf_counter() - start)
 
+    def move(self) -> None:
+        """The first knob moves a little, as under a hand."""
+        knob = next((id for id, value in self.values.items() if isinstance(value, float)), None)
+        if knob:
+            self.values[knob] *= -1.0 if self.values[knob] < 0 else 0.999
+        self.bank.write(self.values)
 
-def bench_bends(stream: Stream, rounds: int, each: bool, fixed: bool = False) -> list[str]:
-    """The report's lines. `each` also times every lever alone; `fixed` is for a compiled forward. The stream must have
-    a prompt."""
-    lanes = _lanes(stream, each, fixed)
+
+def bench_bends(stream: Stream, rounds: int, each: bool, compiled: bool = False) -> list[str]:
+    """The report's lines. `each` also times every lever alone. `compiled`: blocks are compiled, and on a GPU every
+    lane's pass is recorded as one launch. The stream must have a prompt."""
+    lanes = _lanes(stream, each, compiled)
     for _ in range(stream.recipe.window // stream.recipe.chunk + 2):  # until every counted chunk costs the same
         lanes[0].turn(stream)
+    if compiled:
+        _compile(stream, lanes)
     for lane in lanes:
-        for _ in range(2):
-            lane.turn(stream)
+        lane.turn(stream)
+        lane.turn(stream)
         lane.chunks.clear()
     for _ in range(rounds):
         for lane in lanes:
             lane.turn(stream)
     return _report(stream, lanes, rounds)
+
+
+def _compile(stream: Stream, lanes: Sequence[Lane]) -> None:
+    torch._dynamo.config.recompile_limit = 4 * len(lanes)  # a graph for each lane's levers
+    for block in stream.model.blocks:
+        block.compile(dynamic=False)
+    if stream.device.type != "cuda":
+        return
+    frames, (height, width) = stream.recipe.chunk, stream.latent_size
+    x = torch.randn(1, stream.model.config.in_dim, frames, height, width, device=stream.device, dtype=stream.dtype)
+    t = torch.full((1, frames), 700.0, device=stream.device)
+    for lane in lanes:
+        lane.move()
+        lane.bank.fold(0)
+        lane.recorded = Captured(stream.forward_again(lane.bank), x, t)
 
 
 def _lanes(stream: Stream, each: bool, fixed: bool) -> list[Lane]:

@@ -7,7 +7,7 @@ stream knows no clock, no parameter ids, no outputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -159,24 +159,32 @@ class Stream:
             frames = (pixels * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
         yield from frames
 
+    def forward_again(self, bank: Bank) -> Callable[[Tensor, Tensor], Tensor]:
+        """The network's pass (x, t) -> flow under a bank, at the place of the last chunk: to be timed or recorded."""
+        position = self._position - self.recipe.chunk
+        return self._at(position, self.cache.place(position, self.recipe.chunk), bank)
+
     def _forward(self, x: Tensor, timestep: float, placement: Placement, step: int | None) -> Tensor:
-        frames = self.recipe.chunk
+        t = torch.full((1, self.recipe.chunk), timestep, device=self.device)
         self.bank.fold(step)
-        turn, key_turn = self._turns(placement)
-        memory: tuple[LayerMemory, ...] = tuple(
-            self.cache.layer(index, placement, key_turn) for index in range(self.model.config.num_layers)
-        )
-        t = torch.full((1, frames), timestep, device=self.device)
         self.probes.arm(step, self.bank.layers)
         try:
-            return self.model(x, t, self._text, turn, memory, bends=self.bank.layers)
+            return self._at(self._position, placement, self.bank)(x, t)
         finally:
             self.probes.disarm()
 
-    def _turns(self, placement: Placement) -> tuple[Turn, Turn | None]:
+    def _at(self, position: int, placement: Placement, bank: Bank) -> Callable[[Tensor, Tensor], Tensor]:
+        """The network's pass for a chunk at this position."""
+        text, (turn, key_turn) = self._text, self._turns(position, placement)
+        memory: tuple[LayerMemory, ...] = tuple(
+            self.cache.layer(index, placement, key_turn) for index in range(self.model.config.num_layers)
+        )
+        return lambda x, t: self.model(x, t, text, turn, memory, bends=bank.layers)
+
+    def _turns(self, position: int, placement: Placement) -> tuple[Turn, Turn | None]:
         chunk = self.recipe.chunk
         if self.recipe.positions == "absolute":
-            return self._rope.turn(range(self._position, self._position + chunk)), None
+            return self._rope.turn(range(position, position + chunk)), None
         newest = len(placement.ranks)
         return self._rope.turn(range(newest - chunk, newest)), self._rope.turn(placement.ranks)
 

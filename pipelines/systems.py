@@ -30,6 +30,13 @@ def open_system(recipe: Recipe, device: torch.device, dtype: torch.dtype, weight
     return System(recipe, model, decoder, encoder)
 
 
+def random_model(recipe: Recipe, device: torch.device, dtype: torch.dtype, seed: int = 0) -> Wan:
+    """The recipe's transformer with random weights, made on the device: for speed, which does not depend on them."""
+    torch.manual_seed(seed)
+    with torch.device(device):
+        return Wan(recipe.config).to(dtype).eval().requires_grad_(False)
+
+
 def pick_device(name: str = "auto") -> torch.device:
     """ "auto" takes CUDA, then Apple's MPS, then the CPU. ValueError for one that is not there."""
     if name == "auto":

@@ -94,6 +94,8 @@ class _Voices:
         self.strength = torch.zeros(size, dtype=shape.dtype, device=shape.device)
         self.awake = [False] * shape.layers
         self.notices: list[str] = []
+        self._fixed = shape.fixed
+        self.voices = list(range(len(self.fields))) if shape.fixed else []  # those that are carried out
         self._moving: dict[int, tuple[int, float]] = {}  # voice -> seed and motion
         self._voice_of: dict[int, int] = {}  # bend -> voice
 
@@ -117,6 +119,8 @@ class _Voices:
             awake = [was or weight > 0 for was, weight in zip(awake, use.layers, strict=True)]
         self.strength.copy_(self.variance.sqrt())
         self.awake[:] = awake
+        if not self._fixed:
+            self.voices[:] = sorted(self._moving)
 
     def _cast(self, uses: Sequence[Use]) -> dict[tuple[int, float], int]:
         """Seed and motion -> voice. A voice stays with its first bend while that one's amount is up, so that a walk
@@ -139,7 +143,7 @@ class _Voices:
     def layer(self, index: int) -> dict[str, Any]:
         names = self.fields[0].layer(index)
         epsilon = {name: tuple(voice.layer(index)[name] for voice in self.fields) for name in names}
-        return {self.name: self.strength[index], **epsilon}
+        return {self.name: self.strength[index], **epsilon, "voices": self.voices}
 
 
 def _manner(use: Use) -> tuple[int, float]:
@@ -176,7 +180,8 @@ def _rows(shape: BankShape, rows: Rows) -> int:
 @dataclass(frozen=True)
 class Noises:
     """Noises whose variances add, shaped as the tensor they disturb: `epsilon`, a tuple of unit noises [rows, width],
-    and their strengths [n, heads, columns]. `rows` and `width` name sizes of the network."""
+    their strengths [n, heads, columns], and `voices`,
+    those of them to carry out. `rows` and `width` name sizes of the network."""
 
     name: str
     rows: Rows

@@ -9,7 +9,7 @@ from pipelines.spec import ChoiceSpec, ControlSpec
 
 
 def table(levers: Iterable[Lever]) -> str:
-    """One row per kind of lever, the sites it exists at, its amounts with their ranges, and what it can be scoped to."""
+    """One row per kind of lever: its sites, what it does, its amounts with their ranges, and its scopes."""
     kinds: dict[str, list[Lever]] = {}
     for lever in levers:
         kinds.setdefault(lever.id.split(".", 1)[1], []).append(lever)

@@ -16,6 +16,6 @@ from pipelines.bends.noise import Noises
     amounts=NOISE,
     columns={"ffn": "neurons"},
 )
-def hidden_noise(hidden: Tensor, noise: Tensor, epsilon: Noise) -> Tensor:
+def hidden_noise(hidden: Tensor, noise: Tensor, epsilon: Noise, voices: list[int]) -> Tensor:
     """Add Gaussian noise to the neurons in scope, relative to the rms of each token's whole hidden vector."""
-    return shaken(hidden, noise[:, 0], epsilon)
+    return shaken(hidden, noise[:, 0], epsilon, voices)

@@ -10,6 +10,6 @@ from pipelines.bends.noise import Noises
 
 
 @lever("in.noise", at={"ffn": "ffn.in"}, fold=Noises("noise", "tokens", "dim"), amounts=NOISE)
-def in_noise(x: Tensor, noise: Tensor, epsilon: Noise) -> Tensor:
+def in_noise(x: Tensor, noise: Tensor, epsilon: Noise, voices: list[int]) -> Tensor:
     """Add Gaussian noise to the feed-forward layer's input, relative to the rms of each token's input vector."""
-    return shaken(x, noise[:, 0], epsilon)
+    return shaken(x, noise[:, 0], epsilon, voices)

@@ -17,16 +17,19 @@ MAP_NOISE = {
 }
 
 
-def map_noise(z: Tensor, attention: Attention, noise: Tensor, epsilon: Noise, signs: Noise) -> Tensor:
+def map_noise(
+    z: Tensor, attention: Attention, noise: Tensor, epsilon: Noise, signs: Noise, voices: list[int]
+) -> Tensor:
     """Add Gaussian noise to the columns of the attention map in scope, relative to the mean weight of a key."""
     # For each query, noise over the keys times V has covariance V^T V. So has a random sum of m rows, each of which is
     # itself a sum of keys with random signs: two small products instead of a map of noise.
     v, keys = attention.v, attention.v.shape[1]
-    for strength, unit, sign in zip(noise, epsilon, signs, strict=True):  # [heads, Lk or 1]
-        dealt = _dealt(v if strength.shape[1] == 1 else v * strength.T[None, :, :, None], sign[0], unit)
-        if strength.shape[1] == 1:
+    for i in voices:
+        strength, whole = noise[i], noise.shape[2] == 1  # [heads, Lk or 1]; in self-attention all keys are alike
+        dealt = _dealt(v if whole else v * strength.T[None, :, :, None], signs[i][0], epsilon[i])
+        if whole:
             dealt = dealt * strength
-        drawn = unit.unflatten(-1, (v.shape[2], -1)).transpose(0, 1)  # [heads, Lq, m]
+        drawn = epsilon[i].unflatten(-1, (v.shape[2], -1)).transpose(0, 1)  # [heads, Lq, m]
         z = z + (drawn @ (dealt / keys).transpose(1, 2)).transpose(1, 2)
     return z
 

@@ -19,16 +19,16 @@ NOISE = {
 
 
 @lever("out.noise", at=SITES, fold=Noises("noise", "tokens", "dim"), amounts=NOISE)
-def out_noise(x: Tensor, noise: Tensor, epsilon: Noise) -> Tensor:
+def out_noise(x: Tensor, noise: Tensor, epsilon: Noise, voices: list[int]) -> Tensor:
     """Add Gaussian noise to the site's output, relative to the rms of each token's output vector."""
-    return shaken(x, noise[:, 0], epsilon)
+    return shaken(x, noise[:, 0], epsilon, voices)
 
 
-def shaken(x: Tensor, noise: Tensor, epsilon: Noise) -> Tensor:
+def shaken(x: Tensor, noise: Tensor, epsilon: Noise, voices: list[int]) -> Tensor:
     """x [B, L, D] + sum of noise_i * rms(x) * epsilon_i, the rms of each token's vector; noise [n, D] or [n, 1]."""
     size = rms(x)
-    for strength, unit in zip(noise, epsilon, strict=True):
-        x = torch.addcmul(x, size * strength, unit)
+    for i in voices:
+        x = torch.addcmul(x, size * noise[i], epsilon[i])
     return x
 
 

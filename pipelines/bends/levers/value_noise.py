@@ -10,12 +10,12 @@ from pipelines.bends.levers.out_noise import NOISE, Noise, rms
 from pipelines.bends.noise import Noises
 
 
-def value_noise(v: Tensor, noise: Tensor, epsilon: Noise) -> Tensor:
+def value_noise(v: Tensor, noise: Tensor, epsilon: Noise, voices: list[int]) -> Tensor:
     """Add Gaussian noise to the value vectors in scope, relative to the rms of each token's value vector."""
     size = rms(v.flatten(-2))[..., None]  # [B, Lk, 1, 1]
-    for strength, unit in zip(noise, epsilon, strict=True):  # [heads, Lk or 1], [keys, heads * d]
-        own = unit[: v.shape[1]].unflatten(-1, v.shape[-2:])
-        v = torch.addcmul(v, size * strength.T[None, :, :, None], own)
+    for i in voices:  # noise[i] [heads, Lk or 1], epsilon[i] [keys, heads * d]
+        own = epsilon[i][: v.shape[1]].unflatten(-1, v.shape[-2:])
+        v = torch.addcmul(v, size * noise[i].T[None, :, :, None], own)
     return v
 
 
