@@ -83,8 +83,8 @@ def test_directions_on_screen() -> None:
     dot[1, 1] = 1.0
 
     def moved(**change) -> tuple[int, int]:
-        matrix = transform_matrix(H, W, {**NEUTRAL, **change}) + torch.eye(H * W)
-        return divmod(int((matrix @ dot.flatten().double()).argmax()), W)
+        matrix = transform_matrix(H, W, {**NEUTRAL, **change}, torch.device("cpu")) + torch.eye(H * W)
+        return divmod(int((matrix @ dot.flatten()).argmax()), W)
 
     assert moved(translate_x=2 / W) == (1, 3) and moved(translate_y=1 / H) == (2, 1)
     # (1, 1) lies 1.5 left of and 0.5 above the centre; a quarter turn clockwise puts it 1.5 above and 0.5 right.
@@ -94,7 +94,7 @@ def test_directions_on_screen() -> None:
 
 def test_identity_is_exactly_nothing() -> None:
     for padding in ("zeros", "border", "reflection"):
-        assert transform_matrix(9, 16, {**NEUTRAL, "padding": padding}).abs().max() == 0
+        assert transform_matrix(9, 16, {**NEUTRAL, "padding": padding}, torch.device("cpu")).abs().max() == 0
 
 
 def test_hidden_gain_and_out_levers() -> None:

@@ -7,13 +7,14 @@ are products of small vectors: layer x head x column. This file knows nothing of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from pipelines.bends.upload import Upload
 from pipelines.spec import Value
 
 
@@ -112,37 +113,58 @@ class Still:
 class _Amounts(Still):
     """Buffers holding one folded number per layer, head and column."""
 
-    def __init__(
-        self, name: str, shape: BankShape, sizes: tuple[int, int], neutral: float, add: Callable[..., object]
-    ) -> None:
-        """`add(folded, weights, amount)` folds one more bend in, in place; both tensors [layers, heads, columns]."""
+    def __init__(self, name: str, shape: BankShape, sizes: tuple[int, int], neutral: float, join: Join) -> None:
+        """`join(folded, weights, amount)` folds one more bend into a tensor, given its weights there."""
         super().__init__(shape.layers)
-        self.name, self.neutral, self._add = name, neutral, add
+        self.name, self.neutral, self._join = name, neutral, join
         self.folded = torch.full((shape.layers, *sizes), neutral)
         self.heard = self.folded.to(shape.device, shape.dtype, copy=True)
+        self._upload = Upload(self.heard)
 
     def write(self, uses: Sequence[Use]) -> None:
         self.folded.fill_(self.neutral)
-        awake = [False] * len(self.awake)
-        for use in uses:
-            amount = float(use.amounts[self.name])
-            if use.heard(amount == self.neutral):
-                layers = torch.tensor(list(use.layers), dtype=torch.float32)[:, None, None]
-                self._add(self.folded, layers * use.place, amount)
-                awake = [was or weight > 0 for was, weight in zip(awake, use.layers, strict=True)]
-        self.heard.copy_(self.folded)
-        self.awake[:] = awake
+        heard = [use for use in uses if use.heard(float(use.amounts[self.name]) == self.neutral)]
+        for index, group in by_weight(heard):
+            row = torch.full_like(self.folded[0], self.neutral)
+            for weight, i in group:
+                row = self._join(row, weight * heard[i].place, float(heard[i].amounts[self.name]))
+            self.folded[index] = row
+        self._upload(self.folded)
+        self.awake[:] = awake_layers(heard, len(self.awake))
 
     def layer(self, index: int) -> dict[str, Any]:
         return {self.name: self.heard[index]}
 
 
-def _multiply(folded: Tensor, weights: Tensor, amount: float) -> None:
-    folded.mul_(1.0 + weights * (amount - 1.0))
+def by_weight(uses: Sequence[Use]) -> Iterator[tuple[list[int], list[tuple[float, int]]]]:
+    """The layers in groups that the bends weigh alike: their indices, and of every bend at work there its weight and
+    its place in `uses`.
+
+    Thirty layers in a window are folded as one: most bends weigh whole windows of layers alike.
+    """
+    groups: dict[tuple[float, ...], list[int]] = {}
+    for index, weights in enumerate(zip(*(use.layers for use in uses), strict=True)):
+        groups.setdefault(weights, []).append(index)
+    for weights, indices in groups.items():
+        working = [(weight, i) for i, weight in enumerate(weights) if weight > 0]
+        if working:
+            yield indices, working
 
 
-def _raise(folded: Tensor, weights: Tensor, amount: float) -> None:
-    torch.maximum(folded, weights * amount, out=folded)
+def awake_layers(uses: Sequence[Use], layers: int) -> list[bool]:
+    """Per layer, whether any of these bends has a weight there."""
+    return [any(use.layers[index] > 0 for use in uses) for index in range(layers)]
+
+
+Join = Callable[[Tensor, Tensor, float], Tensor]
+
+
+def _multiply(folded: Tensor, weights: Tensor, amount: float) -> Tensor:
+    return folded * (1.0 + weights * (amount - 1.0))
+
+
+def _raise(folded: Tensor, weights: Tensor, amount: float) -> Tensor:
+    return torch.maximum(folded, weights * amount)
 
 
 @dataclass(frozen=True)

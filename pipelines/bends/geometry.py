@@ -2,7 +2,7 @@
 
 A transform T is linear over query positions, so T(A) V = T(A V): the map is never built, and T itself is a matrix
 [places, places] made once per change (and one [frames, frames] along time). Coordinates are in patches about the
-grid's centre, so a square stays a square when height and width differ. All arithmetic here is float64 on the CPU.
+grid's centre, so a square stays a square when height and width differ. They are computed in float64 on the CPU.
 """
 
 from __future__ import annotations
@@ -18,14 +18,25 @@ from pipelines.spec import Value
 UNSHARP = 1.0  # patches; the blur that sharpening takes away
 
 
-def transform_matrix(height: int, width: int, amounts: Mapping[str, Value]) -> Tensor:
-    """T - I over the places of one frame, [height*width, height*width]: exactly zero for the identity.
+_STILL = {"flip_x": False, "flip_y": False, "scale_x": 1, "scale_y": 1, "rotate": 0, "translate_x": 0, "translate_y": 0}
+_STILL |= {"blur": 0, "sharpen": 0, "region_left": 0, "region_right": 1, "region_top": 0, "region_bottom": 1}
+_STILL |= {"shift_t": 0, "blur_t": 0}
+
+
+def is_still(amounts: Mapping[str, Value]) -> bool:
+    """Whether nothing moves, blurs or is cut."""
+    return all(amounts[name] == value for name, value in _STILL.items())
+
+
+def transform_matrix(height: int, width: int, amounts: Mapping[str, Value], device: torch.device) -> Tensor:
+    """T - I over the places of one frame, float32 [height*width, height*width]: exactly zero for the identity.
 
     The order of the picture's changes is flip, scale, rotate, translate (bilinear), blur, sharpen, region; positive
     translation moves right and down. Outside the grid the map is `padding`: zeros, border or reflection.
     """
-    matrix = _moved(height, width, amounts)
-    padding = str(amounts["padding"])
+    places, padding = height * width, str(amounts["padding"])
+    at, weight = (taps.to(device) for taps in _taps(height, width, amounts))
+    matrix = torch.zeros(places, places, device=device).scatter_add_(1, at, weight)
     blur, sharpen = float(amounts["blur"]), float(amounts["sharpen"])
     if blur > 0:
         matrix = _blurred(matrix, height, width, blur, padding)
@@ -33,7 +44,7 @@ def transform_matrix(height: int, width: int, amounts: Mapping[str, Value]) -> T
         matrix = matrix + sharpen * (matrix - _blurred(matrix, height, width, UNSHARP, padding))
     inside = region(height, width, amounts)
     if float(inside.min()) < 1:
-        matrix *= inside[:, None]
+        matrix *= inside[:, None].to(device, matrix.dtype)
     matrix.diagonal().sub_(1)
     return matrix
 
@@ -76,19 +87,20 @@ def _window(size: int, lo: float, hi: float, feather: float) -> Tensor:
     return (1 - beyond / feather).clamp(min=0) if feather > 0 else (beyond == 0).double()
 
 
-def _moved(height: int, width: int, amounts: Mapping[str, Value]) -> Tensor:
-    """Flip, scale, rotate, translate as a dense matrix: four entries a row at most."""
+def _taps(height: int, width: int, amounts: Mapping[str, Value]) -> tuple[Tensor, Tensor]:
+    """Flip, scale, rotate, translate: for each place the four places it is mixed from and their weights, [places, 4]
+    each, float32."""
     rows, columns = torch.meshgrid(
         torch.arange(height, dtype=torch.float64), torch.arange(width, dtype=torch.float64), indexing="ij"
     )
     y, x = _source(rows.flatten(), columns.flatten(), (height, width), amounts)
     y, x = _pad(y, height, amounts["padding"]), _pad(x, width, amounts["padding"])
     corner = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=torch.float64)
-    row, column = y.floor()[:, None] + corner[:, 0], x.floor()[:, None] + corner[:, 1]  # [places, 4]
+    row, column = y.floor()[:, None] + corner[:, 0], x.floor()[:, None] + corner[:, 1]
     weight = _tent(y[:, None] - row) * _tent(x[:, None] - column)
     weight *= (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    at = row.clamp_(0, height - 1).mul_(width).add_(column.clamp_(0, width - 1)).long()
-    return torch.zeros(height * width, height * width, dtype=torch.float64).scatter_add_(1, at, weight)
+    at = row.clamp_(0, height - 1).mul_(width).add_(column.clamp_(0, width - 1))
+    return at.long(), weight.float()
 
 
 def _source(y: Tensor, x: Tensor, size: tuple[int, int], amounts: Mapping[str, Value]) -> tuple[Tensor, Tensor]:
@@ -106,7 +118,7 @@ def _source(y: Tensor, x: Tensor, size: tuple[int, int], amounts: Mapping[str, V
 
 def _blurred(matrix: Tensor, height: int, width: int, sigma: float, padding: str) -> Tensor:
     """A blur of the picture that `matrix` makes, one axis after the other."""
-    down, along = blur_matrix(height, sigma, padding), blur_matrix(width, sigma, padding)
+    down, along = (blur_matrix(size, sigma, padding).to(matrix) for size in (height, width))
     picture = torch.einsum("ih,hwp->iwp", down, matrix.unflatten(0, (height, width)))
     return torch.einsum("jw,iwp->ijp", along, picture).flatten(0, 1)
 

@@ -18,7 +18,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from pipelines.bends.fold import BankShape, Buffers, Use
+from pipelines.bends.fold import BankShape, Buffers, Use, awake_layers, by_weight
+from pipelines.bends.upload import Upload
 
 VOICES = 4  # noises of one lever that can sound at once, each with its own seed and motion
 SKETCH = 32  # random directions that stand for all keys where the map itself is shaken
@@ -92,6 +93,7 @@ class _Voices:
         size = (shape.layers, len(self.fields), *sizes)
         self.variance = torch.zeros(size)
         self.strength = torch.zeros(size, dtype=shape.dtype, device=shape.device)
+        self._upload = Upload(self.strength)
         self.awake = [False] * shape.layers
         self.notices: list[str] = []
         self._fixed = shape.fixed
@@ -105,20 +107,15 @@ class _Voices:
 
     def write(self, uses: Sequence[Use]) -> None:
         self.variance.zero_()
-        self._moving = {}
         voices = self._cast(uses)
-        awake = [False] * len(self.awake)
-        for use in uses:
-            amount = float(use.amounts[self.name])
-            if not use.heard(amount == 0.0):
-                continue
-            voice = voices[_manner(use)]
-            layers = torch.tensor(list(use.layers), dtype=torch.float32)[:, None, None]
-            self.variance[:, voice] += (amount * layers * use.place).square()
-            self._moving.setdefault(voice, _manner(use))
-            awake = [was or weight > 0 for was, weight in zip(awake, use.layers, strict=True)]
-        self.strength.copy_(self.variance.sqrt())
-        self.awake[:] = awake
+        heard = [use for use in uses if use.heard(float(use.amounts[self.name]) == 0.0)]
+        for index, group in by_weight(heard):
+            for weight, i in group:
+                own = (weight * float(heard[i].amounts[self.name]) * heard[i].place).square()
+                self.variance[index, voices[_manner(heard[i])]] += own
+        self._upload(self.variance.sqrt())
+        self._moving = {voices[_manner(use)]: _manner(use) for use in reversed(heard)}
+        self.awake[:] = awake_layers(heard, len(self.awake))
         if not self._fixed:
             self.voices[:] = sorted(self._moving)
 

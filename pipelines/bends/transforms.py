@@ -6,19 +6,27 @@ by side, each on the map as it was. A set costs one more attention and one small
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pipelines.bends.fold import BankShape, Buffers, Still, Use
-from pipelines.bends.geometry import time_matrix, transform_matrix
+from pipelines.bends.fold import BankShape, Buffers, Still, Use, awake_layers, by_weight
+from pipelines.bends.geometry import is_still, time_matrix, transform_matrix
 from pipelines.spec import Value
 
 SETS = 4  # token sets that can be moved at once
 LARGEST = 4096  # places of a frame; the matrices of more would not fit beside the model
+
+
+class _Change(NamedTuple):
+    """One bend's T - I over places and over frames, on the device, and the amounts it was built from."""
+
+    key: tuple
+    space: Tensor
+    time: Tensor
 
 
 class _Transforms(Still):
@@ -35,61 +43,60 @@ class _Transforms(Still):
         self._fixed = shape.fixed
         self.slots = list(range(self.sets)) if shape.fixed else []  # the sets that are carried out
         self._device = shape.device
-        self._built: list[tuple[tuple, tuple[Tensor, Tensor, bool]] | None] = [None] * count
+        self._built: list[_Change | None] = [None] * count
         self._written: list[tuple | None] = [None] * self.sets
 
     def write(self, uses: Sequence[Use]) -> None:
-        self.notices = []
-        awake = [False] * len(self.awake)
         groups: dict[bytes, list[int]] = {}
         for i, use in enumerate(uses):
-            if use.heard(float(use.amounts["mix"]) == 0.0) and not self._build(i, use.amounts)[2]:
+            if use.heard(float(use.amounts["mix"]) == 0.0 or is_still(use.amounts)):
                 groups.setdefault(use.place.numpy().tobytes(), []).append(i)
-                awake = [was or weight > 0 for was, weight in zip(awake, use.layers, strict=True)]
-        if len(groups) > self.sets:
-            self.notices.append(f"{len(groups)} token sets are to be moved at once; only the first {self.sets} are")
         chosen = list(groups.values())[: self.sets]
         for slot in range(self.sets):
-            self._write_set(slot, [(i, uses[i]) for i in chosen[slot]] if slot < len(chosen) else [])
+            members = chosen[slot] if slot < len(chosen) else []
+            self._write_set(slot, [(uses[i], self._build(i, uses[i].amounts)) for i in members])
+        much = f"{len(groups)} token sets are to be moved at once; only the first {self.sets} are"
+        self.notices = [much] if len(groups) > self.sets else []
         if not self._fixed:
             self.slots[:] = range(len(chosen))
-        self.awake[:] = awake
+        self.awake[:] = awake_layers([uses[i] for members in chosen for i in members], len(self.awake))
 
-    def _build(self, index: int, amounts: dict[str, Value]) -> tuple[Tensor, Tensor, bool]:
-        """One bend's T - I over places and over frames, on the device, and whether both are zero; kept until an
-        amount changes."""
+    def _build(self, index: int, amounts: Mapping[str, Value]) -> _Change:
+        """One bend's change, kept until an amount of it moves."""
         key = tuple(value for name, value in amounts.items() if name != "mix")
         kept = self._built[index]
-        if kept is None or kept[0] != key:
-            space, time = transform_matrix(self.height, self.width, amounts), time_matrix(self.frames, amounts)
-            still = not (space.any() or time.any())
-            kept = self._built[index] = (key, (*(m.float().to(self._device) for m in (space, time)), still))
-        return kept[1]
+        if kept is None or kept.key != key:
+            space = transform_matrix(self.height, self.width, amounts, self._device)
+            time = time_matrix(self.frames, amounts).float().to(self._device, non_blocking=True)
+            kept = self._built[index] = _Change(key, space, time)
+        return kept
 
-    def _write_set(self, slot: int, members: list[tuple[int, Use]]) -> None:
-        key = tuple((self._built[i][0], use.amounts["mix"], tuple(use.layers)) for i, use in members)
+    def _write_set(self, slot: int, members: list[tuple[Use, _Change]]) -> None:
+        uses = [use for use, _ in members]
+        key = tuple((change.key, use.amounts["mix"], tuple(use.layers)) for use, change in members)
         if key != self._written[slot]:
             self._written[slot] = key
-            for target, part in ((self.moves, 0), (self.shifts, 1)):
-                target[:, slot].copy_(self._compose(target.shape, members, part))
+            self.moves[:, slot] = 0
+            self.shifts[:, slot] = 0
+            for layers, group in by_weight(uses):
+                mixes = [(weight * float(uses[i].amounts["mix"]), members[i][1]) for weight, i in group]
+                at = slice(layers[0], layers[-1] + 1) if len(layers) == layers[-1] - layers[0] + 1 else layers
+                self.moves[at, slot] = _composed([(mix, change.space) for mix, change in mixes]).to(self.moves.dtype)
+                self.shifts[at, slot] = _composed([(mix, change.time) for mix, change in mixes]).to(self.shifts.dtype)
         if members:
-            self.places[slot].copy_(members[0][1].place)
-
-    def _compose(self, shape: torch.Size, members: list[tuple[int, Use]], part: int) -> Tensor:
-        """(I + m_n C_n) ... (I + m_1 C_1) - I for the members' changes C and their mixes m per layer, [layers, n, n];
-        exactly zero where there is no change."""
-        composed: Tensor | None = None
-        for i, use in members:
-            change = self._built[i][1][part]
-            mix = torch.tensor([weight * float(use.amounts["mix"]) for weight in use.layers]).to(self._device)
-            own = mix[:, None, None] * change
-            composed = own if composed is None else composed + own + own @ composed
-        if composed is None:
-            return torch.zeros(1, device=self._device)
-        return composed
+            self.places[slot].copy_(members[0][0].place, non_blocking=True)
 
     def layer(self, index: int) -> dict[str, Any]:
         return {"moves": self.moves[index], "shifts": self.shifts[index], "places": self.places, "slots": self.slots}
+
+
+def _composed(changes: list[tuple[float, Tensor]]) -> Tensor:
+    """(I + m_n C_n) ... (I + m_1 C_1) - I for mixes m and changes C [n, n]; exactly zero where there is no change."""
+    (mix, change), *others = changes
+    composed = mix * change
+    for mix, change in others:
+        composed = composed + mix * (change + change @ composed)
+    return composed
 
 
 @dataclass(frozen=True)

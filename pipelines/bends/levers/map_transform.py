@@ -47,8 +47,9 @@ def _moved(y: Tensor, grid: tuple[int, int, int], move: Tensor, shift: Tensor) -
     frames = y.flatten(-2).unflatten(1, (grid[0], -1))  # [B, F, P, heads * n]
     moved = move @ frames
     later = frames + moved
-    # Along time a chunk has a handful of frames at most, often one.
-    moved = moved + (shift * later if grid[0] == 1 else torch.einsum("fg,bgpc->bfpc", shift, later))
+    # Along time a chunk has a handful of frames at most, often one: far too few for a matrix product.
+    along = shift * later if grid[0] == 1 else (shift[..., None, None] * later[:, None]).sum(2)
+    moved = moved + along
     return moved.reshape(y.shape)
 
 
