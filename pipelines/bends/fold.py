@@ -96,6 +96,17 @@ class Buffers(Protocol):
         to date in place."""
 
 
+def aligned(size: tuple[int, ...], shape: BankShape) -> Tensor:
+    """Zeros on the bank's device, each layer's share at an address that kernels can read in whole words: compiled code
+    would copy what is not."""
+    count = math.prod(size[1:])
+    padded = -(-count // _WORD) * _WORD
+    return torch.zeros(size[0], padded, dtype=shape.dtype, device=shape.device)[:, :count].unflatten(1, size[1:])
+
+
+_WORD = 64  # elements
+
+
 class Still:
     """What buffers have in common in which nothing moves by itself."""
 
@@ -118,7 +129,7 @@ class _Amounts(Still):
         super().__init__(shape.layers)
         self.name, self.neutral, self._join = name, neutral, join
         self.folded = torch.full((shape.layers, *sizes), neutral)
-        self.heard = self.folded.to(shape.device, shape.dtype, copy=True)
+        self.heard = aligned((shape.layers, *sizes), shape)
         self._upload = Upload(self.heard)
 
     def write(self, uses: Sequence[Use]) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from pipelines.bends.fold import BankShape, Buffers, Use, awake_layers, by_weight
+from pipelines.bends.fold import BankShape, Buffers, Use, aligned, awake_layers, by_weight
 from pipelines.bends.upload import Upload
 
 VOICES = 4  # noises of one lever that can sound at once, each with its own seed and motion
@@ -38,15 +38,19 @@ def _pool(device: torch.device, dtype: torch.dtype) -> Tensor:
 
 
 class NoiseField:
-    """Unit noise [layers][rows, width], advanced once a pass: e_t = sqrt(1 - m^2) e_(t-1) + m fresh."""
+    """Unit noise [layers][repeats, rows, width], advanced once a pass: e_t = sqrt(1 - m^2) e_(t-1) + m fresh."""
 
-    def __init__(self, rows: int, width: int, layers: int, salt: int, device: torch.device, dtype: torch.dtype) -> None:
-        """`salt` keeps fields of the same seed apart (one lever's noise from another's)."""
-        self.rows, self.width, self.salt = rows, width, salt
+    def __init__(self, size: tuple[int, int, int], layers: int, salt: int, like: Tensor) -> None:
+        """`size` is (repeats, rows, width); `salt` keeps fields of the same seed apart (one lever's noise from
+        another's); `like` gives device and dtype. Repeats, as layers, read the same numbers from other offsets."""
+        self.size, self.salt = size, salt
+        repeats, rows, width = size
+        self._strides = _STRIDE * layers, width, 1
         # Half precision holds a unit walk well enough and halves what it costs in memory; CPUs are slow at it.
-        kept = torch.float32 if device.type == "cpu" else torch.float16
-        self._walk = torch.zeros(rows * width + (layers - 1) * _STRIDE, device=device, dtype=kept)
-        self._heard = self._walk if kept == dtype else self._walk.to(dtype, copy=True)
+        kept = torch.float32 if like.device.type == "cpu" else torch.float16
+        count = rows * width + (layers * repeats - 1) * _STRIDE
+        self._walk = torch.zeros(count, device=like.device, dtype=kept)
+        self._heard = self._walk if kept == like.dtype else self._walk.to(like.dtype, copy=True)
         self._random = random.Random()
         self._seed: int | None = None
 
@@ -68,9 +72,8 @@ class NoiseField:
             self._heard.copy_(self._walk)
 
     def layer(self, index: int) -> Tensor:
-        """The field as one layer sees it, [rows, width]: a view whose address never changes."""
-        start = index * _STRIDE
-        return self._heard[start : start + self.rows * self.width].view(self.rows, self.width)
+        """The field as one layer sees it, [repeats, rows, width]: a view whose address never changes."""
+        return self._heard.as_strided(self.size, self._strides, index * _STRIDE)
 
     def _add_fresh(self, keep: float, add: float) -> None:
         """walk = keep * walk + add * fresh unit noise."""
@@ -92,7 +95,7 @@ class _Voices:
         self.name, self.fields = name, tuple(fields)
         size = (shape.layers, len(self.fields), *sizes)
         self.variance = torch.zeros(size)
-        self.strength = torch.zeros(size, dtype=shape.dtype, device=shape.device)
+        self.strength = aligned(size, shape)
         self._upload = Upload(self.strength)
         self.awake = [False] * shape.layers
         self.notices: list[str] = []
@@ -170,15 +173,11 @@ Rows = Literal["tokens", "keys", "text"]
 Width = Literal["dim", "ffn_dim"]
 
 
-def _rows(shape: BankShape, rows: Rows) -> int:
-    return {"tokens": shape.tokens, "keys": shape.keys, "text": shape.text_len}[rows]
-
-
 @dataclass(frozen=True)
 class Noises:
-    """Noises whose variances add, shaped as the tensor they disturb: `epsilon`, a tuple of unit noises [rows, width],
-    their strengths [n, heads, columns], and `voices`,
-    those of them to carry out. `rows` and `width` name sizes of the network."""
+    """Noises whose variances add, shaped as the tensor they disturb: `epsilon`, a tuple of unit noises
+    [repeats, rows, width], their strengths [n, heads, columns], and `voices`, those of them to carry out. `rows` and
+    `width` name sizes of the network; the keys of self-attention repeat a frame's places."""
 
     name: str
     rows: Rows
@@ -186,24 +185,29 @@ class Noises:
     rank: int = 2
 
     def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, salt: int) -> Buffers:
-        size = _rows(shape, self.rows), {"dim": shape.dim, "ffn_dim": shape.ffn_dim}[self.width]
+        rows = {
+            "tokens": (1, shape.tokens),
+            "keys": (shape.keys // shape.places, shape.places),
+            "text": (1, shape.text_len),
+        }[self.rows]
+        size = (*rows, {"dim": shape.dim, "ffn_dim": shape.ffn_dim}[self.width])
         return _Voices(self.name, shape, sizes, [_fields(shape, salt, epsilon=size) for _ in range(_voices(count))])
 
 
 @dataclass(frozen=True)
 class MapNoises:
     """Noises of the attention map, as a sketch over m random directions: `epsilon`, a tuple of unit noises
-    [tokens, heads * m], and `signs`, a tuple of unit noises [1, rounds] with one number for every m keys. `keys` names
-    how many of them there are."""
+    [1, tokens, heads * m], and `signs`, a tuple of unit noises [1, 1, rounds] with one number for every m keys. `keys`
+    names how many of them there are."""
 
     name: str
     keys: Rows
     rank: int = 2
 
     def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, salt: int) -> Buffers:
-        keys = _rows(shape, self.keys)
+        keys = {"keys": shape.keys, "text": shape.text_len}[self.keys]
         width = sketch_width(keys)
-        epsilon, signs = (shape.tokens, shape.heads * width), (1, -(-keys // width))
+        epsilon, signs = (1, shape.tokens, shape.heads * width), (1, 1, -(-keys // width))
         made = [_fields(shape, salt, epsilon=epsilon, signs=signs) for _ in range(_voices(count))]
         return _Voices(self.name, shape, sizes, made)
 
@@ -212,18 +216,15 @@ def _voices(count: int) -> int:
     return min(count, VOICES)
 
 
-def _fields(shape: BankShape, salt: int, **sizes: tuple[int, int]) -> Fields:
-    return Fields(
-        {
-            name: NoiseField(rows, width, shape.layers, salt + offset, shape.device, shape.dtype)
-            for offset, (name, (rows, width)) in enumerate(sizes.items())
-        }
-    )
+def _fields(shape: BankShape, salt: int, **sizes: tuple[int, int, int]) -> Fields:
+    like = torch.empty(0, dtype=shape.dtype, device=shape.device)
+    made = enumerate(sizes.items())
+    return Fields({name: NoiseField(size, shape.layers, salt + offset, like) for offset, (name, size) in made})
 
 
 def sketch_width(keys: int) -> int:
-    """How many directions stand for so many keys: all of them where they are few, else a number that divides them if
-    there is one of the right size."""
+    """How many directions stand for so many keys: all of them where they are few, else a multiple of eight (which
+    matrix units want) that divides them, if there is one of the right size."""
     if keys <= SKETCH:
         return keys
-    return next((m for m in range(SKETCH, SKETCH // 2, -1) if keys % m == 0), SKETCH)
+    return next((m for m in (SKETCH, SKETCH - 8, SKETCH // 2) if keys % m == 0), SKETCH)

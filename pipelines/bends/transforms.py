@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pipelines.bends.fold import BankShape, Buffers, Still, Use, awake_layers, by_weight
+from pipelines.bends.fold import BankShape, Buffers, Still, Use, aligned, awake_layers, by_weight
 from pipelines.bends.geometry import is_still, time_matrix, transform_matrix
 from pipelines.spec import Value
 
@@ -36,10 +36,9 @@ class _Transforms(Still):
         super().__init__(shape.layers)
         frames, self.height, self.width = shape.grid
         self.frames, self.sets = frames, min(count, SETS)
-        like = {"dtype": shape.dtype, "device": shape.device}
-        self.moves = torch.zeros(shape.layers, self.sets, shape.places, shape.places, **like)
-        self.shifts = torch.zeros(shape.layers, self.sets, frames, frames, **like)
-        self.places = torch.zeros(self.sets, *sizes, **like)
+        self.moves = aligned((shape.layers, self.sets, shape.places, shape.places), shape)
+        self.shifts = aligned((shape.layers, self.sets, frames, frames), shape)
+        self.places = torch.zeros(self.sets, *sizes, dtype=shape.dtype, device=shape.device)
         self._fixed = shape.fixed
         self.slots = list(range(self.sets)) if shape.fixed else []  # the sets that are carried out
         self._device = shape.device

@@ -26,10 +26,10 @@ def map_noise(
     v, keys = attention.v, attention.v.shape[1]
     for i in voices:
         strength, whole = noise[i], noise.shape[2] == 1  # [heads, Lk or 1]; in self-attention all keys are alike
-        dealt = _dealt(v if whole else v * strength.T[None, :, :, None], signs[i][0], epsilon[i])
+        dealt = _dealt(v if whole else v * strength.T[None, :, :, None], signs[i][0, 0], epsilon[i][0])
         if whole:
             dealt = dealt * strength
-        drawn = epsilon[i].unflatten(-1, (v.shape[2], -1)).transpose(0, 1)  # [heads, Lq, m]
+        drawn = epsilon[i][0].unflatten(-1, (v.shape[2], -1)).transpose(0, 1)  # [heads, Lq, m]
         z = z + (drawn @ (dealt / keys).transpose(1, 2)).transpose(1, 2)
     return z
 

@@ -10,7 +10,7 @@ from pipelines.bends.levers.out_gain import SITES
 from pipelines.bends.noise import Noises
 from pipelines.spec import ControlSpec
 
-Noise = tuple[Tensor, ...]  # one unit noise [rows, width] a voice
+Noise = tuple[Tensor, ...]  # one unit noise [repeats, rows, width] a voice
 NOISE = {
     "noise": ControlSpec(0.0, 4.0, 0.0, warp="squared", unit="rms", doc="relative to the signal's own rms"),
     "motion": ControlSpec(0.0, 1.0, 0.0, doc="0 is a frozen texture, 1 fresh noise each pass"),

@@ -13,9 +13,11 @@ from pipelines.bends.noise import Noises
 def value_noise(v: Tensor, noise: Tensor, epsilon: Noise, voices: list[int]) -> Tensor:
     """Add Gaussian noise to the value vectors in scope, relative to the rms of each token's value vector."""
     size = rms(v.flatten(-2))[..., None]  # [B, Lk, 1, 1]
-    for i in voices:  # noise[i] [heads, Lk or 1], epsilon[i] [keys, heads * d]
-        own = epsilon[i][: v.shape[1]].unflatten(-1, v.shape[-2:])
-        v = torch.addcmul(v, size * noise[i].T[None, :, :, None], own)
+    for i in voices:  # noise[i] [heads, Lk or 1], epsilon[i] [frames, rows, heads * d]
+        rows = epsilon[i].shape[1]
+        own = epsilon[i][: v.shape[1] // rows].unflatten(-1, v.shape[-2:])
+        strength = (size * noise[i].T[None, :, :, None]).unflatten(1, (-1, rows))
+        v = torch.addcmul(v.unflatten(1, (-1, rows)), strength, own).flatten(1, 2)
     return v
 
 
