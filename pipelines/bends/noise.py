@@ -197,7 +197,7 @@ class Noises:
 @dataclass(frozen=True)
 class MapNoises:
     """Noises of the attention map, as a sketch over m random directions: `epsilon`, a tuple of unit noises
-    [1, tokens, heads * m], and `signs`, a tuple of unit noises [1, 1, rounds] with one number for every m keys. `keys`
+    [1, heads * tokens, m], and `signs`, a tuple of unit noises [1, 1, rounds] with one number for every m keys. `keys`
     names how many of them there are."""
 
     name: str
@@ -207,7 +207,7 @@ class MapNoises:
     def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, salt: int) -> Buffers:
         keys = {"keys": shape.keys, "text": shape.text_len}[self.keys]
         width = sketch_width(keys)
-        epsilon, signs = (1, shape.tokens, shape.heads * width), (1, 1, -(-keys // width))
+        epsilon, signs = (1, shape.heads * shape.tokens, width), (1, 1, -(-keys // width))
         made = [_fields(shape, salt, epsilon=epsilon, signs=signs) for _ in range(_voices(count))]
         return _Voices(self.name, shape, sizes, made)
 

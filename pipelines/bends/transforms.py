@@ -44,6 +44,7 @@ class _Transforms(Still):
         self._device = shape.device
         self._built: list[_Change | None] = [None] * count
         self._written: list[tuple | None] = [None] * self.sets
+        self._chains: dict[tuple[int, int], tuple[_Chain, _Chain]] = {}  # of each set's groups of layers
 
     def write(self, uses: Sequence[Use]) -> None:
         groups: dict[bytes, list[int]] = {}
@@ -75,34 +76,82 @@ class _Transforms(Still):
         key = tuple((change.key, use.amounts["mix"], tuple(use.layers)) for use, change in members)
         if key != self._written[slot]:
             self._written[slot] = key
-            self.moves[:, slot] = 0
-            self.shifts[:, slot] = 0
-            for layers, group in by_weight(uses):
-                mixes = [(weight * float(uses[i].amounts["mix"]), members[i][1]) for weight, i in group]
-                at = slice(layers[0], layers[-1] + 1) if len(layers) == layers[-1] - layers[0] + 1 else layers
-                self.moves[at, slot] = _composed([(mix, change.space) for mix, change in mixes]).to(self.moves.dtype)
-                self.shifts[at, slot] = _composed([(mix, change.time) for mix, change in mixes]).to(self.shifts.dtype)
+            idle = set(range(len(self.moves)))
+            for count, (layers, group) in enumerate(by_weight(uses)):
+                links = [(weight * float(uses[i].amounts["mix"]), members[i][1]) for weight, i in group]
+                space, time = self._chains.setdefault((slot, count), (_Chain(), _Chain()))
+                self._write_layers(slot, layers, space.compose([(mix, change.space) for mix, change in links]))
+                self.shifts[layers, slot] = time.compose([(mix, change.time) for mix, change in links]).to(self.shifts)
+                idle.difference_update(layers)
+            self.moves[list(idle), slot] = 0
+            self.shifts[list(idle), slot] = 0
         if members:
-            self.places[slot].copy_(members[0][0].place, non_blocking=True)
+            self.places[slot].copy_(uses[0].place, non_blocking=True)
+
+    def _write_layers(self, slot: int, layers: list[int], move: Tensor) -> None:
+        if layers[-1] - layers[0] + 1 == len(layers):  # a window of neighbours is written in one sweep
+            self.moves[layers[0] : layers[-1] + 1, slot] = move
+        else:
+            self.moves[layers, slot] = move.to(self.moves)
 
     def layer(self, index: int) -> dict[str, Any]:
         return {"moves": self.moves[index], "shifts": self.shifts[index], "places": self.places, "slots": self.slots}
 
 
-def _composed(changes: list[tuple[float, Tensor]]) -> Tensor:
-    """(I + m_n C_n) ... (I + m_1 C_1) - I for mixes m and changes C [n, n]; exactly zero where there is no change."""
-    (mix, change), *others = changes
-    composed = mix * change
-    for mix, change in others:
-        composed = composed + mix * (change + change @ composed)
+class _Chain:
+    """Changes composed in order: (I + m_n C_n) ... (I + m_1 C_1) - I for mixes m and changes C [n, n]; exactly zero
+    where there is no change.
+
+    A hand turns one bend at a time, so what comes before and after the one turned last is kept.
+    """
+
+    def __init__(self) -> None:
+        self._links: list[tuple[float, Tensor]] = []
+        self._turned = -1
+        self._around: tuple[Tensor | None, Tensor | None] = (None, None)
+
+    def compose(self, links: list[tuple[float, Tensor]]) -> Tensor:
+        turned = self._one_turned(links)
+        if turned is None:
+            self._turned = -1
+            composed = _product(links)
+        else:
+            if turned != self._turned:
+                self._turned, self._around = turned, (_product(links[:turned]), _product(links[turned + 1 :]))
+            before, after = self._around
+            mix, change = links[turned]
+            composed = _then(_then(before, mix * change), after)
+        self._links = links
+        return composed
+
+    def _one_turned(self, links: list[tuple[float, Tensor]]) -> int | None:
+        """The one link that differs from the last ones, if there is exactly one."""
+        if len(links) != len(self._links):
+            return None
+        pairs = enumerate(zip(links, self._links, strict=True))
+        differ = [i for i, (new, old) in pairs if new[0] != old[0] or new[1] is not old[1]]
+        return differ[0] if len(differ) == 1 else None
+
+
+def _product(links: list[tuple[float, Tensor]]) -> Tensor | None:
+    composed: Tensor | None = None
+    for mix, change in links:
+        composed = _then(composed, mix * change)
     return composed
+
+
+def _then(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    """(I + second)(I + first) - I, where None is no change."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first + second + second @ first
 
 
 @dataclass(frozen=True)
 class Transforms:
     """Spatial transforms of the map; the lever gets, for each set, `moves` M - I [n, P, P] over the P places of a
     frame, `shifts` [n, F, F] over the F latent frames of a chunk, `places` [n, heads, columns], and `slots`, the sets
-    in use."""
+    to carry out."""
 
     rank: int = 1
 

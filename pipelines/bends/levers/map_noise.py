@@ -25,25 +25,25 @@ def map_noise(
     # itself a sum of keys with random signs: two small products instead of a map of noise.
     v, keys = attention.v, attention.v.shape[1]
     for i in voices:
-        strength, whole = noise[i], noise.shape[2] == 1  # [heads, Lk or 1]; in self-attention all keys are alike
-        dealt = _dealt(v if whole else v * strength.T[None, :, :, None], signs[i][0, 0], epsilon[i][0])
-        if whole:
-            dealt = dealt * strength
-        drawn = epsilon[i][0].unflatten(-1, (v.shape[2], -1)).transpose(0, 1)  # [heads, Lq, m]
-        z = z + (drawn @ (dealt / keys).transpose(1, 2)).transpose(1, 2)
+        strength = noise[i] / keys  # [heads, Lk or 1]; in self-attention all keys are alike
+        if strength.shape[1] == 1:
+            dealt = _dealt(v, signs[i][0, 0], epsilon[i].shape[2]) * strength
+        else:
+            dealt = _dealt(v * strength.T[None, :, :, None], signs[i][0, 0], epsilon[i].shape[2])
+        drawn = epsilon[i].unflatten(1, (v.shape[2], -1))  # [1, heads, Lq, m]
+        z = z + (drawn @ dealt.transpose(1, 2)).transpose(1, 2)
     return z
 
 
-def _dealt(v: Tensor, sign: Tensor, unit: Tensor) -> Tensor:
+def _dealt(v: Tensor, sign: Tensor, m: int) -> Tensor:
     """v [B, Lk, heads, d] -> [B, m, heads, d]: key j goes to row j mod m, each round of m keys with one sign."""
-    keys, heads = v.shape[1:3]
-    m = unit.shape[1] // heads
-    if keys <= m:  # a row for every key: nothing is summed, and the noise is exact
-        return F.pad(v, (0, 0, 0, 0, 0, m - keys)) if keys < m else v
+    keys = v.shape[1]
     if keys % m:
         v = F.pad(v, (0, 0, 0, 0, 0, -keys % m))
-    rounds = v.flatten(1).unflatten(1, (-1, m * heads * v.shape[3]))  # [B, rounds, m * heads * d]
-    return (sign[: rounds.shape[1]].sign() @ rounds).unflatten(-1, (m, heads, -1))
+    if keys <= m:  # a row for every key: nothing is summed, and the noise is exact
+        return v
+    rounds = v.flatten(1).unflatten(1, (-1, m * v.shape[2] * v.shape[3]))  # [B, rounds, m * heads * d]
+    return (sign[: rounds.shape[1]].sign() @ rounds).unflatten(-1, (m, *v.shape[2:]))
 
 
 cross_map_noise = lever(

@@ -27,8 +27,8 @@ def transform(
             z = z + _moved(y, attention.grid, moves[i], shifts[i])
         else:
             a = (built * places[i][:, None]).transpose(1, 2)  # [B, Lq, heads, Lk]
-            change = _moved(a, attention.grid, moves[i], shifts[i])
-            z = z + (change.transpose(1, 2) @ attention.weighed.transpose(1, 2)).transpose(1, 2)
+            change = _moved(a, attention.grid, moves[i], shifts[i]).transpose(1, 2)
+            z = z + (change @ attention.weighed.transpose(1, 2)).transpose(1, 2)
     return z
 
 
