@@ -185,6 +185,24 @@ def test_a_walk_goes_on_whatever_is_turned_elsewhere_and_whichever_step_it_is() 
     assert torch.equal(calm[silent], touched[silent])
 
 
+def test_those_beyond_the_last_voice_never_make_it_start_again() -> None:
+    """Six different noises, each heard in a step of its own: the last voice walks on with its own seed."""
+    bends = [Bend(f"b{i}", LEVERS["ffn.in.noise"], Scope(steps=Span.of(i % 3, i % 3))) for i in range(6)]
+    bank = _bank(*bends, **{f"b{i}__{name}": value for i in range(6) for name, value in _manner(i)})
+    last = bank.layers[0].points["ffn.in"][0].folded["epsilon"][VOICES - 1]
+    seen = []
+    for step in (0, 1, 2) * 20:
+        bank.fold(step)
+        seen.append(last.clone())
+    moved = torch.stack([a for a, b in zip(seen[1:], seen, strict=False) if not torch.equal(a, b)])
+    kept = ((moved[1:] * moved[:-1]).mean() / moved.square().mean()).item()
+    assert kept == pytest.approx((1 - 0.2**2) ** 0.5, abs=0.03)
+
+
+def _manner(i: int) -> list[tuple[str, float]]:
+    return [("noise", 1.0), ("motion", 0.2), ("seed", i)]
+
+
 def test_a_sketch_holds_all_keys() -> None:
     assert [sketch_width(n) for n in (1, 24, SKETCH)] == [1, 24, SKETCH]
     assert [sketch_width(n) for n in (864, 720 * 21, 16 * 37, 37 * 41)] == [32, 24, 16, 32]

@@ -87,8 +87,8 @@ class NoiseField:
 class _Voices:
     """Up to VOICES unit noises with their own seed and motion, and the strength of each per layer, head and column.
 
-    Bends of equal seed and motion speak with one voice, in which their variances add; so do, where there are more
-    different ones than voices, all that are left over, with the seed and motion of the first of them.
+    Bends of equal seed and motion speak with one voice, in which their variances add. Where there are more different
+    ones than voices, those left over join the last voice, with its seed and motion.
     """
 
     def __init__(self, name: str, shape: BankShape, sizes: tuple[int, int], fields: Sequence[Fields]) -> None:
@@ -117,7 +117,8 @@ class _Voices:
                 own = (weight * float(heard[i].amounts[self.name]) * heard[i].place).square()
                 self.variance[index, voices[_manner(heard[i])]] += own
         self._upload(self.variance.sqrt())
-        self._moving = {voices[_manner(use)]: _manner(use) for use in reversed(heard)}
+        sounding = {voices[_manner(use)] for use in heard}
+        self._moving = {voice: _manner(uses[i]) for i, voice in self._voice_of.items() if voice in sounding}
         self.awake[:] = awake_layers(heard, len(self.awake))
         if not self._fixed:
             self.voices[:] = sorted(self._moving)
