@@ -25,6 +25,7 @@ from instrument.values import (
     LONGEST_TEXT,
     BadValue,
     UnknownParameter,
+    at_travel,
     clamped,
     fits,
     shorten,
@@ -79,6 +80,7 @@ class ParamSet:
         self._modulation: Modulation | None = None
         self._modulated: dict[str, Value] = {}
         self._moving: dict[str, Value] = {}
+        self._travels: dict[str, tuple[int, float]] = {}
         self.recorder: Callable[[Change], None] | None = None
 
     # --- which parameters there are ---
@@ -106,7 +108,7 @@ class ParamSet:
         """Take a parameter and the aliases to it away. Raises UnknownParameter."""
         with self._lock:
             id = self._find(id).id
-            for held in (self._params, self._recent, self._bases, self._modulated, self._moving):
+            for held in (self._params, self._recent, self._bases, self._modulated, self._moving, self._travels):
                 held.pop(id, None)
             self._glides.end(id)
             self._noticed.discard(id)
@@ -318,7 +320,7 @@ class ParamSet:
             heard = dict(self._bases)
             travels = self._glides.advance(now, self._bases)
             for id, travel in travels.items():
-                heard[id] = travelled(self._params[id].spec, travel)
+                heard[id] = at_travel(self._params[id].spec, travel)
             self._moving = {id: heard[id] for id in travels}
             if self._modulation is not None:
                 self._add_modulation(now, heard, travels)
@@ -333,9 +335,17 @@ class ParamSet:
         for id, amount in sums.items():
             parameter = self._params.get(id)
             if parameter is not None and amount != 0.0:
-                travel = travels[id] if id in travels else travel_of(parameter.spec, parameter.base)
-                self._modulated[id] = heard[id] = travelled(parameter.spec, travel + amount)
+                travel = travels[id] if id in travels else self._stands(parameter)
+                self._modulated[id] = heard[id] = at_travel(parameter.spec, travel + amount)
         self._moving.update(self._modulated)
+
+    def _stands(self, parameter: Parameter) -> float:
+        """The travel of a base, remembered until it changes: the inverse of a curve is slow."""
+        version, travel = self._travels.get(parameter.id, (-1, 0.0))
+        if version != parameter.version:
+            travel = travel_of(parameter.spec, parameter.base)
+            self._travels[parameter.id] = parameter.version, travel
+        return travel
 
     def heard(self, id: str) -> Value:
         """What the last tick made of one parameter: its base where nothing moves it. Raises UnknownParameter."""

@@ -97,13 +97,19 @@ def travelled(spec: Spec, n: float) -> Value:
     """Knob travel 0..1 -> value. Raises ValueError where travel means nothing (text, NaN)."""
     if not isinstance(n, Real) or n != n:
         raise ValueError("send a number from 0 to 1")
-    n = float(min(max(n, 0), 1))
-    if isinstance(spec, ControlSpec):
-        return clamped(spec, spec.map(n))
-    if isinstance(spec, ChoiceSpec):
-        return spec.options[min(int(n * len(spec.options)), len(spec.options) - 1)]
     if isinstance(spec, TextSpec):
         raise ValueError("text has no knob travel; send text")
+    return at_travel(spec, float(min(max(n, 0), 1)))
+
+
+def at_travel(spec: Spec, n: float) -> Value:
+    """As `travelled`, for a number that is surely one, clamped to 0..1, and a spec that has knob travel."""
+    n = 0.0 if n < 0.0 else 1.0 if n > 1.0 else n
+    if isinstance(spec, ControlSpec):
+        value = spec.map(n)
+        return value if spec.step < 1 else clamped(spec, value)
+    if isinstance(spec, ChoiceSpec):
+        return spec.options[min(int(n * len(spec.options)), len(spec.options) - 1)]
     return n >= 0.5
 
 

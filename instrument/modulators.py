@@ -1,0 +1,142 @@
+"""Modulators: what moves parameters by itself, in time with the clock, with other signals or with sound.
+
+Each gives a signal (-1..1 or 0..1); times its depth it is added, in knob travel, to the bases of its targets, so that a
+depth means the same on every parameter and what the hand set is never overwritten. All their settings are parameters
+and may themselves be modulated, which is heard one tick later. Knows parameters and the clock; no ports, no sound card.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from instrument.clock import Clock
+from instrument.modspec import KINDS, MOMENTS, ModulatorSpec
+from instrument.oscillators import Lfos, Now
+from instrument.params import ParamSet, suggest
+from instrument.voices import SILENCE, VOICES, Ear, Scene, Sources, Voice
+from pipelines.spec import TextSpec, TriggerSpec, Value
+
+_UNMOVED = ("engine", "clock", "snapshot", "patch")  # groups of parameters that change what plays, not how
+
+
+def targets_of(text: str) -> list[str]:
+    """Ids in a `to`, apart by commas."""
+    return [id for id in (part.strip() for part in text.split(",")) if id]
+
+
+def target_problem(id: str, params: ParamSet) -> str:
+    """Why a modulator cannot move this parameter; empty if it can."""
+    if id not in params:
+        return f"no parameter '{id}'; {suggest(id, params.names())}"
+    spec = params[id].spec
+    if isinstance(spec, (TextSpec, TriggerSpec)):
+        return f"{id} is a {'text' if isinstance(spec, TextSpec) else 'trigger'} and cannot be modulated"
+    return f"{id} is heard as the hand set it and cannot be modulated" if params[id].group in _UNMOVED else ""
+
+
+class Rack:
+    """The modulators of the patch that plays. Give it to `ParamSet.modulate`; all else is for the engine's thread."""
+
+    def __init__(self, params: ParamSet, clock: Clock) -> None:
+        self.ear: Ear | None = None
+        self._params, self._clock = params, clock
+        self._sources = Sources(params)
+        self._time: float | None = None
+        self._beat, self._bar, self._onsets = 0.0, 0, 0
+        self._fired: list[str] = []
+        self.load({})
+
+    def load(self, specs: Mapping[str, ModulatorSpec]) -> None:
+        """Play these instead, from their beginning; their parameters must be there already."""
+        kinds = {kind: [name for name, spec in specs.items() if spec.kind == kind] for kind in KINDS}
+        with self._params.together():
+            self._lfos = Lfos(kinds["lfo"], [specs[name].seed for name in kinds["lfo"]])
+            self._voices: list[Voice] = [
+                make(name, self._params, specs[name].seed) for kind, make in VOICES.items() for name in kinds[kind]
+            ]
+            self._deaf = kinds["audio"]
+            self.names = (*self._lfos.names, *(voice.name for voice in self._voices))
+            self._ids = {field: [f"{name}.{field}" for name in self.names] for field in ("on", "depth", "to")}
+            self._texts = [id for id in self._ids["to"]] + [
+                id for name in self.names for id in (f"{name}.of", f"{name}.by") if id in self._params
+            ]
+            self._read: list[Value] = []
+            self._edges: list[list[str]] = []
+            self._structure = -1
+            self._signals = dict.fromkeys(self.names, 0.0)
+            self._problems: list[str] = []
+
+    def fire(self, id: str) -> None:
+        """A trigger was fired; the next tick acts on it."""
+        self._fired.append(id)
+
+    @property
+    def signals(self) -> dict[str, float]:
+        """What each gave at the last tick, before its depth."""
+        return self._signals
+
+    @property
+    def problems(self) -> list[str]:
+        """What the player should know: targets and sources that are not there, tables that cannot be read."""
+        deaf = [f"{self._deaf[0]} hears nothing; start with --audio"] if self._deaf and self.ear is None else []
+        return [*self._problems, *self._lfos.problems.values(), *deaf]
+
+    def __call__(self, now: float, values: Mapping[str, Value]) -> dict[str, float]:
+        """What to add to each target, in knob travel, at `now`."""
+        scene = self._look(now, values)
+        if not self.names:
+            return {}
+        signals = self._lfos.signals(scene.now, values, scene.fired) if self._lfos.names else []
+        signals += [voice.signal(scene) for voice in self._voices]
+        texts = [values[id] for id in self._texts]
+        if texts != self._read or self._structure != self._params.structure:
+            self._aim(texts, scene)
+        self._signals = dict(zip(self.names, signals, strict=True))
+        return self._sum(signals, values)
+
+    def _look(self, now: float, values: Mapping[str, Value]) -> Scene:
+        elapsed = max(0.0, now - self._time) if self._time is not None else 0.0
+        self._time = now
+        moment = self._clock.moment(now)
+        heard = self.ear.hear(now) if self.ear is not None else SILENCE
+        fired, self._fired = self._fired, []
+        if heard.onsets > self._onsets:
+            fired.append("onset")
+        if math.floor(moment.beat) > math.floor(self._beat):
+            fired.append("beat")
+        if moment.bar > self._bar:
+            fired.append("bar")
+        self._beat, self._bar, self._onsets = moment.beat, moment.bar, heard.onsets
+        instant = Now(now, elapsed, moment.beat, self._clock.jumps, 60 / moment.tempo)
+        return Scene(instant, values, fired, heard, self._signals)
+
+    def _sum(self, signals: Sequence[float], values: Mapping[str, Value]) -> dict[str, float]:
+        sums: dict[str, float] = {}
+        for signal, on, depth, targets in zip(signals, self._ids["on"], self._ids["depth"], self._edges, strict=True):
+            amount = signal * values[depth] if values[on] else 0.0
+            for id in targets:
+                sums[id] = sums.get(id, 0.0) + amount
+        return sums
+
+    def _aim(self, texts: list[Value], scene: Scene) -> None:
+        """Find targets and sources anew: a text was changed, or parameters came or went."""
+        self._read, self._structure = texts, self._params.structure
+        self._edges, self._problems = [], []
+        for name, text in zip(self.names, texts, strict=False):
+            wrong = {id: target_problem(id, self._params) for id in targets_of(str(text))}
+            self._edges.append([self._params[id].id for id, problem in wrong.items() if not problem])  # aliases too
+            self._problems += [f"{name}: {problem}" for problem in wrong.values() if problem]
+        for id, text in zip(self._texts[len(self.names) :], texts[len(self.names) :], strict=True):
+            problem = self._by_problem(str(text)) if id.endswith(".by") else self._of_problem(id, str(text), scene)
+            if problem:
+                self._problems.append(f"{id}: {problem}")
+
+    def _by_problem(self, by: str) -> str:
+        triggers = [p.id for p in self._params if isinstance(p.spec, TriggerSpec)]
+        if not by or by in MOMENTS or by in triggers:
+            return ""
+        return f"nothing is called '{by}' that could fire; {suggest(by, [*MOMENTS, *triggers])}"
+
+    def _of_problem(self, id: str, of: str, scene: Scene) -> str:
+        return "" if id.removesuffix(".of") in self._deaf else self._sources.problem(of, scene)
