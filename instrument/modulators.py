@@ -35,6 +35,14 @@ def target_problem(id: str, params: ParamSet) -> str:
     return f"{id} is heard as the hand set it and cannot be modulated" if params[id].group in _UNMOVED else ""
 
 
+def event_problem(by: str, params: ParamSet) -> str:
+    """Why nothing of this name can fire a modulator; empty if it can, or if nothing is named."""
+    triggers = [parameter.id for parameter in params if isinstance(parameter.spec, TriggerSpec)]
+    if not by or by in MOMENTS or by in triggers:
+        return ""
+    return f"nothing called '{by}' can fire; {suggest(by, [*MOMENTS, *triggers])}"
+
+
 class Rack:
     """The modulators of the patch that plays. Give it to `ParamSet.modulate`; all else is for the engine's thread."""
 
@@ -58,7 +66,7 @@ class Rack:
             self._deaf = kinds["audio"]
             self.names = (*self._lfos.names, *(voice.name for voice in self._voices))
             self._ids = {field: [f"{name}.{field}" for name in self.names] for field in ("on", "depth", "to")}
-            self._texts = [id for id in self._ids["to"]] + [
+            self._texts = [*self._ids["to"]] + [
                 id for name in self.names for id in (f"{name}.of", f"{name}.by") if id in self._params
             ]
             self._read: list[Value] = []
@@ -91,7 +99,7 @@ class Rack:
         signals += [voice.signal(scene) for voice in self._voices]
         texts = [values[id] for id in self._texts]
         if texts != self._read or self._structure != self._params.structure:
-            self._aim(texts, scene)
+            self._aim(texts)
         self._signals = dict(zip(self.names, signals, strict=True))
         return self._sum(signals, values)
 
@@ -119,7 +127,7 @@ class Rack:
                 sums[id] = sums.get(id, 0.0) + amount
         return sums
 
-    def _aim(self, texts: list[Value], scene: Scene) -> None:
+    def _aim(self, texts: list[Value]) -> None:
         """Find targets and sources anew: a text was changed, or parameters came or went."""
         self._read, self._structure = texts, self._params.structure
         self._edges, self._problems = [], []
@@ -128,15 +136,9 @@ class Rack:
             self._edges.append([self._params[id].id for id, problem in wrong.items() if not problem])  # aliases too
             self._problems += [f"{name}: {problem}" for problem in wrong.values() if problem]
         for id, text in zip(self._texts[len(self.names) :], texts[len(self.names) :], strict=True):
-            problem = self._by_problem(str(text)) if id.endswith(".by") else self._of_problem(id, str(text), scene)
+            if id.endswith(".by"):
+                problem = event_problem(str(text), self._params)
+            else:
+                problem = "" if id.removesuffix(".of") in self._deaf else self._sources.problem(str(text), self.names)
             if problem:
                 self._problems.append(f"{id}: {problem}")
-
-    def _by_problem(self, by: str) -> str:
-        triggers = [p.id for p in self._params if isinstance(p.spec, TriggerSpec)]
-        if not by or by in MOMENTS or by in triggers:
-            return ""
-        return f"nothing is called '{by}' that could fire; {suggest(by, [*MOMENTS, *triggers])}"
-
-    def _of_problem(self, id: str, of: str, scene: Scene) -> str:
-        return "" if id.removesuffix(".of") in self._deaf else self._sources.problem(of, scene)

@@ -209,6 +209,18 @@ class ParamSet:
                 raise BadValue(f"{parameter.id} is not a trigger; send it a value")
             self._fire(parameter, origin)
 
+    def set_glide(self, id: str, ms: float | None) -> None:
+        """ms that a number, or both numbers of a range, takes to follow a jump; None: as `master.glide` says.
+
+        Raises UnknownParameter, or BadValue for what is no number.
+        """
+        with self._lock:
+            ids = [f"{id}.center", f"{id}.width"] if self.is_range(id) else [id]
+            for parameter in [self._find(each) for each in ids]:
+                if not isinstance(parameter.spec, ControlSpec):
+                    raise BadValue(f"{parameter.id} cannot glide; only numbers do")
+                parameter.glide = ms
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """Everything set inside is seen by the engine at once, and undone at once. Keep it short: the engine waits

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -58,12 +58,12 @@ class Sources:
     def __init__(self, params: ParamSet) -> None:
         self._params = params
 
-    def problem(self, of: str, scene: Scene) -> str:
+    def problem(self, of: str, modulators: Iterable[str]) -> str:
         """Why there is no such signal; empty if there is."""
-        heard = [f"audio.{feature}" for feature in FEATURES]
-        if of in (CHANCE, *scene.signals, *heard) or of in self._params:
+        known = [CHANCE, *modulators, *(f"audio.{feature}" for feature in FEATURES)]
+        if of in known or of in self._params:
             return ""
-        return f"no signal '{of}'; {suggest(of, [CHANCE, *scene.signals, *heard, *self._params.names()])}"
+        return f"no signal '{of}'; {suggest(of, [*known, *self._params.names()])}"
 
     def read(self, of: str, scene: Scene) -> float:
         """A modulator's signal, a feature of the sound, or a parameter's knob travel; 0 where there is none."""
