@@ -1,7 +1,8 @@
 """What sound is like: level, bands, onsets, brightness and pitch, frame by frame; numpy only.
 
 A frame is WINDOW samples, a new one every HOP. So a feature tells of sound half a window old on average, and is at most
-one hop older still: 11 + 11 ms at 48 kHz, plus what the sound card holds back. Knows no sound card and no file.
+one hop older still: 11 + 11 ms at 48 kHz, plus what the sound card holds back. Pitch needs two windows, 21 + 11 ms.
+Knows no sound card and no file.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ WINDOW, HOP = 1024, 512
 DELAY = (WINDOW / 2 + HOP) / RATE  # seconds from a sound to its features, at most
 
 _QUIET = -60.0  # dB below full scale that count as nothing
+_TOO_LOUD = 16.0  # what a broken source may send is cut to this
 _BANDS = {"bass": (20.0, 150.0), "low": (150.0, 500.0), "mid": (500.0, 2500.0), "high": (2500.0, 12_000.0)}
 _BRIGHT = (100.0, 10_000.0)  # centroid that counts as 0 and 1, Hz
 _PITCHES = (55.0, 1760.0)  # pitch that counts as 0 and 1: five octaves from A1, Hz
-_CLEAR = 0.6  # how alike a wave must be to itself one period later to have a pitch
+_CLEAR = 0.8  # how alike a wave must be to itself one period later to have a pitch
 _SPREAD = 1.5  # bins over which the Hann window spreads a sine's power
 _MEMORY = 43  # frames of flux an onset is compared with: about half a second
 _SURGE = 2.0  # times their mean that it must exceed...
@@ -47,6 +49,7 @@ class Analyser:
         self._before = np.zeros(WINDOW // 2 + 1)
         self._flux: deque[float] = deque(maxlen=_MEMORY)
         self._since = math.inf  # seconds since the last onset
+        self._lately = np.zeros(2 * WINDOW)
         self._pitch = 0.0
 
     def _between(self, lo: float, hi: float) -> slice:
@@ -55,7 +58,7 @@ class Analyser:
 
     def feed(self, samples: Samples) -> None:
         """More sound, float -1..1, any length."""
-        sound = np.concatenate([self._waiting, samples])
+        sound = np.concatenate([self._waiting, np.nan_to_num(samples).clip(-_TOO_LOUD, _TOO_LOUD)])
         begin = 0
         while begin + WINDOW <= len(sound):
             self._listen(sound[begin : begin + WINDOW])
@@ -72,7 +75,7 @@ class Analyser:
             "level": level,
             "onset": max(0.0, 1.0 - self._since / _FADE),
             "centroid": self._brightness(power) if level > 0 else self.heard.features["centroid"],
-            "pitch": self._tone(frame) if level > 0 else self._pitch,
+            "pitch": self._tone(frame),
         }
         self.heard = Heard(features, onsets)
 
@@ -95,22 +98,23 @@ class Analyser:
         return _between_octaves(centre, *_BRIGHT)
 
     def _tone(self, frame: Samples) -> float:
-        """The pitch by autocorrelation; where there is none, the last one stays."""
-        spectrum = np.fft.rfft(frame - frame.mean(), 2 * WINDOW)
-        alike = np.fft.irfft(np.abs(spectrum) ** 2)[:WINDOW]
-        lags = np.arange(WINDOW)
-        alike = alike / max(float(alike[0]), 1e-20) * WINDOW / (WINDOW - lags)  # fewer products, the longer the lag
-        shortest, longest = int(RATE / _PITCHES[1]), min(int(RATE / _PITCHES[0]), WINDOW - 2)
+        """The pitch, from how alike the last two windows of sound are to themselves a little later (the normalised
+        square difference of McLeod and Wyvill 2005); where there is no clear one, the last one stays."""
+        sound = self._lately = np.concatenate([self._lately[HOP:], frame[-HOP:]]).astype(np.float64)
+        count = len(sound)
+        shortest, longest = int(RATE / _PITCHES[1]), int(RATE / _PITCHES[0])
+        products = np.fft.irfft(np.abs(np.fft.rfft(sound, 2 * count)) ** 2)[: longest + 2]
+        energy = np.concatenate([[0.0], np.cumsum(sound**2)])
+        lags = np.arange(longest + 2)
+        alike = 2 * products / np.maximum(energy[count - lags] + energy[count] - energy[lags], 1e-12)
         falling = np.flatnonzero(alike < 0)
         first = max(shortest, int(falling[0]) if len(falling) else longest)
-        if first < longest:
-            reach = alike[first : longest + 1]
-            peaks = np.flatnonzero(reach >= 0.95 * reach.max())  # the first of equal ones: not an octave too low
-            best = first + int(peaks[0])
+        reach = alike[first : longest + 1]
+        if reach.max() >= _CLEAR:
+            best = first + int(np.flatnonzero(reach >= 0.9 * reach.max())[0])  # not an octave too low
             while best < longest and alike[best + 1] > alike[best]:
                 best += 1
-            if alike[best] >= _CLEAR:
-                self._pitch = _between_octaves(RATE / _refined(alike, best), *_PITCHES)
+            self._pitch = _between_octaves(RATE / _refined(alike, best), *_PITCHES)
         return self._pitch
 
 

@@ -70,13 +70,13 @@ def read_sound(file: Path) -> Samples:
         with av.open(str(file)) as container:
             if not container.streams.audio:
                 raise AudioError(f"{file} holds no sound; give a sound file")
-            resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
+            resampler = av.AudioResampler(format="fltp", rate=RATE)
             parts: list[np.ndarray] = []
             for frame in container.decode(audio=0):
-                parts += [made.to_ndarray()[0] for made in resampler.resample(frame)]
+                parts += [made.to_ndarray().mean(axis=0) for made in resampler.resample(frame)]
                 if frame.time is not None and frame.time > LONGEST:
                     raise AudioError(f"{file} is longer than {LONGEST // 60} minutes; cut it")
-            parts += [made.to_ndarray()[0] for made in resampler.resample(None)]
+            parts += [made.to_ndarray().mean(axis=0) for made in resampler.resample(None)]
     except (av.FFmpegError, OSError) as problem:
         raise AudioError(f"{file} cannot be read as sound: {problem}") from None
     sound = np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)

@@ -167,6 +167,8 @@ class Clock:
             if ticks is not None:
                 self._beat = ticks / PER_BEAT
                 self.jumps += 1
+            elif running:
+                self._ticks.place(round(self._beat * PER_BEAT))  # clocks heard while stopped do not count
 
     # --- fed by Ableton Link ---
 
