@@ -27,10 +27,10 @@ class Curtain:
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """uint8 [H, W, 3] in and out; blackout goes before freeze."""
-        if not self._params.heard(FREEZE):
+        if self._held is None or not self._params.heard(FREEZE):
             self._held = frame
         if self._params.heard(BLACKOUT):
             if self._black is None or self._black.shape != frame.shape:
                 self._black = np.zeros_like(frame)
             return self._black
-        return frame if self._held is None else self._held
+        return self._held
