@@ -210,6 +210,7 @@ class Engine:
             self._hear(name, at)
             if name in self._commands:
                 self._commands[name]()
+        self.desk.tick()  # what was asked for before another patch says what plays
         self._change_patch()
         seed = int(self.params[SEED].base)
         if seed != self._seed:
