@@ -44,6 +44,7 @@ class Clock:
         self._taps: deque[float] = deque(maxlen=_TAPS)
         self._ticks = TickFilter()
         self._source = INTERNAL
+        self._told: float | None = None  # a song position not yet started from
         self.jumps = 0  # grows when the position does not simply go on, so that what is tied to it can follow
 
     # --- asked by the engine ---
@@ -138,37 +139,30 @@ class Clock:
                 self._tempo, self._at, self._beat = tempo, line.at, line.ticks / PER_BEAT
 
     def start(self, at: float) -> None:
-        """Start (0xFA): the next tick is the first of the song."""
-        self._transport(at, running=True, ticks=0)
-
-    def resume(self, at: float) -> None:
-        """Continue (0xFB): the next tick follows where it was stopped, or where `position` put it."""
-        self._transport(at, running=True)
+        """Play: the next tick is where `position` last put the song, or where it was stopped."""
+        with self._lock:
+            told, self._told = self._told, None
+            if self._source == MIDI:
+                self._beat = self._position(at) if told is None else told
+                self._at, self._running = at, True
+                self._ticks.place(round(self._beat * PER_BEAT))  # clocks heard while stopped do not count
+            elif told is not None:
+                self._ticks.place(round(told * PER_BEAT))
 
     def stop(self, at: float) -> None:
-        """Stop (0xFC): the position stands still."""
-        self._transport(at, running=False)
-
-    def position(self, beats: float, at: float) -> None:
-        """Song position, in beats: a pointer's sixteenths divided by 4."""
+        """The position stands still."""
         with self._lock:
-            self._ticks.place(round(beats * PER_BEAT))
             if self._source == MIDI:
-                self._beat, self._at = beats, at
-                self.jumps += 1
+                self._beat, self._at, self._running = self._position(at), at, False
 
-    def _transport(self, at: float, running: bool, ticks: int | None = None) -> None:
+    def position(self, beats: float) -> None:
+        """Where the next `start` begins, in beats from the top."""
         with self._lock:
-            if ticks is not None:
-                self._ticks.place(ticks)
-            if self._source != MIDI:
-                return
-            self._beat, self._at, self._running = self._position(at), at, running
-            if ticks is not None:
-                self._beat = ticks / PER_BEAT
+            self._told = beats
+            if self._source == MIDI:
                 self.jumps += 1
-            elif running:
-                self._ticks.place(round(self._beat * PER_BEAT))  # clocks heard while stopped do not count
+                if not self._running:
+                    self._beat = beats
 
     # --- fed by Ableton Link ---
 

@@ -199,6 +199,7 @@ def test_tempo_by_hand_by_tap_and_from_midi():
     show.params.set("clock.bar", 3)
     show.params.set("clock.source", MIDI)
     show.tick()
+    clock.position(0.0)
     clock.start(show.now)
     for tick in range(96):
         clock.tick(show.now + tick * 60 / 140 / 24)
