@@ -56,7 +56,7 @@ class FileEar:
         if due - self._done > _CATCH_UP:
             self._done = due - _CATCH_UP
         if due > self._done:
-            self._analyser.feed(self.sound.take(range(self._done, due), mode="wrap"))
+            self._analyser.feed(self.sound.take(np.arange(self._done, due), mode="wrap"))
             self._done = due
         return self._analyser.heard
 

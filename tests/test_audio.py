@@ -6,6 +6,7 @@ import av
 import numpy as np
 import pytest
 
+from instrument import audioin
 from instrument.audio import DELAY, HOP, RATE, WINDOW, Analyser
 from instrument.audioin import AudioError, FileEar, open_ear, read_sound
 from instrument.modspec import FEATURES
@@ -170,7 +171,12 @@ def test_other_rates_channels_and_kinds_are_read(tmp_path):
     assert len(read_sound(tmp_path / "song.flac")) == pytest.approx(0.2 * RATE, rel=0.01)
 
 
-def test_what_cannot_be_heard_is_said(tmp_path):
+def test_what_cannot_be_heard_is_said(tmp_path, monkeypatch):
+    write_wav(tmp_path / "long.wav", np.zeros(3 * RATE))
+    with monkeypatch.context() as changed:
+        changed.setattr(audioin, "LONGEST", 1)
+        with pytest.raises(AudioError, match="is longer than 0 minutes; cut it"):
+            read_sound(tmp_path / "long.wav")
     (tmp_path / "text.wav").write_text("no sound")
     with pytest.raises(AudioError, match=r"text\.wav cannot be read as sound"):
         open_ear(str(tmp_path / "text.wav"))

@@ -1,13 +1,17 @@
 """A modulator as a patch writes it: every mistake has its line, every setting becomes a parameter."""
 
+import io
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrument import patch
+from instrument import patch, yamlfile
 from instrument.modspec import ModulatorSpec, duration, named, parameters_of, points
 from instrument.patch import PatchError
 from pipelines.spec import ControlSpec, TriggerSpec
+
+KEYS = st.sampled_from([*ModulatorSpec.model_fields])
 
 
 def made(**line) -> ModulatorSpec:
@@ -85,6 +89,26 @@ def test_tables_can_be_typed():
     for text in ("", "1", "0 x", "0 nan", " ".join(["0"] * 257)):
         with pytest.raises(ValueError, match="a table is"):
             points(text)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.text(max_size=4), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["modulators", "snapshots", "glide", "version", "values"]), ANYTHING))
+def test_any_data_is_a_patch_or_is_refused_in_words(data):
+    out = io.StringIO()
+    yamlfile.round_trip().dump(data, out)
+    try:
+        read = patch.loads(out.getvalue(), "song.yaml")
+    except PatchError as problem:
+        assert str(problem).startswith("song.yaml")
+    else:
+        assert patch.loads(patch.dump(read)) == read
+        parameters_of(read.modulators)
 
 
 @given(
