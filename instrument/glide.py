@@ -29,6 +29,9 @@ class Glides:
         self._gliding: dict[str, _Glide] = {}
         self._ticked: float | None = None
 
+    def __len__(self) -> int:
+        return len(self._gliding)
+
     def begin(self, id: str, spec: ControlSpec, jump: tuple[float, float], ms: float) -> None:
         """The value jumped from one number to another; before the first `advance` there is nothing to glide from."""
         if ms <= 0 or self._ticked is None:

@@ -19,14 +19,9 @@ class _Entry:
 
     __slots__ = ("at", "block", "origin", "values")
 
-    def __init__(self, change: Change) -> None:
+    def __init__(self, origin: str) -> None:
         self.values: dict[str, tuple[Value, Value]] = {}
-        self.origin, self.block, self.at = change.origin, change.block, change.at
-
-    def grow(self, change: Change) -> None:
-        before = self.values.get(change.id, (change.before, None))[0]
-        self.values[change.id] = before, change.after
-        self.block, self.at = change.block, change.at
+        self.origin, self.block, self.at = origin, 0, 0.0
 
 
 _Entries = deque[_Entry]
@@ -47,16 +42,19 @@ class History:
         """One stored value; joined to an entry it belongs to, else a new one."""
         if self._busy:
             return
-        self._undone.clear()
-        last = self._done[-1] if self._done else None
-        entry = self._newest.get(change.id)
-        if last is not None and change.block and last.block == change.block:
-            entry = last
-        elif entry is None or entry.origin != change.origin or change.at - entry.at > PAUSE:
-            entry = _Entry(change)
+        id, before, after, origin, block, at = change
+        if self._undone:
+            self._undone.clear()
+        entry = self._newest.get(id)
+        if block and self._done and self._done[-1].block == block:
+            entry = self._done[-1]
+        elif entry is None or entry.origin != origin or at - entry.at > PAUSE:
+            entry = _Entry(origin)
             self._done.append(entry)
-        entry.grow(change)
-        self._newest[change.id] = entry
+        values = entry.values
+        values[id] = (values[id][0] if id in values else before), after
+        entry.block, entry.at = block, at
+        self._newest[id] = entry
 
     def undo(self) -> bool:
         """Take the newest change back, exactly; False if there is none."""

@@ -276,7 +276,8 @@ class ParamSet:
         self._bases[parameter.id] = value
         if isinstance(parameter.spec, ControlSpec):
             ms = parameter.glide if parameter.glide is not None else self._bases.get(GLIDE, 0)
-            self._glides.begin(parameter.id, parameter.spec, (before, value), ms)
+            if ms > 0 or self._glides:
+                self._glides.begin(parameter.id, parameter.spec, (before, value), ms)
         if self.recorder is not None and parameter.kept:
             block = self._block if self._depth else 0
             self.recorder(Change(parameter.id, before, value, origin, block, time.monotonic()))

@@ -53,6 +53,8 @@ def suggest(name: str, known: Sequence[str]) -> str:
 def fits(spec: Spec, value: Any) -> Value:
     """`value` as `spec` keeps it, not yet clamped: float, bool or str. Raises ValueError saying what is wanted."""
     if isinstance(spec, ControlSpec):
+        if type(value) is float and value == value:  # nearly always; the question below is slow
+            return value
         if isinstance(value, Real) and not math.isnan(value):
             return float(value)
         raise ValueError(f"send a number from {spec.lo:g} to {spec.hi:g}")
@@ -89,7 +91,9 @@ def clamped(spec: Spec, value: Value) -> Value:
     if not isinstance(spec, ControlSpec):
         return value
     value = spec.clamp(value)
-    whole = spec.step >= 1 and float(spec.step).is_integer() and float(spec.lo).is_integer()
+    if spec.step < 1:
+        return value
+    whole = float(spec.step).is_integer() and float(spec.lo).is_integer()
     return round(value) if whole else value
 
 
