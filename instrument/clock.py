@@ -126,6 +126,11 @@ class Clock:
         self._beat, self._at = self._position(now), now
         self._tempo = min(max(float(tempo), SLOWEST), FASTEST)
 
+    def _meet(self, beat: float, at: float) -> None:
+        """Stand where the source says; more than half a beat away is a jump, less a correction."""
+        self.jumps += abs(self._position(at) - beat) > 0.5
+        self._beat, self._at = beat, at
+
     # --- fed by MIDI clock, 24 ticks a beat ---
 
     def tick(self, at: float) -> None:
@@ -136,7 +141,8 @@ class Clock:
                 return
             tempo = 60.0 / (line.period * PER_BEAT)
             if SLOWEST <= tempo <= FASTEST:
-                self._tempo, self._at, self._beat = tempo, line.at, line.ticks / PER_BEAT
+                self._meet(line.ticks / PER_BEAT, line.at)
+                self._tempo = tempo
 
     def start(self, at: float) -> None:
         """Play: the next tick is where `position` last put the song, or where it was stopped."""
@@ -145,9 +151,9 @@ class Clock:
             if self._source == MIDI:
                 self._beat = self._position(at) if told is None else told
                 self._at, self._running = at, True
-                self._ticks.place(round(self._beat * PER_BEAT))  # clocks heard while stopped do not count
+                self._ticks.start(round(self._beat * PER_BEAT))  # clocks heard while stopped do not count
             elif told is not None:
-                self._ticks.place(round(told * PER_BEAT))
+                self._ticks.start(round(told * PER_BEAT))
 
     def stop(self, at: float) -> None:
         """The position stands still."""
@@ -171,6 +177,5 @@ class Clock:
         with self._lock:
             if self._source != LINK:
                 return
-            if abs(self._position(at) - beat) > 0.5:
-                self.jumps += 1
-            self._beat, self._at, self._tempo = beat, at, min(max(tempo, SLOWEST), FASTEST)
+            self._meet(beat, at)
+            self._tempo = min(max(tempo, SLOWEST), FASTEST)

@@ -76,7 +76,7 @@ class Console:
         self._link = AbletonLink(self.clock)
         self._morph: Morph | None = None
         self._waiting: deque[tuple[float, str, Callable[[], None]]] = deque(maxlen=_OFTEN)
-        self._now = 0.0
+        self._now, self._jumps = 0.0, 0
         self._watched = {id: params[id].version for id in _WATCHED}
         self._faders: dict[str, Value] = {id: params[id].base for id in _FADERS}
         self._commands = self._table()
@@ -126,9 +126,11 @@ class Console:
                 self._watched[id] = version
                 self._turned(id)
         self._show_tempo()
-        beat = self.clock.beat(now)
-        while self._waiting and (self._waiting[0][0] <= beat or not self.clock.running):
+        beat, jumps = self.clock.beat(now), self.clock.jumps
+        late = jumps != self._jumps or not self.clock.running  # the beat that was waited for never comes
+        while self._waiting and (self._waiting[0][0] <= beat or late):
             self._waiting.popleft()[2]()
+        self._jumps = jumps
         if self._morph is not None and not self._morph.tick(now):
             self._morph = None
         self._follow_faders()

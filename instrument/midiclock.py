@@ -36,12 +36,9 @@ class TickFilter:
         self._line: Line | None = None
         self._aside = 0  # ticks in a row off the line, late positive
 
-    def place(self, ticks: int) -> None:
-        """The next tick is number `ticks`; the tempo stays known."""
-        shift = ticks - self._next
-        self._seen = deque(((tick + shift, at) for tick, at in self._seen), maxlen=_MOST)
-        if self._line is not None:
-            self._line = self._line._replace(ticks=self._line.ticks + shift)
+    def start(self, ticks: int) -> None:
+        """The next tick is number `ticks`, and may come after any pause."""
+        self._forget()
         self._next = ticks
 
     def tick(self, at: float) -> Line | None:

@@ -17,6 +17,7 @@ from instrument.params import ParamSet, suggest
 from instrument.voices import SILENCE, VOICES, Ear, Scene, Sources, Voice
 from pipelines.spec import TextSpec, TriggerSpec, Value
 
+_NEAR = 0.25  # beats after a jump that still count as on the beat
 _UNMOVED = ("engine", "clock", "snapshot", "patch")  # groups of parameters that change what plays, not how
 
 
@@ -51,7 +52,7 @@ class Rack:
         self._params, self._clock = params, clock
         self._sources = Sources(params)
         self._time: float | None = None
-        self._beat, self._bar, self._onsets = 0.0, 0, 0
+        self._beat, self._bar, self._jumps, self._onsets = 0.0, 0, clock.jumps, 0
         self._fired: list[str] = []
         self.load({})
 
@@ -74,6 +75,7 @@ class Rack:
             self._structure = -1
             self._signals = dict.fromkeys(self.names, 0.0)
             self._problems: list[str] = []
+            self._listening = list(self._deaf)
 
     def fire(self, id: str) -> None:
         """A trigger was fired; the next tick acts on it."""
@@ -87,7 +89,7 @@ class Rack:
     @property
     def problems(self) -> list[str]:
         """What the player should know: targets and sources that are not there, tables that cannot be read."""
-        deaf = [f"{self._deaf[0]} hears nothing; start with --audio"] if self._deaf and self.ear is None else []
+        deaf = [f"{self._listening[0]} hears nothing; start with --audio"] if self._listening and not self.ear else []
         return [*self._problems, *self._lfos.problems.values(), *deaf]
 
     def __call__(self, now: float, values: Mapping[str, Value]) -> dict[str, float]:
@@ -111,12 +113,14 @@ class Rack:
         fired, self._fired = self._fired, []
         if heard.onsets > self._onsets:
             fired.append("onset")
-        if math.floor(moment.beat) > math.floor(self._beat):
+        jumps = self._clock.jumps
+        near = _NEAR if jumps != self._jumps else 0.0  # a jump onto a beat is that beat
+        if math.floor(moment.beat) > math.floor(self._beat) or moment.beat_phase < near:
             fired.append("beat")
-        if moment.bar > self._bar:
+        if moment.bar > self._bar or (moment.beat_phase < near and moment.bar_phase <= moment.beat_phase):
             fired.append("bar")
-        self._beat, self._bar, self._onsets = moment.beat, moment.bar, heard.onsets
-        instant = Now(now, elapsed, moment.beat, self._clock.jumps, 60 / moment.tempo)
+        self._beat, self._bar, self._jumps, self._onsets = moment.beat, moment.bar, jumps, heard.onsets
+        instant = Now(now, elapsed, moment.beat, jumps, 60 / moment.tempo)
         return Scene(instant, values, fired, heard, self._signals)
 
     def _sum(self, signals: Sequence[float], values: Mapping[str, Value]) -> dict[str, float]:
@@ -130,12 +134,14 @@ class Rack:
     def _aim(self, texts: list[Value]) -> None:
         """Find targets and sources anew: a text was changed, or parameters came or went."""
         self._read, self._structure = texts, self._params.structure
-        self._edges, self._problems = [], []
+        self._edges, self._problems, self._listening = [], [], list(self._deaf)
         for name, text in zip(self.names, texts, strict=False):
             wrong = {id: target_problem(id, self._params) for id in targets_of(str(text))}
             self._edges.append([self._params[id].id for id, problem in wrong.items() if not problem])  # aliases too
             self._problems += [f"{name}: {problem}" for problem in wrong.values() if problem]
         for id, text in zip(self._texts[len(self.names) :], texts[len(self.names) :], strict=True):
+            if text == "onset" or str(text).startswith("audio."):
+                self._listening.append(id.rpartition(".")[0])
             if id.endswith(".by"):
                 problem = event_problem(str(text), self._params)
             else:

@@ -182,6 +182,18 @@ def test_nothing_waits_for_a_clock_that_stands():
     assert show.press("snapshot.2.recall")["a"] == 8
 
 
+def test_nothing_waits_for_a_beat_that_a_jump_took_away():
+    show = Show()
+    show.params.set("clock.quantise", "bar")
+    show.tick(0.1)
+    show.press("snapshot.1.recall")
+    show.params.set("clock.source", MIDI)
+    show.tick()
+    show.console.clock.position(0.0)
+    show.console.clock.start(show.now)
+    assert show.tick()["a"] == 0
+
+
 def test_tempo_by_hand_by_tap_and_from_midi():
     show, clock = Show(), None
     clock = show.console.clock

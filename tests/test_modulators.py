@@ -231,6 +231,27 @@ def test_an_envelope_is_fired_by_its_trigger_beats_bars_onsets_and_other_trigger
     assert fired == {0.3: ["env1"], 0.55: ["env2"], 1.05: ["env2", "env4"], 2.01: ["env2", "env3"], 2.3: ["env5"]}
 
 
+def test_a_jump_onto_a_beat_is_that_beat():
+    playing = Playing({"envelope": "ad", "attack": 0, "by": "beat", "to": "b"}, {"hold": "a", "by": "bar", "to": "b"})
+    playing[10.2]
+    playing.params.set("a", 8)
+    playing.clock.downbeat(10.3)  # from beat 20.6 back to 20
+    playing[10.3]
+    assert playing.rack.signals == {"env1": 1, "hold1": 1}
+
+
+def test_who_listens_without_an_ear_is_told():
+    playing = Playing({"envelope": "ad", "by": "onset", "to": "b"}, {"follow": "audio.level", "to": "b", "name": "f"})
+    playing[0.0]
+    assert playing.rack.problems == ["env1 hears nothing; start with --audio"]
+    playing.params.set("env1.by", "bar")
+    playing[0.1]
+    assert playing.rack.problems == ["f hears nothing; start with --audio"]
+    playing.params.set("f.of", "a")
+    playing[0.2]
+    assert playing.rack.problems == []
+
+
 def test_a_fired_adsr_is_heard_out():
     playing = Playing({"envelope": "adsr", "attack": 0.2, "decay": 0.2, "sustain": 0.5, "release": 0.2, "to": "b"})
     playing.rack.fire("env1.fire")
