@@ -206,7 +206,7 @@ class Console:
             self._tell(f"snapshot {slot} is empty; store it first")
             return
         values = self.snapshots[slot].values if slot else self._home.values
-        seconds = float(self.params["morph.seconds"].base)
+        seconds = float(self.params.heard("morph.seconds"))
         if seconds > 0:
             self._morph = Morph(self.params, values, self._now, seconds)
         else:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from instrument import console, curtain, patchdesk, snapshots
-from instrument.modspec import ModulatorSpec, named
+from instrument.modspec import MOMENTARY, ModulatorSpec, named
 from instrument.modspec import parameters_of as modulator_parameters
 from instrument.modulators import event_problem, target_problem, targets_of
 from instrument.params import ParamSet, suggest
@@ -85,7 +85,7 @@ def declare_patch(params: ParamSet, patch: Patch, bends: tuple[Bend, ...], steps
         if name in RESERVED:
             raise patch.error(_TAKEN.format("modulator", name), "modulators", index, "name")
     for id, spec in modulator_parameters(patch.modulators).items():
-        ids.append(params.add(id, spec, group=id.split(".", 1)[0]).id)
+        ids.append(params.add(id, spec, group=id.split(".", 1)[0], kept=not id.endswith(MOMENTARY)).id)
     return ids
 
 

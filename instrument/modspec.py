@@ -17,6 +17,7 @@ from instrument.yamlfile import Strict
 from pipelines.spec import ChoiceSpec, ControlSpec, Spec, SwitchSpec, TextSpec, TriggerSpec
 
 SHAPES = (*WAVES, DRAWN)
+MOMENTARY = (".gate",)  # ends of ids that tell of a held note, and are no state to be saved
 FEATURES = ("level", "bass", "low", "mid", "high", "onset", "centroid", "pitch")  # what an audio source is heard as
 SECONDS, BEATS = "seconds", "beats"
 MOMENTS = ("beat", "bar", "onset")  # what may fire, besides any trigger

@@ -13,12 +13,16 @@ from collections.abc import Mapping, Sequence
 from instrument.clock import Clock
 from instrument.modspec import KINDS, MOMENTS, ModulatorSpec
 from instrument.oscillators import Lfos, Now
-from instrument.params import ParamSet, suggest
+from instrument.params import GLIDE, Parameter, ParamSet, suggest
 from instrument.voices import SILENCE, VOICES, Ear, Scene, Sources, Voice
 from pipelines.spec import TextSpec, TriggerSpec, Value
 
 _NEAR = 0.25  # beats after a jump that still count as on the beat
 _UNMOVED = ("engine", "clock", "snapshot", "patch")  # groups of parameters that change what plays, not how
+
+
+def _unmoved(parameter: Parameter) -> bool:
+    return parameter.group in _UNMOVED or parameter.id == GLIDE
 
 
 def targets_of(text: str) -> list[str]:
@@ -33,7 +37,7 @@ def target_problem(id: str, params: ParamSet) -> str:
     spec = params[id].spec
     if isinstance(spec, (TextSpec, TriggerSpec)):
         return f"{id} is a {'text' if isinstance(spec, TextSpec) else 'trigger'} and cannot be modulated"
-    return f"{id} is heard as the hand set it and cannot be modulated" if params[id].group in _UNMOVED else ""
+    return f"{id} is heard as the hand set it and cannot be modulated" if _unmoved(params[id]) else ""
 
 
 def event_problem(by: str, params: ParamSet) -> str:

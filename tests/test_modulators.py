@@ -28,6 +28,7 @@ class Playing:
         self.params.add("mode", ChoiceSpec(("x", "y", "z"), "x"))
         self.params.add("words", TextSpec("ice"))
         self.params.add("panic", TriggerSpec())
+        self.params.add("master.glide", ControlSpec(0, 1000, 0), group="master")
         self.params.add("engine.seed", ControlSpec(0, 9, 0), group="engine")
         specs = [ModulatorSpec.model_validate(line) for line in lines]
         for id, spec in parameters_of(specs).items():
@@ -166,6 +167,7 @@ def test_modulators_move_modulators_one_tick_later():
         ("words", "lfo1: words is a text and cannot be modulated"),
         ("panic", "lfo1: panic is a trigger and cannot be modulated"),
         ("engine.seed", "lfo1: engine.seed is heard as the hand set it"),
+        ("master.glide", "lfo1: master.glide is heard as the hand set it"),
     ],
 )
 def test_a_target_that_cannot_be_is_named_and_the_others_still_move(to, words):

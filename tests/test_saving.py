@@ -66,6 +66,12 @@ def test_every_number_comes_back_exactly(travels):
     assert state(declared(saved, CONFIG, 4)) == {**state(params), "prompt.text": ""}
 
 
+def test_a_note_that_is_held_is_no_state():
+    loaded, params = playing()
+    params.set("thump.gate", True)
+    assert "thump.gate" not in as_patch(loaded, params, {}).values and "thump.gate" not in state(params)
+
+
 def test_what_stands_at_its_default_is_left_out():
     loaded, params = playing("bends: [{name: a, lever: ffn.out.gain}]")
     assert as_patch(loaded, params, {}).values == {}
