@@ -52,7 +52,7 @@ class Morph:
     def __init__(self, params: ParamSet, target: State, start: float, seconds: float) -> None:
         self._params = params
         self._start, self._seconds = start, seconds
-        self._target = {id: value for id, value in target.items() if id in params}
+        self._target = {id: value for id, value in target.items() if id in params and params[id].base != value}
         self._from = {id: params[id].base for id in self._target}
         self._versions = {id: params[id].version for id in self._target}
 

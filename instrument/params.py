@@ -36,17 +36,7 @@ from instrument.values import (
 )
 from pipelines.spec import ControlSpec, Spec, TriggerSpec, Value
 
-__all__ = [
-    "GLIDE",
-    "LONGEST_TEXT",
-    "BadValue",
-    "Change",
-    "ParamSet",
-    "Parameter",
-    "UnknownParameter",
-    "shorten",
-    "suggest",
-]
+__all__ = ["LONGEST_TEXT", "BadValue", "Change", "ParamSet", "Parameter", "UnknownParameter", "shorten", "suggest"]
 
 log = logging.getLogger(__name__)
 
