@@ -126,6 +126,7 @@ class Console:
                 self._watched[id] = version
                 self._turned(id)
         self._show_tempo()
+        self.rack.listen(now)
         beat, jumps = self.clock.beat(now), self.clock.jumps
         late = jumps != self._jumps or not self.clock.running  # the beat that was waited for never comes
         while self._waiting and (self._waiting[0][0] <= beat or late):

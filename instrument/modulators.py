@@ -14,7 +14,7 @@ from instrument.clock import Clock
 from instrument.modspec import KINDS, MOMENTS, ModulatorSpec
 from instrument.oscillators import Lfos, Now
 from instrument.params import GLIDE, Parameter, ParamSet, suggest
-from instrument.voices import SILENCE, VOICES, Ear, Scene, Sources, Voice
+from instrument.voices import SILENCE, VOICES, Ear, Heard, Scene, Sources, Voice
 from pipelines.spec import TextSpec, TriggerSpec, Value
 
 _NEAR = 0.25  # beats after a jump that still count as on the beat
@@ -56,6 +56,8 @@ class Rack:
         self._params, self._clock = params, clock
         self._sources = Sources(params)
         self._time: float | None = None
+        self._heard: Heard = SILENCE
+        self._listened: float | None = None
         self._beat, self._bar, self._jumps, self._onsets = 0.0, 0, clock.jumps, 0
         self._fired: list[str] = []
         self.load({})
@@ -80,6 +82,11 @@ class Rack:
             self._signals = dict.fromkeys(self.names, 0.0)
             self._problems: list[str] = []
             self._listening = list(self._deaf)
+
+    def listen(self, now: float) -> None:
+        """Hear what sounds at `now`. Done before the tick, it does not happen under the parameters' lock."""
+        self._heard = self.ear.hear(now) if self.ear is not None else SILENCE
+        self._listened = now
 
     def fire(self, id: str) -> None:
         """A trigger was fired; the next tick acts on it."""
@@ -113,7 +120,9 @@ class Rack:
         elapsed = max(0.0, now - self._time) if self._time is not None else 0.0
         self._time = now
         moment = self._clock.moment(now)
-        heard = self.ear.hear(now) if self.ear is not None else SILENCE
+        if self._listened != now:
+            self.listen(now)
+        heard = self._heard
         fired, self._fired = self._fired, []
         if heard.onsets > self._onsets:
             fired.append("onset")
