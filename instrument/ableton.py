@@ -68,6 +68,7 @@ class AbletonLink:
                 asked, self._asked = self._asked, None
                 if asked is not None:
                     link.tempo = asked
+                link.quantum = self._clock.beats_a_bar  # what is shared is the place in the bar, not the count of beats
                 self.peers = link.num_peers
                 self._clock.steer(link.beat, link.tempo, time.monotonic())
                 await asyncio.sleep(_EVERY)

@@ -65,6 +65,10 @@ class Clock:
         return self._tempo
 
     @property
+    def beats_a_bar(self) -> int:
+        return self._beats_a_bar
+
+    @property
     def source(self) -> str:
         return self._source
 
