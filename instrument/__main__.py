@@ -105,6 +105,7 @@ def _where(parser: argparse.ArgumentParser) -> None:
 def _scene(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", help="instead of the patch's prompt")
     parser.add_argument("--seed", type=int, help="instead of the patch's seed")
+    parser.add_argument("--audio", metavar="INPUT", help="sound for modulators: a file, a device's name, or default")
     parser.add_argument("--set", action="append", default=[], metavar="ID=VALUE", help="a parameter's first value")
 
 
@@ -112,6 +113,9 @@ def _play(parser: argparse.ArgumentParser) -> None:
     _what(parser)
     _where(parser)
     _scene(parser)
+    parser.add_argument(
+        "--setlist", nargs="+", default=[], metavar="PATCH", help="more patches, prepared at start: patch.next, ..."
+    )
     parser.add_argument("--mapping", default="default", help="a mapping's name or file (default: %(default)s)")
     parser.add_argument("--mappings-dir", type=Path, help="your own folder of mappings")
     parser.add_argument(

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,11 @@ from instrument import learn as learning
 from instrument import mapping as mappings
 from instrument import midi, outputs
 from instrument import patch as patches
+from instrument.audioin import open_ear
 from instrument.bench import bench as run_bench
-from instrument.engine import Engine, bends_of, declare, declare_bends
+from instrument.curtain import Curtain
+from instrument.engine import Engine
+from instrument.loading import declared
 from instrument.mapping import Mapping
 from instrument.params import ParamSet, UnknownParameter
 from instrument.patch import Patch
@@ -38,7 +41,10 @@ def play(options: argparse.Namespace) -> None:
     patch = open_patch(options)
     file = mappings.load(named(options.mapping), options.mappings_dir)
     made = open_outputs(options.out)
+    songs = [patch, *(patches.load(named(name), options.patches_dir) for name in options.setlist)]
     show = Show(open_model(options, patch), patch, made, options.fps, model_threads(options.threads))
+    show.engine.sound_check(songs)
+    show.engine.desk.folder = options.patches_dir
     set_first_values(show.params, options.set)
     doors = Doors(
         options.host,
@@ -47,7 +53,7 @@ def play(options: argparse.Namespace) -> None:
         options.midi or file.device or "*",
     )
     line = StatusLine(show.status, show.notices, options.json)
-    with _logged(show.notices, options.log), _until_stopped() as stopping:
+    with _hearing(options, show.engine), _logged(show.notices, options.log), _until_stopped() as stopping:
         show.start(doors, Mapping(file, show.params, show.notices.tell), options.mapping)
         try:
             line.sheet({**show.facts(), "started in": f"{time.monotonic() - began:.1f} s"})
@@ -55,6 +61,20 @@ def play(options: argparse.Namespace) -> None:
         finally:
             show.close()
             line.close()
+
+
+@contextmanager
+def _hearing(options: argparse.Namespace, engine: Engine) -> Iterator[None]:
+    """The audio input asked for, if any, as long as it is needed."""
+    if options.audio is None:
+        yield
+        return
+    ear = open_ear(options.audio)
+    engine.console.rack.ear = ear
+    try:
+        yield
+    finally:
+        ear.close()
 
 
 @contextmanager
@@ -108,18 +128,21 @@ def render(options: argparse.Namespace) -> None:
     params = ParamSet()
     stream = Stream(system.model, system.decoder, system.recipe, seed=patch.seed)
     waiting: deque[np.ndarray] = deque()  # decoded in another thread, written in this one
+    curtain = Curtain(params)
     engine = Engine(
         stream,
         system.encoder,
         params,
-        lambda frame, stamp: waiting.append(frame),
+        lambda frame, stamp: waiting.append(curtain(frame)),
         threads=model_threads(options.threads),
     )
+    engine.keep_picture_time(rate)
     engine.load(patch)
     set_first_values(params, options.set)
     written = dropped = 0
-    try:
+    with _hearing(options, engine), ExitStack() as opened:
         for output in made:
+            opened.callback(output.close)
             output.open(system.recipe.width, system.recipe.height, rate)
         while written < total:
             engine.play_chunk()
@@ -131,9 +154,6 @@ def render(options: argparse.Namespace) -> None:
                 for output in made:
                     output.send(frame)
                 written += 1
-    finally:
-        for output in made:
-            output.close()
     for notice in engine.notices:
         print(f"! {notice}")
     print(f"{written} frames, {written / rate:.1f} s at {rate:g} fps: {', '.join(options.out)}")
@@ -165,10 +185,8 @@ def list_params(options: argparse.Namespace) -> None:
 
 def _params_of(patch: Patch) -> ParamSet:
     """The parameters that the patch would play with, without loading its model."""
-    row, params = recipe(patch.model), ParamSet()
-    declare(params)
-    declare_bends(params, bends_of(patch, row.config), len(row.steps), row.config.num_layers)
-    return params
+    row = recipe(patch.model)
+    return declared(patch, row.config, len(row.steps))
 
 
 def learn(options: argparse.Namespace) -> None:

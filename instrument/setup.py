@@ -10,12 +10,12 @@ from pathlib import Path
 
 from instrument import outputs
 from instrument import patch as patches
-from instrument.engine import MOST_SEED
+from instrument.audioin import AudioError
 from instrument.learn import LearnError
 from instrument.osc import OscPortError
 from instrument.outputs import Output, OutputError
 from instrument.params import BadValue, Parameter, ParamSet, UnknownParameter, suggest
-from instrument.patch import Patch
+from instrument.patch import MOST_SEED, Patch
 from instrument.surface.server import SurfaceError
 from instrument.yamlfile import FileError
 from pipelines.load import LoadError
@@ -33,6 +33,7 @@ class UsageError(ValueError):
 
 # What a person can put right: each carries a message that says how.
 REFUSALS = (
+    AudioError,
     BadValue,
     FileError,
     LearnError,

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from instrument.curtain import Curtain
 from instrument.engine import Engine
 from instrument.mapping import Mapping
 from instrument.midi import MidiInput
@@ -57,7 +58,9 @@ class Show:
         stream = Stream(system.model, system.decoder, system.recipe, seed=patch.seed)
         most = min(fps or system.recipe.fps, system.recipe.fps)  # a faster output repeats frames
         self.engine = Engine(stream, system.encoder, self.params, self.pacer.push, most, threads)
+        self.engine.tell = self.notices.tell
         self.engine.load(patch)
+        self._curtain = Curtain(self.params)
         self.threads = threads
         self._osc: OscServer | None = None
         self._midi: MidiInput | None = None
@@ -123,6 +126,7 @@ class Show:
         self._threads.close()
 
     def _send(self, frame: np.ndarray, stamp: object) -> None:
+        frame = self._curtain(frame)
         self.outputs.send(frame, stamp)
         if self.surface is not None:
             self.surface.show(frame)
@@ -160,6 +164,7 @@ class Show:
         timing, pacing = self.engine.timing, self.pacer.stats()
         cache = self.engine.stream.cache
         failing = [f"{stats.error}" for runner in self.outputs.stats() if (stats := runner).error]
+        moment = self.engine.console.clock.moment(self.engine.clock())
         return {
             "fps": round(timing.fps, 1),
             "fps_sent": round(pacing.fps_out, 1),
@@ -172,6 +177,9 @@ class Show:
             "jitter_ms": round(pacing.jitter_ms, 1),
             "cache": f"{min(cache.end, cache.window)}/{cache.window}",
             "midi": self._midi_ports(),
+            "tempo": round(moment.tempo, 2),
+            "bar": moment.bar,
+            "beat": round(moment.beat, 3),
             "warnings": [*self.engine.notices, *failing, *self.notices.current()],
         }
 
