@@ -92,7 +92,7 @@ class Engine:
         self.tell: Callable[[str], None] = log.warning  # one line for the player; must not wait
         self.clock: Callable[[], float] = time.monotonic  # what modulators and morphs are timed by
         self._played = (0, 0)  # chunks, steps of the one under way
-        torch.set_num_threads(threads)
+        _prepare_thread(threads)
         declare(params)
         curtain.declare(params)
         self.console = Console(params, self._say)
@@ -149,12 +149,23 @@ class Engine:
     def _say(self, text: str) -> None:
         self.tell(text)
 
+    @property
+    def held(self) -> dict[str, list[str]]:
+        """Per bend scoped to tokens, the pieces of the prompt it holds: ["all"], or each, by its index if no text."""
+        prompt = self._prompts.get(self._prompt or "")
+        tokens = prompt.tokens if prompt else ()
+        every = self.stream.model.config.text_len
+        return {
+            bend: ["all"] if len(at) == every else [tokens[i] if i < len(tokens) else str(i) for i in at]
+            for bend, at in self.stream.bank.held_tokens().items()
+        }
+
     # --- the loop ---
 
     def run(self) -> None:
         """Play until `stop`. A fault is logged and shown in the status, the past is forgotten, and play goes on."""
         self._due = time.monotonic()
-        torch.set_num_threads(self._threads)
+        _prepare_thread(self._threads)
         while not self._stopping.is_set():
             try:
                 self.play_chunk()
@@ -299,9 +310,16 @@ class Engine:
         )
 
 
+def _prepare_thread(threads: int) -> None:
+    """Settings of the calling thread: of how many threads its tensor work makes use, and that the very small numbers
+    which bends can make count as zero, since CPUs are many times slower with them."""
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+
+
 def _one_thread() -> ThreadPoolExecutor:
     """A thread whose tensor work stays in it. It starts here and now: torch keeps some thread counts for the whole
     process, and the last one set, the model's, must win."""
-    pool = ThreadPoolExecutor(1, "decode", torch.set_num_threads, (1,))
+    pool = ThreadPoolExecutor(1, "decode", _prepare_thread, (1,))
     pool.submit(int).result()
     return pool

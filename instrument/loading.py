@@ -131,7 +131,10 @@ def bends_of(patch: Patch, config: WanConfig) -> tuple[Bend, ...]:
             raise patch.error(_TAKEN.format("bend", spec.name), "bends", index, "name")
         for field, problem in _scope_problems(spec, lever, config):
             raise patch.error(problem, "bends", index, "scope", field)
-        bends.append(Bend(spec.name, lever, _scope(spec), spec.persist))
+        if spec.renormalize and lever.renormalised is None:
+            problem = f"lever '{lever.id}' cannot renormalize; take that line away"
+            raise patch.error(problem, "bends", index, "renormalize")
+        bends.append(Bend(spec.name, lever, _scope(spec), spec.persist, spec.renormalize))
     return tuple(bends)
 
 

@@ -125,6 +125,7 @@ class BendSpec(Strict):
     lever: str
     scope: Scope = Scope()
     persist: Literal["transient", "cache"] = "cache"
+    renormalize: bool = False  # rows of the attention map keep their sum
     values: dict[str, Playable] = Field(default_factory=dict)
 
     @field_validator("name")

@@ -180,6 +180,7 @@ class Show:
             "tempo": round(moment.tempo, 2),
             "bar": moment.bar,
             "beat": round(moment.beat, 3),
+            "held": self.engine.held,
             "warnings": [*self.engine.notices, *failing, *self.notices.current()],
         }
 

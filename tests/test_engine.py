@@ -11,6 +11,7 @@ import pytest
 from instrument.engine import Engine
 from instrument.params import ParamSet
 from instrument.patch import PatchError, loads
+from pipelines.bends.probes import MapLook
 from pipelines.text import Prompt
 from tests.tiny import prompt, stream
 
@@ -180,6 +181,7 @@ def test_run_survives_a_fault_and_says_so() -> None:
         (("name: loud", "name: master"), "the instrument itself uses it"),
         (("layers: [1, 2]", "layers: [7, 9]"), r"layers \[7.0, 9.0\] lie beyond this model's 0-2"),
         (("layers: [1, 2]", "heads: 7"), "head 7 does not exist; they are 0-3"),
+        (("lever: ffn.out.gain", "lever: ffn.out.gain, renormalize: true"), "'ffn.out.gain' cannot renormalize"),
     ],
 )
 def test_a_broken_patch_changes_nothing(change: tuple[str, str], message: str) -> None:
@@ -196,6 +198,30 @@ def test_another_patch_replaces_the_bends() -> None:
     playing.engine.load(loads("version: 1\nprompt: a moon\nbends: [{name: b, lever: self.out.gain}]"))
     assert "b.gain" in playing.params and "loud.gain" not in playing.params
     assert playing.chunks(1).shape[0] == 4
+
+
+def test_a_bend_that_renormalizes_gives_the_others_what_the_chosen_lose() -> None:
+    """With one word's gain at 0, rows still sum to one: the map under marks for every token shows it."""
+    text = "version: 2\nprompt: a purple tulip swaying\nbends: [{name: b, lever: cross.map.gain, "
+    text += "scope: {tokens: tulip}, renormalize: true}]\nvalues: {b.gain: 0.0}"
+    playing = Playing(text)
+    look = MapLook(1, 0, tuple(range(16)))
+    playing.engine.stream.probes.ask(look)
+    playing.chunks(1)
+    columns = playing.engine.stream.probes.take(look)
+    np.testing.assert_allclose(columns.sum(0), 1.0, rtol=1e-4)
+    assert abs(columns[2]).max() == 0
+
+
+def test_bends_say_which_words_they_hold() -> None:
+    text = "version: 2\nprompt: a purple tulip swaying\nbends:\n"
+    scopes = ("tulip", "purple tulip", "moon", "3-4", "all")
+    for index, words in enumerate(scopes):
+        text += f"  - {{name: b{index}, lever: cross.map.gain, scope: {{tokens: {words}}}}}\n"
+    playing = Playing(text)
+    playing.chunks(1)
+    expected = [["tulip"], ["purple", "tulip"], [], ["swaying", "4"], ["all"]]
+    assert list(playing.engine.held.values()) == expected
 
 
 MOVING = """
