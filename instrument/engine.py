@@ -92,7 +92,7 @@ class Engine:
         self.tell: Callable[[str], None] = log.warning  # one line for the player; must not wait
         self.clock: Callable[[], float] = time.monotonic  # what modulators and morphs are timed by
         self._played = (0, 0)  # chunks, steps of the one under way
-        _prepare_thread(threads)
+        torch.set_num_threads(threads)
         declare(params)
         curtain.declare(params)
         self.console = Console(params, self._say)
