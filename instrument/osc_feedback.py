@@ -234,7 +234,7 @@ def status_values(status: dict[str, Any]) -> dict[str, float]:
 
 @dataclass
 class Listener:
-    """Somebody who is told: where, how to reach it, whether it can take more now, when it is forgotten (None: never)."""
+    """Somebody who is told: where, how, whether it can take more now, when it is forgotten (None: never)."""
 
     to: str
     subscription: Subscription

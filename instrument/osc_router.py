@@ -2,8 +2,8 @@
 
 `/petals/gain 2.0` sets parameter `petals.gain`; `/petals/gain/n 0.5` sets its knob travel; `/panic` without argument
 fires a trigger or flips a switch; `/petals/layers 8 19` sets a range. What cannot be done is answered to the sender
-with `/error <text>`. Knows nothing of sockets: a Sender is who a packet came from and how to answer it. A Router is used
-by one thread; each door (UDP and TCP together, the page's websockets) has its own.
+with `/error <text>`. Knows nothing of sockets: a Sender is who a packet came from and how to answer it. A Router is
+used by one thread; each door (UDP and TCP together, the page's websockets) has its own.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """OSC packets in a TCP stream: where one ends and the next begins.
 
 Two framings are in use. OSC 1.0 puts the size of every packet, four bytes, before it (liblo, most libraries); OSC 1.1
-uses SLIP, RFC 1055, with END on both sides (QLab, newer clients). The first byte of a connection tells which: a size that
-is allowed here starts with 0, a SLIP stream with END, or with the first character of a packet. No byte is both, so
-nothing needs to be set. Knows nothing of sockets.
+uses SLIP, RFC 1055, with END on both sides (QLab, newer clients). The first byte of a connection tells which: a size
+that is allowed here starts with 0, a SLIP stream with END, or with the first character of a packet. No byte is both,
+so nothing needs to be set. Knows nothing of sockets.
 """
 
 from __future__ import annotations
