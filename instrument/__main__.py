@@ -119,7 +119,15 @@ def _play(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--fps", type=_rate, help="a fixed output rate (default: what the engine sustains)")
     parser.add_argument("--host", default="127.0.0.1", help="address of OSC and page (default: %(default)s)")
-    parser.add_argument("--osc-port", type=_port, default=9000, help="UDP port of OSC in (default: %(default)s)")
+    parser.add_argument("--osc-port", type=_port, default=9000, help="UDP and TCP port of OSC (default: %(default)s)")
+    parser.add_argument(
+        "--osc-out",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="tell a program every change, or `sender` for everybody who sends; several may be given",
+    )
+    parser.add_argument("--no-mdns", action="store_true", help="do not announce OSC and OSCQuery on the network")
     parser.add_argument("--page-port", type=_port, default=8000, help="port of the page (default: %(default)s)")
     parser.add_argument("--no-page", action="store_true", help="do not serve the page")
     parser.add_argument("--midi", default=None, help="name pattern of MIDI ports (default: the mapping's device)")

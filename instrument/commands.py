@@ -45,6 +45,8 @@ def play(options: argparse.Namespace) -> None:
         options.osc_port,
         None if options.no_page else options.page_port,
         options.midi or file.device or "*",
+        tuple(options.osc_out),
+        not options.no_mdns,
     )
     line = StatusLine(show.status, show.notices, options.json)
     with _logged(show.notices, options.log), _until_stopped() as stopping:

@@ -21,7 +21,7 @@ from instrument.mapping import Mapping
 from instrument.osc_codec import OscError, matches
 from instrument.osc_feedback import EXPIRES, Feedback, Listener, Subscription, subscriber
 from instrument.osc_router import Router, Sender
-from instrument.osc_stream import Framing, StreamError
+from instrument.osc_stream import Connection, StreamError
 from instrument.params import BadValue, ParamSet
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 _BUFFER = 4 * 1024 * 1024  # a burst of several thousand packets waits in the kernel while a long message is handled
 _IN_A_ROW = 256  # packets of one socket before the clock is looked at
 _MOST_CONNECTIONS = 32
-_UNREAD = 256 * 1024  # bytes that wait for one TCP connection before feedback pauses; four times that, and answers go
 _TRIES = 8  # for a port that is free for both UDP and TCP
 _TARGET = re.compile(r"(?P<host>\[[^\]]+\]|[^:/\[\]]+)(:(?P<port>\d{1,5}))?(?P<pattern>/.*)?")
 
@@ -154,7 +153,7 @@ class OscServer:
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # right after a show that had connections
             made.bind((self.host, port))
             if kind == socket.SOCK_STREAM:
-                made.listen(8)
+                made.listen(128)
         except (OSError, OverflowError) as problem:
             if made is not None:
                 made.close()
@@ -185,6 +184,11 @@ class OscServer:
         self._opened.clear()
 
     @property
+    def tcp(self) -> bool:
+        """Whether TCP is listened to as well."""
+        return self._tcp is not None
+
+    @property
     def received(self) -> int:
         """Packets that came."""
         return self.router.received
@@ -200,7 +204,7 @@ class OscServer:
         return {
             "host": self.host,
             "port": self.port,
-            "tcp": self._tcp is not None,
+            "tcp": self.tcp,
             "received": self.received,
             "bad": self.bad,
             "waiting": self.router.waiting,
@@ -350,52 +354,6 @@ class OscServer:
         subscription = Subscription(self._params, own, target.patterns or None)
         place = f"{address[0]}:{target.port}"
         self.feedback.add(place, Listener(place, subscription, partial(_post, made, address), _always, None))
-
-
-class Connection:
-    """One TCP connection: what it sent, framed, and what it has not read yet."""
-
-    def __init__(self, made: socket.socket, host: str, name: str, selector: selectors.BaseSelector) -> None:
-        self.socket = made
-        self.sender = Sender(host, f"{name} (TCP)", f"osc-tcp:{name}", self._send)
-        self._selector = selector
-        self._framing = Framing()
-        self._out = bytearray()
-
-    def read(self) -> list[bytes]:
-        """Packets that have come. Raises StreamError, or OSError where the other side has gone."""
-        try:
-            data = self.socket.recv(65536)
-        except BlockingIOError:
-            return []
-        if not data:
-            raise ConnectionResetError("closed by the other side")
-        return self._framing.feed(data)
-
-    def ready(self) -> bool:
-        """Whether it reads what it is sent."""
-        return len(self._out) < _UNREAD
-
-    def _send(self, packet: bytes) -> None:
-        if len(self._out) < 4 * _UNREAD:
-            self._out += self._framing.frame(packet)
-        try:
-            self.flush()
-        except OSError:  # found again, and dropped, when it is read
-            log.debug("no answer to %s", self.sender.name)
-
-    def flush(self) -> None:
-        """Send what the other side takes now; the rest when it takes more. Raises OSError."""
-        if not self._out:
-            return
-        try:
-            del self._out[: self.socket.send(self._out)]
-        except BlockingIOError:
-            log.debug("%s does not read", self.sender.name)
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._out else 0)
-        key = self._selector.get_key(self.socket)
-        if key.events != events:
-            self._selector.modify(self.socket, events, key.data)
 
 
 def _always() -> bool:
