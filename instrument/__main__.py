@@ -82,10 +82,14 @@ def _parser() -> argparse.ArgumentParser:
     learn.add_argument(
         "--timeout", type=_seconds, default=30.0, help="seconds to wait for a touch (default: %(default)g)"
     )
-    bench = commands.add_parser("bench", help="time a chunk, unbent and bent, as ratios")
+    bench = commands.add_parser("bench", help="time a chunk, unbent and bent, as ratios; or what control costs")
+    bench.add_argument("what", nargs="?", choices=("chunk", "control"), default="chunk", help="default: %(default)s")
     _what(bench)
     _where(bench)
     bench.add_argument("--chunks", type=_count, default=40, help="counted chunks of each kind (default: %(default)s)")
+    bench.add_argument(
+        "--seconds", type=_seconds, default=10.0, help="of each row of `bench control` (default: %(default)g)"
+    )
     return parser
 
 

@@ -19,6 +19,7 @@ from instrument import mapping as mappings
 from instrument import midi, outputs
 from instrument import patch as patches
 from instrument.bench import bench as run_bench
+from instrument.bench_control import Bench, bench_control
 from instrument.engine import Engine, bends_of, declare, declare_bends
 from instrument.mapping import Mapping
 from instrument.params import ParamSet, UnknownParameter
@@ -183,10 +184,15 @@ def learn(options: argparse.Namespace) -> None:
 
 
 def bench(options: argparse.Namespace) -> None:
-    """Times of a chunk, unbent and bent, as ratios measured in turn."""
+    """Times of a chunk, unbent and bent, as ratios measured in turn; or what control costs."""
     patch = open_patch(options)
-    for line in run_bench(open_model(options, patch), patch, options.chunks, model_threads(options.threads)):
-        print(line)
+    system, threads = open_model(options, patch), model_threads(options.threads)
+    if options.what == "control":
+        lines: Iterable[str] = bench_control(Bench(system, patch, options.seconds, threads))
+    else:
+        lines = run_bench(system, patch, options.chunks, threads)
+    for line in lines:
+        print(line, flush=True)
 
 
 def _section(title: str, lines: Iterable[str]) -> None:

@@ -1,0 +1,216 @@
+"""`bender bench control`: what control costs: messages a second, packet to parameter, and what a storm does to frames.
+
+A row a function, each on a parameter set of its own and a real socket; add another to ROWS. The storm comes from a
+process of its own, as another program's would.
+"""
+
+from __future__ import annotations
+
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from instrument.engine import Engine
+from instrument.osc import OscServer
+from instrument.osc_codec import encode
+from instrument.params import ParamSet
+from instrument.patch import Patch
+from pipelines.spec import ControlSpec
+from pipelines.stream import Stream
+from pipelines.systems import System
+
+RATE = 20_000  # messages a second
+KNOBS = 300  # parameters of the sets that are played
+PATIENCE = 5.0  # seconds for what was sent to arrive
+TURNS = 9  # calm and stormy turns, in turn
+PROBES = 200  # a second
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a row may use: the system and patch for those that play frames, and how long each may take."""
+
+    system: System
+    patch: Patch
+    seconds: float
+    threads: int
+
+
+def bench_control(bench: Bench) -> Iterator[str]:
+    """The report's lines, as they are measured."""
+    yield f"{KNOBS} parameters, {RATE} messages/s, {bench.seconds:g} s a row, {bench.system.recipe.name}"
+    for name, row in ROWS.items():
+        yield f"{name:26}{row(bench)}"
+
+
+def sustained(bench: Bench) -> str:
+    """A storm at the rate asked for: how much of it came, and whether every last value did."""
+    params = knobs()
+    with listening(params) as server:
+        sent, seconds = stormed(server.port, RATE, bench.seconds)
+        arrived(server, sent)
+        right = sum(params[id].base == 1.0 for id in ids())
+    return (
+        f"{server.received / seconds:9.0f} /s   {sent - server.received} of {sent} lost, {right} of {KNOBS} last values"
+    )
+
+
+def most(bench: Bench) -> str:
+    """As many as a sender can send: how many are played."""
+    with listening(knobs()) as server:
+        sent, seconds = stormed(server.port, 1e6, min(bench.seconds, 2.0) / 5)
+        begun = time.perf_counter()
+        arrived(server, sent)
+        seconds += time.perf_counter() - begun
+    return f"{server.received / seconds:9.0f} /s   of {sent / seconds:.0f} /s sent without a pause"
+
+
+def calm_latency(bench: Bench) -> str:
+    """Packet to parameter, with nothing else going on."""
+    return _latency(bench.seconds, 0)
+
+
+def stormy_latency(bench: Bench) -> str:
+    """Packet to parameter, in a storm."""
+    return _latency(bench.seconds, RATE)
+
+
+def frames(bench: Bench) -> str:
+    """Chunk times in a storm as a multiple of calm ones, turn by turn."""
+    system, patch = bench.system, bench.patch
+    params = ParamSet()
+    stream = Stream(system.model, system.decoder, system.recipe, seed=patch.seed)
+    engine = Engine(stream, system.encoder, params, lambda frame, stamp: None, threads=bench.threads)
+    engine.load(patch)
+    for id in ids():
+        params.add(id, ControlSpec(0, 1, 0))
+    for _ in range(system.recipe.window + 2):
+        engine.play_chunk()
+    chunks = max(2, round(bench.seconds / TURNS / 2 / _seconds(engine, 3)))
+    ratios = []
+    with listening(params) as server:
+        for _ in range(TURNS):
+            calm = _seconds(engine, chunks)
+            with storming(server.port, RATE, 600.0):
+                before, begun = server.received, time.perf_counter()
+                stormy = _seconds(engine, chunks)
+                rate = (server.received - before) / (time.perf_counter() - begun)
+            ratios.append(stormy / calm)
+    low, middle, high = (statistics.quantiles(ratios, n=4)) if len(ratios) > 1 else ratios * 3
+    return f"{middle:9.3f}x   of the calm chunk time (quartiles {low:.3f} to {high:.3f}), {rate:.0f} /s taken"
+
+
+ROWS: dict[str, Callable[[Bench], str]] = {
+    "messages, sustained": sustained,
+    "messages, at most": most,
+    "packet to parameter": calm_latency,
+    "packet to parameter, storm": stormy_latency,
+    "chunk time, storm": frames,
+}
+
+
+# --- what the rows are made of ---
+
+
+def ids() -> list[str]:
+    return [f"knob{number}.gain" for number in range(KNOBS)]
+
+
+def knobs(made: type[ParamSet] = ParamSet) -> Any:
+    """A set of parameters to play."""
+    params = made(lambda text: None)
+    for id in ids():
+        params.add(id, ControlSpec(0, 1, 0))
+    return params
+
+
+@contextmanager
+def listening(params: ParamSet) -> Iterator[OscServer]:
+    server = OscServer(params, port=0, notices=lambda text: None)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def _command(port: int, rate: float, seconds: float) -> list[str]:
+    addresses = ["/" + id.replace(".", "/") for id in ids()]
+    return [sys.executable, "-m", "instrument.storm", str(port), str(rate), str(seconds), *addresses]
+
+
+def stormed(port: int, rate: float, seconds: float) -> tuple[int, float]:
+    """A whole storm: (messages sent, seconds it took)."""
+    told = subprocess.run(_command(port, rate, seconds), capture_output=True, text=True, check=True).stdout.split()
+    return int(told[0]), float(told[1])
+
+
+@contextmanager
+def storming(port: int, rate: float, seconds: float) -> Iterator[None]:
+    """A storm that has begun, ended at the end of the block."""
+    process = subprocess.Popen(_command(port, rate, seconds), stdout=subprocess.DEVNULL)
+    time.sleep(0.5)  # until Python is up
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def arrived(server: OscServer, sent: int) -> None:
+    """Wait until all has come, or nothing more comes."""
+    end = time.monotonic() + PATIENCE
+    while server.received < sent and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+class Stamped(ParamSet):
+    """Notes when a value of the probe's parameter was set."""
+
+    def __init__(self, notices: Callable[[str], None]) -> None:
+        super().__init__(notices)
+        self.times: dict[int, float] = {}
+
+    def set(self, id: str, value: Any, origin: str = "") -> None:
+        super().set(id, value, origin)
+        if id == "probe":
+            self.times[int(value)] = time.perf_counter()
+
+
+def _latency(seconds: float, rate: float) -> str:
+    params = knobs(Stamped)
+    params.add("probe", ControlSpec(0, 2**24, 0, step=1))
+    count = max(10, round(seconds * PROBES))
+    sent: dict[int, float] = {}
+    with listening(params) as server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("127.0.0.1", server.port))
+        with storming(server.port, rate, 600.0) if rate else _nothing():
+            for number in range(1, count + 1):
+                packet = encode("/probe", number)
+                sent[number] = time.perf_counter()
+                probe.send(packet)
+                time.sleep(1 / PROBES)
+            time.sleep(0.1)
+    late = sorted(1000 * (params.times[number] - at) for number, at in sent.items() if number in params.times)
+    at = [late[min(int(share * len(late)), len(late) - 1)] for share in (0.5, 0.99)]
+    return f"{at[0]:9.3f} ms   median, {at[1]:.3f} ms p99, {len(sent) - len(late)} of {len(sent)} lost"
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+def _seconds(engine: Engine, chunks: int) -> float:
+    """Seconds a chunk, over so many."""
+    begun = time.perf_counter()
+    for _ in range(chunks):
+        engine.play_chunk()
+    engine.finish()
+    return (time.perf_counter() - begun) / chunks
