@@ -27,8 +27,9 @@ from pipelines.systems import System
 
 RATE = 20_000  # messages a second
 KNOBS = 300  # parameters of the sets that are played
-PATIENCE = 5.0  # seconds for what was sent to arrive
-TURNS = 9  # calm and stormy turns, in turn
+PATIENCE = 0.5  # seconds without a packet after which no more come
+FEWEST = 10  # pairs of chunks
+START, SETTLE = 0.5, 0.02  # seconds until a storm's Python is up, and until it has begun or ended
 PROBES = 200  # a second
 
 
@@ -64,11 +65,10 @@ def sustained(bench: Bench) -> str:
 def most(bench: Bench) -> str:
     """As many as a sender can send: how many are played."""
     with listening(knobs()) as server:
-        sent, seconds = stormed(server.port, 1e6, min(bench.seconds, 2.0) / 5)
-        begun = time.perf_counter()
-        arrived(server, sent)
-        seconds += time.perf_counter() - begun
-    return f"{server.received / seconds:9.0f} /s   of {sent / seconds:.0f} /s sent without a pause"
+        sent, seconds = stormed(server.port, 1e6, min(bench.seconds, 5.0) / 10)
+        begun = time.perf_counter() - seconds
+        took = arrived(server, sent) - begun
+    return f"{server.received / took:9.0f} /s   of {sent / seconds:.0f} /s sent without a pause"
 
 
 def calm_latency(bench: Bench) -> str:
@@ -82,7 +82,8 @@ def stormy_latency(bench: Bench) -> str:
 
 
 def frames(bench: Bench) -> str:
-    """Chunk times in a storm as a multiple of calm ones, turn by turn."""
+    """Chunk times in a storm as a multiple of calm ones, turn by turn: each pair is a moment apart, so that whatever
+    else the machine does weighs on both."""
     system, patch = bench.system, bench.patch
     params = ParamSet()
     stream = Stream(system.model, system.decoder, system.recipe, seed=patch.seed)
@@ -92,18 +93,22 @@ def frames(bench: Bench) -> str:
         params.add(id, ControlSpec(0, 1, 0))
     for _ in range(system.recipe.window + 2):
         engine.play_chunk()
-    chunks = max(2, round(bench.seconds / TURNS / 2 / _seconds(engine, 3)))
-    ratios = []
-    with listening(params) as server:
-        for _ in range(TURNS):
-            calm = _seconds(engine, chunks)
-            with storming(server.port, RATE, 600.0):
-                before, begun = server.received, time.perf_counter()
-                stormy = _seconds(engine, chunks)
-                rate = (server.received - before) / (time.perf_counter() - begun)
+    ratios, taken = [], []
+    with listening(params) as server, storming(server.port, RATE, 1e5) as switch:
+        end = time.monotonic() + bench.seconds
+        while time.monotonic() < end or len(ratios) < FEWEST:
+            before, begun = server.received, time.perf_counter()
+            stormy = _seconds(engine)
+            taken.append((server.received - before) / (time.perf_counter() - begun))
+            switch()
+            calm = _seconds(engine)
+            switch()
             ratios.append(stormy / calm)
-    low, middle, high = (statistics.quantiles(ratios, n=4)) if len(ratios) > 1 else ratios * 3
-    return f"{middle:9.3f}x   of the calm chunk time (quartiles {low:.3f} to {high:.3f}), {rate:.0f} /s taken"
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return (
+        f"{middle:9.3f} x    of a calm chunk, median of {len(ratios)} pairs (quartiles {low:.3f} to {high:.3f}), "
+        f"{statistics.median(taken):.0f} /s taken"
+    )
 
 
 ROWS: dict[str, Callable[[Bench], str]] = {
@@ -147,27 +152,39 @@ def _command(port: int, rate: float, seconds: float) -> list[str]:
 
 def stormed(port: int, rate: float, seconds: float) -> tuple[int, float]:
     """A whole storm: (messages sent, seconds it took)."""
-    told = subprocess.run(_command(port, rate, seconds), capture_output=True, text=True, check=True).stdout.split()
-    return int(told[0]), float(told[1])
+    command = _command(port, rate, seconds)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True)
+    count, taken = done.stdout.split()
+    return int(count), float(taken)
 
 
 @contextmanager
-def storming(port: int, rate: float, seconds: float) -> Iterator[None]:
-    """A storm that has begun, ended at the end of the block."""
-    process = subprocess.Popen(_command(port, rate, seconds), stdout=subprocess.DEVNULL)
-    time.sleep(0.5)  # until Python is up
+def storming(port: int, rate: float, seconds: float) -> Iterator[Callable[[], None]]:
+    """A storm that has begun, ended at the end of the block; call what is yielded to let it rest, or go on."""
+    process = subprocess.Popen(_command(port, rate, seconds), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+
+    def switch() -> None:
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        time.sleep(SETTLE)
+
+    time.sleep(START)
     try:
-        yield
+        yield switch
     finally:
         process.kill()
         process.wait()
+        process.stdin.close()
 
 
-def arrived(server: OscServer, sent: int) -> None:
-    """Wait until all has come, or nothing more comes."""
-    end = time.monotonic() + PATIENCE
-    while server.received < sent and time.monotonic() < end:
-        time.sleep(0.01)
+def arrived(server: OscServer, sent: int) -> float:
+    """Wait until all has come, or nothing more comes; when the last came, on `time.perf_counter`."""
+    seen, last = -1, time.perf_counter()
+    while server.received < sent and time.perf_counter() < last + PATIENCE:
+        if server.received != seen:
+            seen, last = server.received, time.perf_counter()
+        time.sleep(0.005)
+    return time.perf_counter() if server.received >= sent else last
 
 
 class Stamped(ParamSet):
@@ -199,7 +216,7 @@ def _latency(seconds: float, rate: float) -> str:
             time.sleep(0.1)
     late = sorted(1000 * (params.times[number] - at) for number, at in sent.items() if number in params.times)
     at = [late[min(int(share * len(late)), len(late) - 1)] for share in (0.5, 0.99)]
-    return f"{at[0]:9.3f} ms   median, {at[1]:.3f} ms p99, {len(sent) - len(late)} of {len(sent)} lost"
+    return f"{at[0]:9.3f} ms   median, {at[1]:.3f} ms p99, {len(sent) - len(late)} of {len(sent)} overtaken by the next"
 
 
 @contextmanager
@@ -207,10 +224,9 @@ def _nothing() -> Iterator[None]:
     yield
 
 
-def _seconds(engine: Engine, chunks: int) -> float:
-    """Seconds a chunk, over so many."""
+def _seconds(engine: Engine) -> float:
+    """Seconds of one chunk, decoded."""
     begun = time.perf_counter()
-    for _ in range(chunks):
-        engine.play_chunk()
+    engine.play_chunk()
     engine.finish()
-    return (time.perf_counter() - begun) / chunks
+    return time.perf_counter() - begun

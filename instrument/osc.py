@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _BUFFER = 4 * 1024 * 1024  # a burst of several thousand packets waits in the kernel while a long message is handled
 _IN_A_ROW = 256  # packets of one socket before the clock is looked at
+_STORM, _GATHER = 16, 0.002  # so many packets in a row are a storm; seconds in which its next row gathers
 _MOST_CONNECTIONS = 32
 _TRIES = 8  # for a port that is free for both UDP and TCP
 _TARGET = re.compile(r"(?P<host>\[[^\]]+\]|[^:/\[\]]+)(:(?P<port>\d{1,5}))?(?P<pattern>/.*)?")
@@ -233,14 +234,27 @@ class OscServer:
     # --- UDP ---
 
     def _read_udp(self) -> None:
+        """What has come, at most so much in a row. In a storm the next row may gather for a moment: waking for every
+        packet would take more from the model than playing them."""
+        packets = self._waiting_packets()
+        self.router.take_all(packets)
+        if self.feedback or self.outs:
+            for sender in {id(sender): sender for _, sender in packets}.values():
+                self._heard(sender)
+        if len(packets) >= _STORM:
+            time.sleep(_GATHER)
+
+    def _waiting_packets(self) -> list[tuple[bytes, Sender]]:
+        packets: list[tuple[bytes, Sender]] = []
         for _ in range(_IN_A_ROW):
             try:
                 packet, address = self._udp.recvfrom(65536)
             except BlockingIOError:
-                return
+                break
             except OSError:  # Windows reports here that an earlier answer found nobody
                 continue
-            self._take(packet, self._senders.get(address) or self._meet(address))
+            packets.append((packet, self._senders.get(address) or self._meet(address)))
+        return packets
 
     def _meet(self, address: Any) -> Sender:
         if len(self._senders) >= 1024:
