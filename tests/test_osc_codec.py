@@ -124,6 +124,9 @@ def test_what_cannot_be_sent_is_an_osc_error():
     for value in (2**70, object(), "a\0b"):
         with pytest.raises(OscError, match="/a cannot be encoded"):
             encode("/a", value)
+    for when in (1e12, -1e12):
+        with pytest.raises(OscError, match="OSC ends in 2036"):
+            encode_bundle([], when)
 
 
 @pytest.mark.parametrize(
