@@ -28,7 +28,8 @@ def storm(port: int, rate: float, seconds: float, addresses: list[str], going: t
     heads = [padded(address) + padded(",f") for address in addresses]
     made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     made.connect(("127.0.0.1", port))
-    total, sent, begun = int(rate * seconds), 0, time.perf_counter()
+    total, sent = int(rate * seconds), 0
+    started = begun = time.perf_counter()
     while sent < total:
         going.wait()
         due = min(total, int((time.perf_counter() - begun) * rate) + 1)
@@ -41,7 +42,7 @@ def storm(port: int, rate: float, seconds: float, addresses: list[str], going: t
         time.sleep(_PORTION)
     for head in heads:
         made.send(head + struct.pack(">f", 1.0))
-    return sent + len(heads), time.perf_counter() - begun
+    return sent + len(heads), time.perf_counter() - started
 
 
 def obey(going: threading.Event) -> None:
