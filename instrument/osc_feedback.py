@@ -111,10 +111,10 @@ class Subscription:
         for id, origin in changes:
             own = origin == self.own or origin.startswith(self.own + ":")
             for address in self._showing.get(id, ()):
-                if own:
-                    self._pending.pop(address, None)
-                else:
+                if not own:
                     self._pending[address] = None
+                elif not self._params.is_range(self._places[address].name):  # whose other half may be another's
+                    self._pending.pop(address, None)
 
     def take(self, most: int = MOST_AT_ONCE) -> list[bytes]:
         """Messages with the latest values of what is still to be told."""

@@ -316,6 +316,18 @@ def test_listening_to_single_addresses():
             subscription.listen(f"/x/{number}")
 
 
+def test_half_of_a_range_set_by_another_is_told_though_the_other_half_is_ones_own():
+    params = some_params()
+    subscription, changes = Subscription(params, "me", ("/petals/layers",)), osc_feedback.Changes(params)
+    params.set("petals.layers.width", 4, "page")
+    params.set("petals.layers.center", 10, "me")
+    subscription.note(changes.take())
+    assert [decode(m)[0].messages[0] for m in subscription.take()] == [("/petals/layers", (8.0, 12.0))]
+    params.set("petals.layers.center", 12, "me")
+    subscription.note(changes.take())
+    assert not subscription.waiting
+
+
 def test_ends_of_a_range_lie_within_what_can_be():
     params = some_params()
     params.set("petals.layers.center", 1)
