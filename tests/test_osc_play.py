@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import socket
 import subprocess
 import urllib.request
 from pathlib import Path
 
+import pytest
+
+from instrument.osc import OscServer
 from instrument.osc_codec import decode, encode
+from tests.oscing import some_params
 from tests.playing import PATIENCE, Playing, bender, wait_until
 
 
@@ -50,6 +56,32 @@ def test_a_show_tells_a_named_program_and_answers_oscquery(tmp_path: Path) -> No
         status, seconds = show.end(signal.SIGTERM)
         assert status == 0 and seconds < PATIENCE and not show.errors
     ear.close()
+
+
+@pytest.mark.skipif(shutil.which("oscdump") is None, reason="liblo-tools is not installed")
+def test_a_foreign_receiver_reads_what_is_told(tmp_path: Path) -> None:
+    params = some_params()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path / "heard.txt"
+    with log.open("w") as out:
+        dump = subprocess.Popen(["oscdump", "-L", str(port)], stdout=out, env={**os.environ, "LC_ALL": "C"})
+        server = OscServer(params, port=0, notices=lambda text: None, status=lambda: {"fps": 17.5})
+        server.start([f"127.0.0.1:{port}"])
+        try:
+            assert wait_until(lambda: "/status/fps f 17.5" in log.read_text())
+            params.set("petals.gain", 2.5, "page")
+            params.set("prompt", "black ice", "page")
+            params.trigger("panic", "page")
+            assert wait_until(lambda: "/petals/gain f 2.5" in log.read_text()), log.read_text()
+            assert wait_until(lambda: '/prompt s "black ice"' in log.read_text()), log.read_text()
+            assert wait_until(lambda: "/panic" in log.read_text())
+            assert "/freeze i 0" in log.read_text() and "/count i 2" in log.read_text()
+        finally:
+            server.close()
+            dump.kill()
+            dump.wait()
 
 
 def test_a_target_that_cannot_be_is_one_line_and_exit_2() -> None:
