@@ -24,8 +24,10 @@ from pipelines.spec import ControlSpec, SwitchSpec, TextSpec, TriggerSpec
 
 log = logging.getLogger(__name__)
 
-_WAITING = 4096  # bundles dated ahead
+_WAITING, _HELD = 4096, 16 * 2**20  # bundles dated ahead, and the bytes of their packets
 _HORIZON = 600.0  # seconds ahead that a bundle may be dated
+_AT_A_TIME = 64  # dated bundles played before other packets have a turn
+_MOMENT = 0.02  # seconds that one bundle may keep the engine waiting; a longer one is played in several moments
 _WORDS_A_SECOND = 20  # log lines and /error answers
 _REPEATED = 1.0  # seconds in which the same complaint is made to the same sender once
 _REFUSED = 60.0  # the same, for bundles dated too far ahead: a clock that is wrong stays wrong
@@ -77,7 +79,8 @@ class Router:
         }
         self._params = params
         self._notices = notices or log.warning
-        self._later: list[tuple[float, int, Bundle, Sender]] = []
+        self._later: list[tuple[float, int, Bundle, Sender, int]] = []
+        self._held = 0
         self._order = itertools.count()
         self._complaints = Complaints(_WORDS_A_SECOND)
         self._matched: dict[str, list[str]] = {}
@@ -95,10 +98,13 @@ class Router:
         return max(0.0, self._later[0][0] - time.time()) if self._later else None
 
     def play_due(self) -> None:
-        """Play the bundles whose time has come."""
+        """Play bundles whose time has come; some at a time, then `due_in` is 0.0."""
         now = time.time()
-        while self._later and self._later[0][0] <= now:
-            _, _, bundle, sender = heapq.heappop(self._later)
+        for _ in range(_AT_A_TIME):
+            if not self._later or self._later[0][0] > now:
+                return
+            _, _, bundle, sender, size = heapq.heappop(self._later)
+            self._held -= size
             self._apply(bundle, sender)
 
     def take(self, packet: bytes, sender: Sender) -> None:
@@ -111,13 +117,13 @@ class Router:
             return
         for bundle in bundles:
             if bundle.when and bundle.when > time.time():
-                self._postpone(bundle, sender)
+                self._postpone(bundle, sender, len(packet))
             else:
                 self._apply(bundle, sender)
 
     def take_all(self, packets: Iterable[tuple[bytes, Sender]]) -> None:
         """Play packets in order. Where several set one parameter in a row of plain numbers only the last is played:
-        nobody could have seen the others, and a storm of them costs a third."""
+        nobody could have seen the others, and plain numbers are what storms are made of."""
         self._notice_structure()
         latest: dict[str, tuple[float, bytes, Sender]] = {}
         for packet, sender in packets:
@@ -157,22 +163,32 @@ class Router:
         if number and len(args) == 1 and address not in self.commands:
             self._heads[packet[:-4]] = self._params[id].id, form
 
-    def _postpone(self, bundle: Bundle, sender: Sender) -> None:
+    def _postpone(self, bundle: Bundle, sender: Sender, size: int) -> None:
         if bundle.when > time.time() + _HORIZON:
             text = f"a bundle is dated more than {_HORIZON:g} s ahead; are both clocks right?"
             self.refuse(text, sender, _REFUSED)
         elif len(self._later) >= _WAITING:
             self.refuse(f"more than {_WAITING} bundles wait for their time; date them closer to now", sender)
+        elif self._held + size > _HELD:
+            self.refuse(f"more than {_HELD >> 20} MB of bundles wait for their time; date them closer to now", sender)
         else:
-            heapq.heappush(self._later, (bundle.when, next(self._order), bundle, sender))
+            self._held += size
+            heapq.heappush(self._later, (bundle.when, next(self._order), bundle, sender, size))
 
     def _apply(self, bundle: Bundle, sender: Sender) -> None:
-        if len(bundle.messages) == 1:
-            self._dispatch(bundle.messages[0], sender)
+        """All of a bundle at one moment, as the engine sees it."""
+        messages, at = bundle.messages, 0
+        if len(messages) == 1:
+            self._dispatch(messages[0], sender)
             return
-        with self._params.together():
-            for message in bundle.messages:
-                self._dispatch(message, sender)
+        while at < len(messages):
+            with self._params.together():
+                end = time.monotonic() + _MOMENT
+                while at < len(messages) and time.monotonic() < end:
+                    self._dispatch(messages[at], sender)
+                    at += 1
+            if at < len(messages):
+                time.sleep(0.001)  # the engine's turn
 
     # --- one message ---
 

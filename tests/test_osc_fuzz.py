@@ -267,3 +267,39 @@ def test_a_fault_of_ours_is_told_and_the_next_message_is_heard():
     router._structure = -1
     router.take(encode("/petals/gain", 2), sender)
     assert params["petals.gain"].base == 2
+
+
+def test_a_spiteful_bundle_does_not_hold_up_the_engine():
+    params = some_params()
+    for number in range(300):
+        params.add(f"many{number}.gain", ControlSpec(0, 1, 0))
+    router = Router(params, None, lambda text: None)
+    sender = Sender("h", "h:1", "osc:h:1", lambda packet: None)
+    bundle = encode_bundle([encode(f"/*{'?' * (n % 40)}/gain*", 1.0) for n in range(400)])
+    waits, done = [], threading.Event()
+
+    def tick():
+        while not done.is_set():
+            begun = time.monotonic()
+            params.tick(0.0)
+            waits.append(time.monotonic() - begun)
+            time.sleep(0.001)
+
+    engine = threading.Thread(target=tick)
+    engine.start()
+    begun = time.monotonic()
+    router.take(bundle, sender)
+    took = time.monotonic() - begun
+    done.set()
+    engine.join()
+    assert params["many7.gain"].base == 1.0
+    assert len(waits) > 3 and max(waits) < max(0.5 * took, 0.2)
+
+
+def test_bundles_that_wait_are_bounded_in_bytes():
+    router, answers = Router(some_params(), None, lambda text: None), []
+    sender = Sender("h", "h:1", "osc:h:1", answers.append)
+    bundle = encode_bundle([encode("/prompt", b"x" * 60_000)], time.time() + 100)
+    for _ in range(300):
+        router.take(bundle, sender)
+    assert 270 < router.waiting < 290 and "16 MB of bundles wait" in decode(answers[0])[0].messages[0].args[0]
