@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 _BUFFER = 4 * 1024 * 1024  # a burst of several thousand packets waits in the kernel while a long message is handled
 _IN_A_ROW = 256  # packets of one socket before the clock is looked at
-_STORM, _GATHER = 16, 0.008  # so many packets in a row are a storm; seconds in which its next row gathers
+_STORM, _GATHER = 16, 0.004  # so many packets in a row are a storm; seconds in which its next row gathers
 _MOST_CONNECTIONS = 32
 _TRIES = 8  # for a port that is free for both UDP and TCP
 _TARGET = re.compile(r"(?P<host>\[[^\]]+\]|[^:/\[\]]+)(:(?P<port>\d{1,5}))?(?P<pattern>/.*)?")
@@ -237,11 +237,12 @@ class OscServer:
         """What has come, at most so much in a row. In a storm the next row may gather for a moment: waking for every
         packet would take more from the model than playing them."""
         packets = self._waiting_packets()
-        self.router.take_all(packets)
+        storm = len(packets) >= _STORM
+        self.router.take_all(packets, storm)
         if self.feedback or self.outs:
             for sender in {id(sender): sender for _, sender in packets}.values():
                 self._heard(sender)
-        if len(packets) >= _STORM:
+        if storm:
             time.sleep(_GATHER)
 
     def _waiting_packets(self) -> list[tuple[bytes, Sender]]:

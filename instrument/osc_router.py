@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 _WAITING, _HELD = 4096, 16 * 2**20  # bundles dated ahead, and the bytes of their packets
 _HORIZON = 600.0  # seconds ahead that a bundle may be dated
+_ROW = 1 / 60  # seconds that a storm's row may last; faster than any picture
 _AT_A_TIME = 64  # dated bundles played before other packets have a turn
 _MOMENT = 0.02  # seconds that one bundle may keep the engine waiting; a longer one is played in several moments
 _WORDS_A_SECOND = 20  # log lines and /error answers
@@ -81,6 +82,9 @@ class Router:
         self._notices = notices or log.warning
         self._later: list[tuple[float, int, Bundle, Sender, int]] = []
         self._held = 0
+        self._latest: dict[str, tuple[float, bytes, Sender]] = {}  # a row of plain numbers, by parameter
+        self._settle_at: float | None = None
+        self._gathered = 0
         self._order = itertools.count()
         self._complaints = Complaints(_WORDS_A_SECOND)
         self._matched: dict[str, list[str]] = {}
@@ -94,11 +98,15 @@ class Router:
         return len(self._later)
 
     def due_in(self) -> float | None:
-        """Seconds until the next dated bundle, 0.0 if it is late; None without any."""
-        return max(0.0, self._later[0][0] - time.time()) if self._later else None
+        """Seconds until the next dated bundle, or the end of a row, 0.0 if it is late; None without any."""
+        waits = [self._later[0][0] - time.time()] if self._later else []
+        waits += [self._settle_at - time.monotonic()] if self._settle_at is not None else []
+        return max(0.0, min(waits)) if waits else None
 
     def play_due(self) -> None:
-        """Play bundles whose time has come; some at a time, then `due_in` is 0.0."""
+        """Play what has gathered, and bundles whose time has come; some at a time, then `due_in` is 0.0."""
+        if self._settle_at is not None and time.monotonic() >= self._settle_at:
+            self._settle()
         now = time.time()
         for _ in range(_AT_A_TIME):
             if not self._later or self._later[0][0] > now:
@@ -109,6 +117,8 @@ class Router:
 
     def take(self, packet: bytes, sender: Sender) -> None:
         """Play one packet, or keep it for its time. Never raises for what the packet holds."""
+        if self._latest:
+            self._settle()
         self.received += 1
         try:
             bundles = decode(packet)
@@ -121,33 +131,38 @@ class Router:
             else:
                 self._apply(bundle, sender)
 
-    def take_all(self, packets: Iterable[tuple[bytes, Sender]]) -> None:
+    def take_all(self, packets: Iterable[tuple[bytes, Sender]], storm: bool = False) -> None:
         """Play packets in order. Where several set one parameter in a row of plain numbers only the last is played:
-        nobody could have seen the others, and plain numbers are what storms are made of."""
+        nobody could have seen the others, and plain numbers are what storms are made of. In a `storm` a row goes on
+        with the next call, for a sixtieth of a second."""
         self._notice_structure()
-        latest: dict[str, tuple[float, bytes, Sender]] = {}
         for packet, sender in packets:
             known = self._heads.get(packet[:-4])
             if known is not None:
                 id, form = known
                 value = form.unpack_from(packet, len(packet) - 4)[0]
                 if value == value:
-                    latest[id] = value, packet, sender
-                    self.received += 1
+                    self._latest[id] = value, packet, sender
+                    self._gathered += 1
                     continue
-            self._settle(latest)
             self.take(packet, sender)
             self._learn(packet)
-        self._settle(latest)
+        if not storm:
+            self._settle()
+        elif self._settle_at is None:
+            self._settle_at = time.monotonic() + _ROW
 
-    def _settle(self, latest: dict[str, tuple[float, bytes, Sender]]) -> None:
+    def _settle(self) -> None:
+        """Play the row that has gathered."""
+        latest, self._latest, self._settle_at = self._latest, {}, None
+        gathered, self._gathered = self._gathered, 0
         for id, (value, packet, sender) in latest.items():
             try:
                 self._params.set(id, value, sender.origin)
             except (UnknownParameter, BadValue):  # the patch has changed this very moment
-                self.received -= 1
+                gathered -= 1
                 self.take(packet, sender)
-        latest.clear()
+        self.received += gathered
 
     def _learn(self, packet: bytes) -> None:
         """Know such a packet next time, if all it does is set one number."""
