@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from instrument import learn as learning
 from instrument import mapping as mappings
@@ -20,13 +21,24 @@ from instrument import midi, outputs
 from instrument import patch as patches
 from instrument.audioin import open_ear
 from instrument.bench import bench as run_bench
+from instrument.bench_bends import bench_bends
+from instrument.bench_control import Bench, bench_control
 from instrument.curtain import Curtain
 from instrument.engine import Engine
 from instrument.loading import declared
 from instrument.mapping import Mapping
 from instrument.params import ParamSet, UnknownParameter
 from instrument.patch import Patch
-from instrument.setup import UsageError, model_threads, named, open_model, open_outputs, open_patch, set_first_values
+from instrument.setup import (
+    UsageError,
+    model_threads,
+    named,
+    open_model,
+    open_outputs,
+    open_patch,
+    open_stream,
+    set_first_values,
+)
 from instrument.show import Doors, Show, watch
 from instrument.status import Notices, StatusLine
 from pipelines.bends.lever import discover
@@ -51,6 +63,8 @@ def play(options: argparse.Namespace) -> None:
         options.osc_port,
         None if options.no_page else options.page_port,
         options.midi or file.device or "*",
+        tuple(options.osc_out),
+        not options.no_mdns,
     )
     line = StatusLine(show.status, show.notices, options.json)
     with _hearing(options, show.engine), _logged(show.notices, options.log), _until_stopped() as stopping:
@@ -199,10 +213,21 @@ def learn(options: argparse.Namespace) -> None:
 
 
 def bench(options: argparse.Namespace) -> None:
-    """Times of a chunk, unbent and bent, as ratios measured in turn."""
+    """Times of a chunk, unbent and bent, as ratios measured in turn; what bends cost; what control costs."""
+    for line in _bench(options):
+        print(line, flush=True)
+
+
+def _bench(options: argparse.Namespace) -> Iterable[str]:
+    threads = model_threads(options.threads)
+    if options.what == "bends":
+        torch.set_num_threads(threads)
+        return bench_bends(open_stream(options), options.chunks, options.each, options.compile)
     patch = open_patch(options)
-    for line in run_bench(open_model(options, patch), patch, options.chunks, model_threads(options.threads)):
-        print(line)
+    system = open_model(options, patch)
+    if options.what == "control":
+        return bench_control(Bench(system, patch, options.seconds, threads))
+    return run_bench(system, patch, options.chunks, threads)
 
 
 def _section(title: str, lines: Iterable[str]) -> None:

@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from instrument.announce import Announcement
 from instrument.curtain import Curtain
 from instrument.engine import Engine
 from instrument.mapping import Mapping
 from instrument.midi import MidiInput
 from instrument.osc import OscServer
+from instrument.oscquery import OscQuery
 from instrument.outputs import Output, OutputGroup
 from instrument.outputs.testcard import draw_card
 from instrument.pacer import Pacer
@@ -40,6 +42,8 @@ class Doors:
     osc_port: int | None = 9000
     page_port: int | None = 8000
     midi: str = "*"
+    osc_out: tuple[str, ...] = ()  # who is told what changes without asking, see osc.Target
+    mdns: bool = True
 
 
 class Show:
@@ -94,7 +98,7 @@ class Show:
             self._midi = MidiInput(doors.midi, mapping, self.notices.tell)
             opening.callback(self._midi.close)
             self._midi.start()
-            self._open_page(doors, opening)
+            self._open_page(doors, mapping, opening)
             self.outputs.start(recipe.width, recipe.height, self.pacer.fps or recipe.fps)
             opening.callback(self.outputs.close)
             self.pacer.start()
@@ -110,16 +114,22 @@ class Show:
     def _open_osc(self, doors: Doors, mapping: Mapping, opening: ExitStack) -> None:
         if doors.osc_port is None:
             return
-        self._osc = OscServer(self.params, mapping, doors.host, doors.osc_port, self.notices.tell)
-        self._osc.start()
+        self._osc = OscServer(self.params, mapping, doors.host, doors.osc_port, self.notices.tell, self.status)
+        self._osc.start(doors.osc_out)
         opening.callback(self._osc.close)
 
-    def _open_page(self, doors: Doors, opening: ExitStack) -> None:
-        if doors.page_port is None:
-            return
-        self.surface = Surface(self.params, self.status, doors.host, doors.page_port)
-        self.surface.start()
-        opening.callback(self.surface.close)
+    def _open_page(self, doors: Doors, mapping: Mapping, opening: ExitStack) -> None:
+        osc = (self._osc.host, self._osc.port) if self._osc else None
+        if doors.page_port is not None:
+            query = OscQuery(self.params, self.status, osc, mapping, self.notices.tell)
+            self.surface = Surface(self.params, self.status, doors.host, doors.page_port, query)
+            self.surface.start()
+            opening.callback(self.surface.close)
+        if doors.mdns:
+            page_port = self.surface.port if self.surface else None
+            announcement = Announcement(doors.host, page_port, osc[1] if osc else None, self.notices.tell)
+            announcement.start()
+            opening.callback(announcement.close)
 
     def close(self) -> None:
         """Stop playing; files are finished and ports are free when this returns."""
@@ -146,7 +156,9 @@ class Show:
             "bends": [f"{bend.name}: {bend.lever.id}" for bend in stream.bank.bends] or "none",
             "outputs": [runner.output.name for runner in self.outputs.runners] or "the page only",
             "page": self.surface.url if self.surface else "off",
-            "osc": f"udp {self._osc.host}:{self._osc.port}" if self._osc else "off",
+            "osc": f"{'udp and tcp' if self._osc.tcp else 'udp'} {self._osc.host}:{self._osc.port}"
+            if self._osc
+            else "off",
             "midi": self._midi_ports() or "no ports now; they are used as soon as they appear",
             "mapping": self._mapping_name,
         }
