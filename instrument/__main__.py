@@ -106,6 +106,7 @@ def _what(parser: argparse.ArgumentParser) -> None:
 def _where(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="a model's name (default: the patch's)")
     parser.add_argument("--weights", type=Path, help="a weights file instead of the model's own")
+    parser.add_argument("--models-dir", type=Path, help="your folder of models' files (default: models)")
     parser.add_argument("--size", type=_size, metavar="WxH", help="multiples of 16 (default: the model's)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
     parser.add_argument("--threads", type=_count, help="CPU threads of the model (default: all cores but one)")

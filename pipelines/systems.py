@@ -8,12 +8,14 @@ from pathlib import Path
 
 import torch
 
+from pipelines.files import located
 from pipelines.house import model as house
-from pipelines.recipes import HOUSE, Recipe
+from pipelines.load import LoadError
+from pipelines.recipes import SELF_FORCING, Recipe
 from pipelines.stream import Stream
 from pipelines.taehv import TAEHV, TAEHVConfig
 from pipelines.text import Prompt, TextEncoder
-from pipelines.wan import Wan, WanConfig
+from pipelines.wan import Wan
 
 
 @dataclass(frozen=True)
@@ -26,23 +28,29 @@ class System:
     encoder: TextEncoder
 
 
-def open_system(recipe: Recipe, device: torch.device, dtype: torch.dtype, weights: Path | None = None) -> System:
-    """Load a recipe's weights, from `weights` or from where they ship. Raises LoadError naming what is wrong."""
-    model, decoder, encoder = house.load(weights or house.WEIGHTS, device, dtype)
-    return System(recipe, model, decoder, encoder)
+def open_system(
+    recipe: Recipe,
+    device: torch.device,
+    dtype: torch.dtype,
+    weights: Path | None = None,
+    models: Path | None = None,
+) -> System:
+    """Load a recipe's weights, from `weights` or from where they ship or are looked for (`models`, see files.py).
+
+    Raises LoadError naming what is wrong, in one line.
+    """
+    if recipe.parts == "own":
+        model, decoder, encoder = house.load(weights or house.WEIGHTS, device, dtype)
+        return System(recipe, model, decoder, encoder)
+    paths = located(recipe, models)
+    raise LoadError(f"model '{recipe.name}' cannot be opened from {paths['transformer']}")
 
 
 SHAPES = {  # of real-time systems, for their speed
     "1.3b": replace(
-        HOUSE,
+        SELF_FORCING,
         name="1.3b (random weights)",
         doc="the shape of Wan2.1 1.3B as Self-Forcing and LongLive play it",
-        config=WanConfig(dim=1536, ffn_dim=8960, num_heads=12, num_layers=30),
-        steps=(1000, 750, 500, 250),
-        renoise="fresh",
-        chunk=3,
-        window=21,
-        latent_limit=None,
         width=576,
         height=320,
         weights="",

@@ -47,6 +47,7 @@ REFUSED = {
     ("--mapping", "knob.yaml"): "knob.yaml:2: bindings 1 cc",
     ("--mapping", "open.yaml"): "open.yaml:3: not valid YAML",
     ("--model", "huose"): "no model 'huose'; did you mean 'house'?",
+    ("--model", "longlive"): "model 'longlive' is not installed: missing Efficient-Large-Model/LongLive-1.3B/models/",
     ("--weights", "/nonexistent"): "/nonexistent",
     ("--device", "cdua"): "--device cdua: did you mean 'cuda'?",
     ("--device", "toaster"): "there are: auto, cpu, cuda, mps",
@@ -193,7 +194,18 @@ def test_render_writes_several_outputs_at_once() -> None:
 def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("list") == 0
     shown = capsys.readouterr().out
-    for words in ("house", "all-levers", "undertow", "nanokontrol2", "MIDI ports", "camera", "file", "dummy"):
+    for words in (
+        "house",
+        "longlive",
+        "NOT INSTALLED",
+        "all-levers",
+        "undertow",
+        "nanokontrol2",
+        "MIDI ports",
+        "camera",
+        "file",
+        "dummy",
+    ):
         assert words in shown
 
 
