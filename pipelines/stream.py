@@ -85,6 +85,7 @@ class Stream:
         self.grid = self._passes.grid
         self.cache: KVCache = self._passes.cache
         self._past = Past(recipe)
+        self._memory = decoder.fresh()
         self.bank = self.make_bank(bends)
         self.probes = Probes()
         self._generator = torch.Generator(device=self.device)

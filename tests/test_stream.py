@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pipelines.recipes import HOUSE
+from pipelines.recipes import HOUSE, LONGLIVE, RECIPES
 from pipelines.stream import Stream, sized
-from tests.tiny import RECIPE, play, stream, taehv, wan
+from tests.recorded import small
+from tests.tiny import RECIPE, play, prompt, stream, taehv, wan
 
 
 def test_a_seed_fixes_everything_and_reset_starts_it_again() -> None:
@@ -64,6 +65,64 @@ def test_forgetting_keeps_the_prompt_and_goes_on() -> None:
     play(playing, 3)
     playing.forget()
     assert playing.cache.end == 0 and play(playing, 1).shape[0] == 4 and playing.cache.end == 1
+
+
+def test_alone_every_chunk_is_a_first_one() -> None:
+    """Without a past, the prompt kept; the picture goes on from the decoder's memory, and so does the noise."""
+    playing, fresh = stream(), stream()
+    play(playing, 3), play(fresh, 3)
+    playing.alone = True
+    for _ in range(2):
+        fresh.forget()
+        assert (play(playing, 1) == play(fresh, 1)).all()
+        assert playing.cache.end == 1
+    playing.alone = False
+    assert (play(playing, 2) == play(fresh, 2)).all() and playing.cache.end == 3
+
+
+@pytest.mark.parametrize("name", ["self-forcing", "causvid", "longlive", "longlive-endless", "krea"])
+def test_the_past_can_be_taken_away_and_given_back_in_every_system(name: str) -> None:
+    playing = stream(recipe=small(RECIPES[name], steps=(1000, 500), window=9 if name != "krea" else 6))
+    play(playing, 4)
+    playing.read_prompt(prompt("a grey moon", seed=4))
+    playing.alone = True
+    play(playing, 2)
+    assert playing._position == 3 and playing._past.count == 3
+    playing.alone = False
+    assert play(playing, 4).shape == (4 * 12, 64, 96, 3)
+
+
+def test_a_new_prompt_comes_in_at_once_or_by_and_by() -> None:
+    new = prompt("a grey moon", seed=4)
+    for chunks in (1, 3):
+        playing = stream(recipe=replace(RECIPE, prompt_chunks=chunks))
+        old = playing._embeddings
+        play(playing, 1)
+        playing.read_prompt(new)
+        shares = []
+        for _ in range(4):
+            play(playing, 1)
+            shares.append(float(((playing._embeddings - old) / (new.embeddings - old)).nanmean()))
+        assert shares == pytest.approx([1.0] * 4 if chunks == 1 else [0.0, 0.5, 1.0, 1.0], abs=1e-4)
+
+
+def test_a_prompt_changed_within_a_chunk_is_heard_at_the_next_step() -> None:
+    """And rewrites the memory before the next chunk, where the recipe rewrites it."""
+    recipe = small(LONGLIVE, window=6, sink=1, chunk=2, first_chunk=2, steps=(1000, 500))
+    playing = stream(recipe=recipe)
+    play(playing, 3)
+    steps = playing.denoise()
+    next(steps)
+    old = playing._text
+    playing.read_prompt(prompt("a grey moon", seed=4))
+    assert playing._text is not old and playing._stale
+    assert list(steps) == [1]
+    playing.commit()
+    kept = playing.cache.k.clone()
+    next(playing.denoise())
+    changed = (playing.cache.k != kept).flatten(3).any(-1)[:, 0]  # [layers, tokens]
+    # The first layer's keys come before any text; the sink stays as it is.
+    assert not changed[:, :24].any() and changed[1:, 24:].all() and not playing._stale
 
 
 def test_latents_stay_within_the_recipes_limit() -> None:
