@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from pipelines.load import LoadError
+from pipelines.checkpoint import LoadError
 from pipelines.recipes import Recipe
 
 MODELS = Path("models")  # where nothing else is said
@@ -62,9 +62,11 @@ def locate(file: str, models: Path | None = None) -> Path | None:
     return next((place for place in found if fits(place)), None)
 
 
-def located(recipe: Recipe, models: Path | None = None) -> dict[str, Path]:
-    """Part -> the file or folder that holds it. LoadError in one line, with every part that is missing."""
+def located(recipe: Recipe, models: Path | None = None, given: Collection[str] = ()) -> dict[str, Path]:
+    """Part -> the file or folder that holds it. LoadError in one line, with every part that is missing, but for those
+    `given` some other way."""
     found, missing = survey(recipe, models)
+    missing = [need for need in missing if need.part not in given]
     if missing:
         raise LoadError(_lack(recipe, [need.files[0] for need in missing], models))
     return found

@@ -113,9 +113,13 @@ def make(build: Callable[[], M], stored: Mapping[str, Stored], source: str, like
     with torch.device("meta"):
         module = build()
     _check(module, {name: tensor.shape for name, tensor in stored.items()}, source)
-    # To the device before the cast, so that what is cast on the way is one tensor at a time.
-    tensors = {name: tensor.read().to(like.device).to(like.dtype) for name, tensor in stored.items()}
-    module.load_state_dict(tensors, assign=True)
+    # To the device before the cast, so that what is cast on the way is one tensor at a time. A tensor that the module
+    # has under two names is read once.
+    read: dict[int, Tensor] = {}
+    for tensor in stored.values():
+        if id(tensor) not in read:
+            read[id(tensor)] = tensor.read().to(like.device).to(like.dtype)
+    module.load_state_dict({name: read[id(tensor)] for name, tensor in stored.items()}, assign=True)
     return module.eval().requires_grad_(False)
 
 
