@@ -14,7 +14,7 @@ from pipelines.passes import Passes
 from pipelines.recipes import CAUSVID, KREA, LONGLIVE, SELF_FORCING, Recipe
 from pipelines.stream import Stream
 from tests import golden
-from tests.recorded import small
+from tests.recorded import model_of, small
 from tests.slow import SlowModel, slow_chunk, softmax_attention, warped
 from tests.tiny import prompt, taehv, wan
 
@@ -77,6 +77,19 @@ def _slow_roll(
         made.append(clean)
         at += size
     return made
+
+
+def test_the_long_way_is_the_references_way() -> None:
+    """What the others here are compared with, compared with a recorded run itself."""
+    case = golden.tensors("self_forcing/local6_b1")
+    model = SlowModel(model_of("self_forcing/weights"), 6)
+    made, again = [], [case[name] for name in sorted(case) if name.startswith("renoise")]
+    for b, first in enumerate(case["noise"].split(3, dim=1)):
+        noises = iter([first, *(noise[None] for noise in again[3 * b : 3 * b + 3])])
+        at = (case["prompt_embeds.p0"], 3 * b)
+        made.append(slow_chunk(model, warped(LIST, 5.0), 5.0, lambda noises=noises: next(noises), at))
+        model(made[-1], 0.0, *at)
+    _agree(made, case["output_latents"].split(3, dim=1))
 
 
 def test_rolling_with_a_sink() -> None:
