@@ -25,7 +25,7 @@ from pipelines.cache import KVCache
 from pipelines.passes import Passes, Place, StreamBank
 from pipelines.past import Past
 from pipelines.recipes import Recipe
-from pipelines.schedule import Schedule, to_clean, to_noisy
+from pipelines.schedule import GRID, Schedule, to_clean, to_noisy, weakened
 from pipelines.taehv import SPACE_SCALE
 from pipelines.text import Prompt, transition
 from pipelines.wan import TextMemory, Wan
@@ -156,6 +156,11 @@ class Stream:
         if self._words is not None:
             bank.read_prompt(self._words)
 
+    @property
+    def next_frames(self) -> int:
+        """Latent frames of the next chunk."""
+        return self.recipe.first_chunk if self._position == 0 else self.recipe.chunk
+
     def start(self, latents: Tensor) -> list[Chunk]:
         """Go on from these clean latents [B, C, F, h, w], a picture's or a clip's, as if they had been played: their
         chunks, ready to decode. Call it after a reset.
@@ -167,7 +172,7 @@ class Stream:
         self.reset()
         frames, at, chunks = latents.shape[2], 0, []
         while at < frames:
-            size = self._next_frames()
+            size = self.next_frames
             if at + size > frames:
                 whole = f"{self.recipe.first_chunk} and then multiples of {self.recipe.chunk}"
                 raise ValueError(f"{frames} latent frames cannot begin a stream; give {whole}")
@@ -181,18 +186,24 @@ class Stream:
         self._spoken = self._text
         return chunks
 
-    def denoise(self) -> Iterator[int]:
-        """Denoise the next chunk; yields each step's index before it runs."""
+    def denoise(self, source: Tensor | None = None, strength: float = 1.0) -> Iterator[int]:
+        """Denoise the next chunk; yields each step's index before it runs.
+
+        From noise, or from clean latents [B, C, F, h, w] of a video (see `next_frames`) noised to `strength`, 0..1.
+        Raises ValueError where these do not fit.
+        """
         if self._text is None:
             raise RuntimeError("the stream has no prompt; call read_prompt first")
         with torch.inference_mode():
             self._begin()
-        place = self._passes.place(self._position, self._next_frames())
+        place = self._passes.place(self._position, self.next_frames)
         bias = self._passes.past_bias(place, self.past_weight)
-        x = self._noise(place.frames)
-        sigmas = (*self.schedule.sigmas[1:], None)
+        x, schedule = self._noise(place.frames), self.schedule
+        if source is not None:
+            x, schedule = self._mixed(source, x, strength)
+        sigmas = (*schedule.sigmas[1:], None)
         for step, (timestep, sigma, following) in enumerate(
-            zip(self.schedule.timesteps, self.schedule.sigmas, sigmas, strict=True)
+            zip(schedule.timesteps, schedule.sigmas, sigmas, strict=True)
         ):
             yield step
             with torch.inference_mode():
@@ -239,9 +250,6 @@ class Stream:
 
     # --- the cache, as the recipe's rule has it ---
 
-    def _next_frames(self) -> int:
-        return self.recipe.first_chunk if self._position == 0 else self.recipe.chunk
-
     def _begin(self) -> None:
         """What happens before a chunk: the prompt moves on, and the cache is brought up to date."""
         if self._coming:
@@ -257,7 +265,7 @@ class Stream:
     def _make_room(self) -> None:
         """Begin the cache again where the recipe's rule is not to let frames fall out of it."""
         rule = self.recipe.cache
-        full = self._position + self._next_frames() > self.recipe.window
+        full = self._position + self.next_frames > self.recipe.window
         if rule == "rebuild" or (rule == "restart" and full):
             self.cache.reset()
             self._position = 0
@@ -322,6 +330,15 @@ class Stream:
     def _noise(self, frames: int) -> Tensor:
         shape = (self.batch, self.model.config.in_dim, frames, *self.latent_size)
         return torch.randn(shape, generator=self._generator, device=self.device).to(self.dtype)
+
+    def _mixed(self, source: Tensor, noise: Tensor, strength: float) -> tuple[Tensor, Schedule]:
+        """Where denoising a video's latents begins, and the steps it takes from there."""
+        if source.shape != noise.shape:
+            raise ValueError(f"latents of {tuple(source.shape)} cannot be a chunk; this one is {tuple(noise.shape)}")
+        recipe = self.recipe
+        schedule = Schedule.of(weakened(recipe.steps, strength), recipe.shift, recipe.warped)
+        source = source.to(self.device, self.dtype)
+        return to_noisy(source, noise, schedule.timesteps[0] / GRID), schedule
 
     def _renoise(self, x: Tensor, clean: Tensor, sigma: float) -> Tensor:
         if self.recipe.renoise == "fresh":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -234,6 +234,29 @@ def test_a_memory_made_anew_for_every_chunk(n: int, keep_first: bool, shares: tu
         made.append(slow_chunk(model, warped((*LIST, 0), 5.0), 5.0, noise, (text, start)))
         mine.append(playing.chunk())
     _agree(mine, made)
+
+
+@pytest.mark.parametrize("strength", [0.7, 1.0])
+def test_video_in_is_noised_and_played_like_noise(strength: float) -> None:
+    """x = (1 - s) latents + s noise, s a thousandth of the first step, then the list from there."""
+    playing = _Playing(small(KREA))
+    playing.say(TEXTS[0])
+    source = torch.randn(1, 3, 16, 8, 12, generator=torch.Generator().manual_seed(8))
+    for _ in playing.denoise(source.transpose(1, 2), strength):
+        pass
+    noise, steps = _Noise(), warped(tuple(int(step * strength) for step in (*LIST, 0)), 5.0)
+    first = steps[0] / 1000
+
+    def begun() -> Iterator[Tensor]:
+        yield (1 - first) * source + first * noise()
+        while True:
+            yield noise()
+
+    made = begun()
+    slow = slow_chunk(SlowModel(playing.model, 6), steps, 5.0, lambda: next(made), (TEXTS[0], 0))
+    _agree([playing.commit().latents.transpose(1, 2)], [slow])
+    with pytest.raises(ValueError, match="cannot be a chunk"):
+        next(playing.denoise(source[:, :2].transpose(1, 2), strength))
 
 
 def test_the_weight_of_the_past_equals_the_reference() -> None:
