@@ -42,7 +42,7 @@ from instrument.setup import (
 from instrument.show import Doors, Show, watch
 from instrument.status import Notices, StatusLine
 from pipelines.bends.lever import discover
-from pipelines.files import survey
+from pipelines.files import places, report, survey
 from pipelines.recipes import RECIPES, Recipe, recipe
 from pipelines.spec import ChoiceSpec, ControlSpec, Spec, SwitchSpec, TextSpec
 from pipelines.stream import Stream
@@ -190,6 +190,16 @@ def _model(row: Recipe) -> str:
     return f"{row.name:18} {row.doc}; {row.licence}{lack}"
 
 
+def list_models(options: argparse.Namespace) -> None:
+    """Every model with its parts, those that are missing, and what gets them."""
+    for row in RECIPES.values():
+        print(f"{row.name}: {row.doc}; {row.licence}")
+        for line in report(row, options.models_dir) or ["ships with the instrument"]:
+            print(f"  {line}")
+    folder, hub = places(options.models_dir)
+    print(f"looked in {folder} (--models-dir) and {hub}")
+
+
 def list_levers(options: argparse.Namespace) -> None:
     """The table of levers, from their declarations."""
     for lever in discover().values():
@@ -264,6 +274,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "play": play,
     "render": render,
     "list": list_everything,
+    "models": list_models,
     "levers": list_levers,
     "params": list_params,
     "learn": learn,

@@ -85,18 +85,26 @@ def survey(recipe: Recipe, models: Path | None = None) -> tuple[dict[str, Path],
     return found, missing
 
 
-def commands(files: Iterable[str]) -> list[str]:
-    """What gets these files into the hub's cache, one command a repository."""
+def report(recipe: Recipe, models: Path | None = None) -> list[str]:
+    """A model's parts, a line each: where each is, or which file is missing; then what gets those."""
+    found, missing = survey(recipe, models)
+    lines = [f"{part:12} {path}" for part, path in found.items()]
+    lines += [f"{need.part:12} MISSING {' or '.join(need.files)}" for need in missing]
+    return lines + commands((need.files[0] for need in missing), models)
+
+
+def commands(files: Iterable[str], models: Path | None = None) -> list[str]:
+    """What gets these files, one line a repository: into the hub's cache, or by hand into the folder of models."""
     by_repo: dict[str, list[str]] = {}
     for file in files:
         owner, name, path = file.split("/", 2)
         by_repo.setdefault(f"{owner}/{name}", []).append(path)
-    return [_command(repo, paths) for repo, paths in by_repo.items()]
+    return [_command(repo, paths, models or MODELS) for repo, paths in by_repo.items()]
 
 
-def _command(repo: str, paths: list[str]) -> str:
+def _command(repo: str, paths: list[str], folder: Path) -> str:
     if repo == _NOT_ON_THE_HUB:
-        return f"put {', '.join(paths)} of github.com/{repo} into {MODELS}/{repo}"
+        return f"put {', '.join(paths)} of github.com/{repo} into {folder / repo}"
     whole = [path for path in paths if not path.endswith("/")]
     folders = [f"--include {shlex.quote(path + '*')}" for path in paths if path.endswith("/")]
     # A download takes either names or patterns.
@@ -108,7 +116,7 @@ def _lack(recipe: Recipe, files: list[str], models: Path | None) -> str:
     folder, hub = places(models)
     return (
         f"model '{recipe.name}' is not installed: missing {', '.join(files)}; looked in {folder} (--models-dir) and "
-        f"{hub}; get them with: {'; '.join(commands(files))}"
+        f"{hub}; get them with: {'; '.join(commands(files, models))}"
     )
 
 
