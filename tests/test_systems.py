@@ -11,6 +11,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from instrument.engine import Engine
+from instrument.params import ParamSet
+from instrument.patch import loads
 from pipelines.load import LoadError
 from pipelines.recipes import KREA, LONGLIVE, Recipe
 from pipelines.stream import Stream
@@ -24,6 +27,12 @@ sentencepiece = pytest.importorskip("sentencepiece")
 
 CONFIG = replace(wan().config, text_dim=32, text_len=24)
 CPU, FLOAT = torch.device("cpu"), torch.float32
+SONG = """version: 1
+prompt: a purple tulip
+bends:
+  - {name: tulip, lever: cross.map.gain, scope: {tokens: tulip}}
+  - {name: dirt, lever: ffn.out.noise}
+"""
 SENTENCE = "a purple tulip swaying over a dark sea, under the orange moon of a slow night"
 
 
@@ -125,6 +134,33 @@ def test_a_system_is_opened_and_played_from_its_files(name: str, models: Path, t
     stream.read_prompt(system.encoder.encode("the orange moon"))
     assert frames.shape == (9 + 12 + 12, 64, 96, 3) and play(stream, 1).shape[0] == 12
     assert frames.std() > 0
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_engine_plays_it_live(name: str, models: Path) -> None:
+    """A bend, a new prompt, an empty cache, another seed and panic, chunk after chunk."""
+    system = open_system(ROWS[name], CPU, FLOAT, None, models)
+    frames: list[object] = []
+    params = ParamSet()
+    stream = Stream(system.model, system.decoder, system.recipe)
+    engine = Engine(stream, system.encoder, params, lambda frame, stamp: frames.append(frame))
+    engine.load(loads(SONG, "song.yaml"))
+    engine.play_chunk()
+    params.set("tulip.gain", 3.0)
+    params.set("dirt.noise", 0.5)
+    for _ in range(2):
+        engine.play_chunk()
+    assert engine.held["tulip"]
+    params.set("prompt.text", "a dark sea")
+    engine.play_chunk()
+    assert any("tulip" in notice for notice in engine.notices)
+    for trigger in ("cache.reset", "engine.reseed", "panic"):
+        params.trigger(trigger)
+        engine.play_chunk()
+    engine.finish()
+    assert engine.fault == "" and stream.notice == ""
+    # A cache reset goes on from the decoder's memory; another seed and panic begin the picture anew.
+    assert len(frames) == 9 + 4 * 12 + 2 * 9
 
 
 def test_a_lora_is_part_of_what_is_opened(models: Path) -> None:
