@@ -1,6 +1,7 @@
 """The ways out for frames, by name: `parse("file:clip.mp4?size=512x288")` makes one from its spec.
 
 A spec is kind[:target][?option=value&flag]. Options that any output takes: size=WxH, fit=letterbox|crop|stretch, fps=N.
+In an option's value %26 is an ampersand and so on, as in the address of a web page.
 A new output is one file and one row in KINDS. Importing this opens nothing.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable
 from typing import Any
+from urllib.parse import unquote
 
 from .adapt import Adapted
 from .base import Output, OutputError
@@ -17,6 +19,7 @@ from .dummy import DummyOutput
 from .file import FileOutput
 from .fit import FITS
 from .group import OutputGroup
+from .ndi import NdiOutput
 from .runner import OutputRunner, OutputStats
 
 __all__ = ["KINDS", "Output", "OutputError", "OutputGroup", "OutputRunner", "OutputStats", "parse"]
@@ -25,6 +28,7 @@ KINDS: dict[str, type[Output]] = {
     "camera": CameraOutput,
     "dummy": DummyOutput,
     "file": FileOutput,
+    "ndi": NdiOutput,
 }
 
 
@@ -44,7 +48,7 @@ def parse(spec: str) -> Output:
         name, given, text = part.partition("=")
         if name not in known:
             raise OutputError(spec, f"'{kind}' has no option '{name}'", _hint(name, known))
-        values[name] = _read(spec, name, text if given else None, known[name])
+        values[name] = _read(spec, name, unquote(text) if given else None, known[name])
     common = {name: values.pop(name) for name in _COMMON if name in values}
     if kind == "file" and not target:
         raise OutputError(spec, "needs a file name", "write for example file:clip.mp4")
