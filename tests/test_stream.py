@@ -1,137 +1,216 @@
-"""The stream: what a seed fixes, what the past does, endless play, and the reference loop."""
+"""Live streams, received by FFmpeg's own program on loopback: every protocol, lost and absent receivers."""
 
-from __future__ import annotations
+import shutil
+import socket
+import subprocess
+import threading
+import time
 
-from dataclasses import replace
-
+import numpy as np
 import pytest
-import torch
 
-from pipelines.load import fill, original_names
-from pipelines.recipes import HOUSE, Recipe
-from pipelines.stream import Stream, sized
-from pipelines.wan import Wan
-from tests import golden
-from tests.tiny import CONFIG, RECIPE, play, prompt, stream, taehv, wan
+from instrument.outputs import OutputError, OutputRunner, parse, stream
+from tests.stamps import number_in, stamped
+
+WIDTH, HEIGHT, FPS = 256, 144, 30
 
 
-def test_a_seed_fixes_everything_and_reset_starts_it_again() -> None:
-    first, other = stream(seed=1), stream(seed=2)
-    frames = play(first, 6)
-    assert frames.shape == (24, 64, 96, 3) and (play(other, 6) != frames).any()
-    first.reset(1)
-    assert (play(first, 6) == frames).all()
+def free_port(kind=socket.SOCK_STREAM):
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
-def test_denoise_yields_before_every_step() -> None:
-    assert list(stream().denoise()) == list(range(len(RECIPE.steps)))
+class Listener:
+    """FFmpeg waiting for a stream; `numbers` are those read in the frames it decoded, `last` the newest frame."""
+
+    def __init__(self, *how):
+        if shutil.which("ffmpeg") is None:
+            pytest.skip("ffmpeg is not installed; on Debian: apt install ffmpeg")
+        quick = ["-fflags", "nobuffer", "-flags", "low_delay", "-probesize", "32768", "-analyzeduration", "200000"]
+        raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-vsync", "passthrough", "pipe:1"]
+        command = ["ffmpeg", "-loglevel", "fatal", *quick, *how, *raw]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        self.numbers, self.last = [], None
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self):
+        size = WIDTH * HEIGHT * 3
+        while len(data := self.process.stdout.read(size)) == size:
+            self.last = np.frombuffer(data, np.uint8).reshape(HEIGHT, WIDTH, 3)
+            self.numbers.append(number_in(self.last))
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        self._thread.join(5)
 
 
-def test_play_goes_past_any_window_and_any_table() -> None:
-    """A stream far beyond the 1024 positions of a table still makes the same kind of picture."""
-    playing = stream(recipe=replace(RECIPE, steps=(1000,)))
-    address = playing.cache.k.data_ptr()
-    early = play(playing, 6)[-4:].astype(float)
-    playing._position = playing.cache.end = 5_000_000
-    late = play(playing, 8)[-4:].astype(float)
-    assert playing.cache.k.data_ptr() == address
-    assert abs(late.mean() - early.mean()) < 0.2 * early.mean() and late.std() < 2 * early.std()
-
-
-def test_positions_count_from_the_window_where_the_recipe_says_so() -> None:
-    """With relative positions nothing depends on how long the stream has played."""
-    recipe = replace(RECIPE, positions="window", sink=1)
-    playing = stream(recipe=recipe)
-    play(playing, 9)
-    placement = playing.cache.place(playing._position, 1)
-    turn, keys = playing._turns(playing._position, placement)
-    assert keys is not None and keys.cos.shape[0] == recipe.window * 24
-    torch.testing.assert_close(turn.cos, playing._rope.turn([recipe.window - 1]).cos)
-    oldest = placement.ranks.index(0)
-    torch.testing.assert_close(keys.cos[oldest * 24 : oldest * 24 + 24], playing._rope.turn([0]).cos)
-
-
-def test_without_a_sink_both_ways_of_counting_are_the_same_picture() -> None:
-    """Attention feels only differences of positions."""
-    absolute, relative = stream(), stream(recipe=replace(RECIPE, positions="window"))
-    for _ in range(7):
-        for playing in (absolute, relative):
-            for _ in playing.denoise():
-                pass
-        a, b = absolute.commit().latents, relative.commit().latents
-        torch.testing.assert_close(a, b, atol=1e-3, rtol=0)
-
-
-def test_forgetting_keeps_the_prompt_and_goes_on() -> None:
-    playing = stream()
-    play(playing, 3)
-    playing.forget()
-    assert playing.cache.end == 0 and play(playing, 1).shape[0] == 4 and playing.cache.end == 1
-
-
-def test_latents_stay_within_the_recipes_limit() -> None:
-    playing = stream(recipe=replace(RECIPE, latent_limit=0.5))
-    for _ in playing.denoise():
-        pass
-    assert playing.commit().latents.abs().max() <= 0.5
-
-
-class _Recorded(Stream):
-    """A stream whose noise was recorded from the reference implementation."""
-
-    def __init__(self, model: Wan, recipe: Recipe, noise: list[torch.Tensor]) -> None:
-        self._recorded = noise
-        super().__init__(model, taehv(), recipe)
-
-    def _noise(self) -> torch.Tensor:
-        return self._recorded.pop(0)
-
-
-@pytest.mark.parametrize("case", ["global_b1", "local6_b1"])
-def test_the_whole_loop_equals_the_reference(case: str) -> None:
-    """Recorded noise in, latents out: denoising, fresh re-noising and the clean pass, chunk after chunk."""
-    tensors, facts = golden.tensors(f"self_forcing/{case}"), golden.facts(f"self_forcing/{case}")
-    model = Wan(CONFIG).eval().requires_grad_(False)
-    fill(model, original_names(golden.tensors("self_forcing/weights")), "weights")
-    window = facts["local_attn_size"] if facts["local_attn_size"] > 0 else 21
-    recipe = replace(
-        HOUSE,
-        config=CONFIG,
-        steps=(1000, 750, 500, 250),
-        renoise="fresh",
-        chunk=3,
-        window=window,
-        latent_limit=None,
-        width=96,
-        height=64,
+def rtmp(port):
+    return f"rtmp://127.0.0.1:{port}/live/secret", (
+        "-listen",
+        "1",
+        "-f",
+        "flv",
+        "-i",
+        f"rtmp://127.0.0.1:{port}/live/x",
     )
-    playing = _Recorded(model, recipe, _in_order(tensors))
-    playing.read_prompt(replace(prompt(), embeddings=tensors["prompt_embeds.p0"]))
-    made = []
-    for _ in range(tensors["output_latents"].shape[1] // 3):
-        for _ in playing.denoise():
-            pass
-        made.append(playing.commit().latents.transpose(1, 2))
-    torch.testing.assert_close(torch.cat(made, 1), tensors["output_latents"], atol=1e-4, rtol=0)
 
 
-def _in_order(tensors: dict[str, torch.Tensor]) -> list[torch.Tensor]:
-    """Each chunk's first noise and then its re-noisings, as [1, C, F, H, W]."""
-    first = tensors["noise"].split(3, dim=1)
-    again = [tensors[name] for name in sorted(name for name in tensors if name.startswith("renoise"))]
-    per_chunk = len(again) // len(first)
-    ordered = []
-    for i, noise in enumerate(first):
-        ordered.append(noise.transpose(1, 2))
-        chunk = again[i * per_chunk : (i + 1) * per_chunk]
-        ordered += [piece.reshape(1, 3, *piece.shape[-3:]).transpose(1, 2) for piece in chunk]
-    return ordered
+def rtsp(port):
+    return f"rtsp://127.0.0.1:{port}/b", ("-rtsp_flags", "listen", "-i", f"rtsp://127.0.0.1:{port}/b")
 
 
-def test_refusals() -> None:
-    with pytest.raises(ValueError, match="multiples of 16"):
-        sized(HOUSE, 250, 144)
-    with pytest.raises(RuntimeError, match="no prompt"):
-        next(Stream(wan(), taehv(), RECIPE).denoise())
-    with pytest.raises(RuntimeError, match="no chunk to commit"):
-        stream().commit()
+def udp(port):
+    return f"udp://127.0.0.1:{port}", ("-i", f"udp://127.0.0.1:{port}")
+
+
+def srt(port):
+    return f"srt://127.0.0.1:{port}?latency=20", ("-i", f"srt://127.0.0.1:{port}?mode=listener&latency=20000")
+
+
+class Player:
+    """Plays numbered frames into a runner at an even rate; `slowest` is the longest a send took."""
+
+    def __init__(self, spec, back_off=(0.2,)):
+        self.runner = OutputRunner(parse(spec), back_off=back_off)
+        self.runner.start(WIDTH, HEIGHT, FPS)
+        self.sent, self.slowest = 0, 0.0
+
+    def play_until(self, fact, seconds=25.0):
+        """Whether it came true in time."""
+        end = time.monotonic() + seconds
+        while not fact() and time.monotonic() < end:
+            time.sleep(1 / FPS)
+            start = time.monotonic()
+            self.runner.send(stamped(self.sent % 4096, WIDTH, HEIGHT))
+            self.slowest = max(self.slowest, time.monotonic() - start)
+            self.sent += 1
+        return fact()
+
+
+@pytest.mark.parametrize("protocol", [rtmp, rtsp, udp, srt])
+def test_numbers_arrive_in_order_and_in_their_colours(protocol):
+    port = free_port(socket.SOCK_DGRAM if protocol in (udp, srt) else socket.SOCK_STREAM)
+    address, how = protocol(port)
+    listener = Listener(*how)
+    player = Player(f"stream:{address}")
+    try:
+        assert player.play_until(lambda: len(listener.numbers) >= 30), player.runner.stats()
+    finally:
+        player.runner.close()
+        listener.stop()
+    numbers = listener.numbers
+    assert numbers == sorted(set(numbers)) and numbers[-1] < player.sent
+    assert numbers[-1] - numbers[5] + 1 - len(numbers[5:]) <= 5  # once it runs, hardly one is lost
+    error = np.abs(listener.last.astype(int) - stamped(numbers[-1], WIDTH, HEIGHT))
+    assert error.mean() < 6
+    assert player.slowest < 0.5
+
+
+def test_a_lost_receiver_is_found_again():
+    port = free_port()
+    address, how = rtmp(port)
+    first = Listener(*how)
+    player = Player(f"stream:{address}")
+    try:
+        assert player.play_until(lambda: len(first.numbers) >= 5), player.runner.stats()
+        first.stop()
+        assert player.play_until(lambda: player.runner.stats().error)
+        second = Listener(*how)
+        try:
+            assert player.play_until(lambda: len(second.numbers) >= 5), player.runner.stats()
+        finally:
+            second.stop()
+    finally:
+        player.runner.close()
+    assert second.numbers[0] > first.numbers[-1]
+    assert player.runner.stats().errors >= 1 and player.slowest < 0.5
+    assert "secret" not in player.runner.stats().name
+
+
+def test_a_receiver_that_is_away_at_first_is_no_refusal_and_its_key_stays_secret():
+    port = free_port()
+    address, how = rtmp(port)
+    player = Player(f"stream:{address}")
+    try:
+        assert player.play_until(lambda: player.runner.stats().error)
+        said = player.runner.stats().error
+        assert "it connects again by itself" in said and "refused" in said
+        assert "secret" not in said
+        listener = Listener(*how)
+        try:
+            assert player.play_until(lambda: len(listener.numbers) >= 5), player.runner.stats()
+        finally:
+            listener.stop()
+    finally:
+        player.runner.close()
+
+
+def test_a_server_that_never_answers_stops_nothing_else(monkeypatch):
+    monkeypatch.setattr(stream, "STALL", 1.5)
+    monkeypatch.setattr(stream, "FAREWELL", 0.5)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        player = Player(f"stream:rtmp://127.0.0.1:{silent.getsockname()[1]}/live/x")
+        gaps, last = [], time.monotonic()
+
+        def ticking():
+            nonlocal last
+            now = time.monotonic()
+            gaps.append(now - last)
+            last = now
+            return player.runner.stats().errors >= 2
+
+        assert player.play_until(ticking)
+        assert max(gaps) < 1.0  # a connecting FFmpeg holds Python's lock: in this process it would be seconds
+        assert "nothing was taken for 1.5 s" in player.runner.stats().error
+        assert player.runner.close()
+
+
+def test_a_stream_ends_its_process():
+    output = parse(f"stream:udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}")
+    output.open(WIDTH, HEIGHT, FPS)
+    for number in range(5):
+        output.send(stamped(number, WIDTH, HEIGHT))
+    process = output._process
+    output.close()
+    output.close()
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("stream", "begin it with one of srt://"),
+        ("stream:http://host/x", "begin it with one of srt://"),
+        ("stream:rtmp://", "needs an address"),
+        ("stream:udp://127.0.0.1:1?kbps=1", "give 100 to 200000"),
+        ("stream:udp://127.0.0.1:1?kpbs=1000", "did you mean 'kbps'?"),
+        ("stream:srt://127.0.0.1:1?passphrase=short", "10 to 79 letters"),
+    ],
+)
+def test_a_wrong_address_says_what_would_be_right(spec, words):
+    with pytest.raises(OutputError) as error:
+        parse(spec)
+    assert words in str(error.value)
+
+
+def test_srt_without_ffmpeg_says_what_to_install(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(OutputError, match="sudo apt install ffmpeg"):
+        parse("stream:srt://127.0.0.1:9").open(WIDTH, HEIGHT, FPS)
+
+
+def test_srt_encrypted_under_a_stream_id():
+    port = free_port(socket.SOCK_DGRAM)
+    words = "passphrase=ten+letters %26 more&streamid=%23!::r=a,m=publish"
+    listener = Listener("-mode", "listener", "-passphrase", "ten+letters & more", "-i", f"srt://127.0.0.1:{port}")
+    player = Player(f"stream:srt://127.0.0.1:{port}?{words}")
+    try:
+        assert player.play_until(lambda: len(listener.numbers) >= 5), player.runner.stats()
+    finally:
+        player.runner.close()
+        listener.stop()

@@ -21,6 +21,7 @@ from .fit import FITS
 from .group import OutputGroup
 from .ndi import NdiOutput
 from .runner import OutputRunner, OutputStats
+from .stream import StreamOutput
 
 __all__ = ["KINDS", "Output", "OutputError", "OutputGroup", "OutputRunner", "OutputStats", "parse"]
 
@@ -29,6 +30,7 @@ KINDS: dict[str, type[Output]] = {
     "dummy": DummyOutput,
     "file": FileOutput,
     "ndi": NdiOutput,
+    "stream": StreamOutput,
 }
 
 
