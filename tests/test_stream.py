@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from instrument.outputs import OutputError, OutputRunner, parse, stream
+from instrument.outputs import OutputError, OutputRunner, child, parse
 from tests.stamps import number_in, stamped
 
 WIDTH, HEIGHT, FPS = 256, 144, 30
@@ -149,8 +149,8 @@ def test_a_receiver_that_is_away_at_first_is_no_refusal_and_its_key_stays_secret
 
 
 def test_a_server_that_never_answers_stops_nothing_else(monkeypatch):
-    monkeypatch.setattr(stream, "STALL", 1.5)
-    monkeypatch.setattr(stream, "FAREWELL", 0.5)
+    monkeypatch.setattr(child, "STALL", 1.5)
+    monkeypatch.setattr(child, "FAREWELL", 0.5)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -175,7 +175,7 @@ def test_a_stream_ends_its_process():
     output.open(WIDTH, HEIGHT, FPS)
     for number in range(5):
         output.send(stamped(number, WIDTH, HEIGHT))
-    process = output._process
+    process = output._child.process
     output.close()
     output.close()
     assert process.returncode == 0

@@ -17,10 +17,11 @@ from .base import Output, OutputError
 from .camera import CameraOutput
 from .dummy import DummyOutput
 from .file import FileOutput
-from .fit import FITS
+from .fit import as_fit
 from .group import OutputGroup
 from .ndi import NdiOutput
 from .runner import OutputRunner, OutputStats
+from .screen import ScreenOutput
 from .stream import StreamOutput
 
 __all__ = ["KINDS", "Output", "OutputError", "OutputGroup", "OutputRunner", "OutputStats", "parse"]
@@ -30,6 +31,7 @@ KINDS: dict[str, type[Output]] = {
     "dummy": DummyOutput,
     "file": FileOutput,
     "ndi": NdiOutput,
+    "screen": ScreenOutput,
     "stream": StreamOutput,
 }
 
@@ -51,7 +53,7 @@ def parse(spec: str) -> Output:
         if name not in known:
             raise OutputError(spec, f"'{kind}' has no option '{name}'", _hint(name, known))
         values[name] = _read(spec, name, unquote(text) if given else None, known[name])
-    common = {name: values.pop(name) for name in _COMMON if name in values}
+    common = {name: values.pop(name) for name in _COMMON if name in values and name not in make.options}
     if kind == "file" and not target:
         raise OutputError(spec, "needs a file name", "write for example file:clip.mp4")
     output = make(target, **values)
@@ -84,12 +86,6 @@ def _size(text: str) -> tuple[int, int]:
     raise ValueError("width x height in pixels, for example 512x288")
 
 
-def _fit(text: str) -> str:
-    if text in FITS:
-        return text
-    raise ValueError(f"one of {', '.join(FITS)}")
-
-
 def _rate(text: str) -> float:
     try:
         rate = float(text)
@@ -100,7 +96,7 @@ def _rate(text: str) -> float:
     raise ValueError("frames per second, 0.1 to 240")
 
 
-_COMMON: dict[str, Callable[[str], Any]] = {"size": _size, "fit": _fit, "fps": _rate}
+_COMMON: dict[str, Callable[[str], Any]] = {"size": _size, "fit": as_fit, "fps": _rate}
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

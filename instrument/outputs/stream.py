@@ -12,14 +12,7 @@ anew whenever the connection is lost; the runner paces the attempts. This file k
 
 from __future__ import annotations
 
-import json
-import os
-import select
 import shutil
-import struct
-import subprocess
-import sys
-import tempfile
 import time
 from typing import ClassVar
 from urllib.parse import urlsplit
@@ -27,11 +20,9 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from .base import Output, OutputError
+from .child import Child, ChildError
 
 SCHEMES = ("srt", "rtmp", "rtmps", "rtsp", "udp")
-STALL = 10.0  # seconds without one frame taken until the connection is given up; also the time a server has to answer
-FAREWELL = 3.0  # seconds to send the last frames and say goodbye
-STAMP = struct.Struct("<d")  # seconds before each frame's bytes
 KBPS = (100, 200_000)
 
 
@@ -64,9 +55,7 @@ class StreamOutput(Output):
         for name, value in (("srt_streamid", streamid), ("passphrase", passphrase)):
             if value:
                 self._srt[name] = value
-        self._process: subprocess.Popen | None = None
-        self._words = None  # what the process says when it fails
-        self._order = b""  # what the process is told before its first frame
+        self._child: Child | None = None
 
     def open(self, width: int, height: int, fps: float) -> None:
         ffmpeg = shutil.which("ffmpeg") if self._scheme == "srt" else ""
@@ -76,62 +65,17 @@ class StreamOutput(Output):
             )
         job = {"url": self._url, "size": [width, height], "fps": fps, "kbps": self._kbps}
         job.update(ffmpeg=ffmpeg, settings=self._srt if ffmpeg else {})
-        self._words = tempfile.TemporaryFile()  # noqa: SIM115 - read when the process has ended, closed with it
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "instrument.outputs.streamer"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=self._words,
-            bufsize=0,
-            start_new_session=True,  # a Ctrl-C is for the show, which then ends this in good order
-        )
-        self._order = json.dumps(job).encode() + b"\n"
+        self._child = Child("instrument.outputs.streamer", job)
 
     def send(self, frame: np.ndarray, at: float | None = None) -> None:
-        """Raises OutputError when the connection is lost, or when nothing was taken for STALL seconds."""
-        at = time.monotonic() if at is None else at
-        self._write(self._order + STAMP.pack(at))
-        self._order = b""
-        self._write(memoryview(np.ascontiguousarray(frame)).cast("B"))
-
-    def _write(self, data: bytes | memoryview) -> None:
+        """Raises OutputError when the connection is lost, or when nothing was taken for a while."""
         try:
-            self._feed(memoryview(data))
-        except OSError as error:
-            self._end()
-            raise OutputError(self.name, self._reason(), "it connects again by itself; is the receiver up?") from error
-
-    def _feed(self, data: memoryview) -> None:
-        """All of `data` into the process. Raises OSError when it has ended or takes nothing."""
-        pipe = self._process.stdin
-        if os.name == "nt":  # pipes cannot be waited for there; a write that hangs holds up this output alone
-            while data:
-                data = data[pipe.write(data) :]
-            return
-        os.set_blocking(pipe.fileno(), False)
-        while data:
-            if not select.select([], [pipe], [], STALL)[1]:
-                self._process.kill()
-                raise TimeoutError
-            data = data[pipe.write(data) or 0 :]
-
-    def _reason(self) -> str:
-        """Why the process ended, in its own words, without the address and what it may hold."""
-        self._words.seek(0)
-        said = self._words.read().decode(errors="replace").replace(self._url, self._place).split("\n")
-        return next((line.strip() for line in reversed(said) if line.strip()), f"nothing was taken for {STALL:g} s")
+            self._child.send(frame, time.monotonic() if at is None else at)
+        except ChildError as error:
+            reason = str(error).replace(self._url, self._place)
+            raise OutputError(self.name, reason, "it connects again by itself; is the receiver up?") from error
 
     def close(self) -> None:
-        if self._process is not None:
-            self._end()
-            self._words.close()
-            self._process = None
-
-    def _end(self) -> None:
-        """No more frames: the process sends what it has and ends, or is ended."""
-        try:
-            self._process.stdin.close()
-            self._process.wait(FAREWELL)
-        except (OSError, subprocess.TimeoutExpired):
-            self._process.kill()
-            self._process.wait()
+        if self._child is not None:
+            self._child.close()
+            self._child = None

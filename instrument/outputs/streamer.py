@@ -1,8 +1,7 @@
 """The process that encodes and sends one live stream; `stream.py` starts it and feeds it.
 
-On standard input: one line of JSON (url, size, fps, kbps, ffmpeg, settings), then frames, each eight bytes of time
-stamp and the RGB bytes. It ends when the input ends, or with one line on standard error when the connection fails. It
-is a program, and knows nothing of the show.
+It is told url, size, fps, kbps, ffmpeg and settings, and ends when the frames end, or when the connection fails. It is
+a program of its own (see `child.py`), and knows nothing of the show.
 """
 
 from __future__ import annotations
@@ -14,11 +13,10 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import av
-import numpy as np
 from av.container import OutputContainer
 
+from .child import STALL, frames
 from .movie import Encoder, Recipe
-from .stream import STALL, STAMP
 
 MPEGTS = {"flush_packets": "1", "muxdelay": "0", "muxpreload": "0"}
 FORMATS: dict[str, tuple[str, dict[str, str]]] = {
@@ -52,16 +50,14 @@ def connect(job: dict[str, Any]) -> tuple[OutputContainer, subprocess.Popen | No
     return av.open(carrier.stdin, "w", format="nut", options={"flush_packets": "1"}), carrier
 
 
-def play(job: dict[str, Any], frames: BinaryIO) -> None:
-    """Send frames until there are no more. Raises OSError when the connection fails."""
+def play(job: dict[str, Any], source: BinaryIO) -> None:
+    """Send frames until there are no more. Raises OSError or CarrierLost when the connection fails."""
     width, height = job["size"]
     container, carrier = connect(job)
     encoder = Encoder(container, recipe(job["kbps"]), (width, height), job["fps"])
-    size = STAMP.size + width * height * 3
     try:
-        while len(data := frames.read(size)) == size:
-            picture = np.frombuffer(data, np.uint8, offset=STAMP.size).reshape(height, width, 3)
-            encoder.write(picture, STAMP.unpack_from(data)[0])
+        for picture, at in frames(source, width, height):
+            encoder.write(picture, at)
         encoder.close()
     finally:
         if carrier is not None:
@@ -71,9 +67,9 @@ def play(job: dict[str, Any], frames: BinaryIO) -> None:
 
 
 def main() -> int:
-    frames = sys.stdin.buffer
+    source = sys.stdin.buffer
     try:
-        play(json.loads(frames.readline()), frames)
+        play(json.loads(source.readline()), source)
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
