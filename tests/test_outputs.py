@@ -94,7 +94,7 @@ def test_common_options_wrap_the_output():
     [
         ("camra", "did you mean 'camera'?"),
         ("clip.mp4", "did you mean 'file:clip.mp4'?"),
-        ("hologram", "there are: camera, dummy, file, ndi, screen, stream"),
+        ("hologram", "there are: camera, dummy, file, ndi, screen, spout, stream, syphon"),
         ("file:clip.mp4?sise=10x10", "did you mean 'size'?"),
         ("file:clip.mp4?size=huge", "512x288"),
         ("dummy?fit=squeeze", "letterbox, crop, stretch"),

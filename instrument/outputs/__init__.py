@@ -22,7 +22,9 @@ from .group import OutputGroup
 from .ndi import NdiOutput
 from .runner import OutputRunner, OutputStats
 from .screen import ScreenOutput
+from .spout import SpoutOutput
 from .stream import StreamOutput
+from .syphon import SyphonOutput
 
 __all__ = ["KINDS", "Output", "OutputError", "OutputGroup", "OutputRunner", "OutputStats", "parse"]
 
@@ -32,7 +34,9 @@ KINDS: dict[str, type[Output]] = {
     "file": FileOutput,
     "ndi": NdiOutput,
     "screen": ScreenOutput,
+    "spout": SpoutOutput,
     "stream": StreamOutput,
+    "syphon": SyphonOutput,
 }
 
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -112,3 +113,25 @@ def frames(source: BinaryIO, width: int, height: int) -> Iterator[tuple[np.ndarr
     size = STAMP.size + width * height * 3
     while len(data := source.read(size)) == size:
         yield np.frombuffer(data, np.uint8, offset=STAMP.size).reshape(height, width, 3), STAMP.unpack_from(data)[0]
+
+
+class Newest:
+    """The newest frame that came in, for whoever comes for it; `over` when there will be no more."""
+
+    def __init__(self, source: BinaryIO, size: tuple[int, int]) -> None:
+        self._frames: deque[np.ndarray] = deque(maxlen=1)
+        self._ended = False
+        threading.Thread(target=self._read, args=(source, *size), daemon=True).start()
+
+    def _read(self, source: BinaryIO, width: int, height: int) -> None:
+        for frame, _ in frames(source, width, height):
+            self._frames.append(frame)
+        self._ended = True
+
+    def take(self) -> np.ndarray | None:
+        """uint8 [H, W, 3]; None where no new one has come."""
+        return self._frames.pop() if self._frames else None
+
+    @property
+    def over(self) -> bool:
+        return self._ended and not self._frames

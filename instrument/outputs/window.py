@@ -9,34 +9,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
-from collections import deque
 from typing import Any, BinaryIO
 
-import numpy as np
-
-from .child import frames
+from .child import Newest
 from .fit import Fitter
 
 NAP_MS = 2  # between looks for a new frame; what the window's delay comes to
-
-
-class Newest:
-    """The newest frame that came in, for whoever comes for it; `ended` when there will be no more."""
-
-    def __init__(self, source: BinaryIO, size: tuple[int, int]) -> None:
-        self._frames: deque[np.ndarray] = deque(maxlen=1)
-        self.ended = False
-        threading.Thread(target=self._read, args=(source, *size), daemon=True).start()
-
-    def _read(self, source: BinaryIO, width: int, height: int) -> None:
-        for frame, _ in frames(source, width, height):
-            self._frames.append(frame)
-        self.ended = True
-
-    def take(self) -> np.ndarray | None:
-        """uint8 [H, W, 3]; None where no new one has come."""
-        return self._frames.pop() if self._frames else None
 
 
 def play(job: dict[str, Any], source: BinaryIO) -> None:
@@ -54,7 +32,7 @@ def play(job: dict[str, Any], source: BinaryIO) -> None:
     fit = Fitter(*surface.get_size(), job["fit"])
     newest = Newest(source, job["size"])
     print("ready", flush=True)
-    while not newest.ended:
+    while not newest.over:
         pygame.event.get()  # the system asks whether the window lives; nothing it says is obeyed
         frame = newest.take()
         if frame is None:
