@@ -28,16 +28,21 @@ CONFIG = {
 }
 
 
+ROOT = Path(__file__).parents[1]
+MARK = "alone"
+
+
 def alone(scene: str, groups: str = "Public") -> dict:
     """What the scene of that name found out, played in a network of its own where the system allows one."""
     with tempfile.TemporaryDirectory() as folder:
         CONFIG["ndi"]["groups"]["recv"] = groups
         Path(folder, "ndi-config.v1.json").write_text(json.dumps(CONFIG), encoding="utf-8")
+        Path(folder, MARK).touch()
         inside = [sys.executable, "-m", "tests.ndi", scene]
         if shutil.which("unshare") and not subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode:
             inside = ["unshare", "-rn", *inside]
         environment = {**os.environ, "NDI_CONFIG_DIR": folder}
-        done = subprocess.run(inside, env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(inside, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -51,12 +56,17 @@ def loopback_up() -> None:
             fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh14x", b"lo", flags | 1))  # SIOCSIFFLAGS, IFF_UP
 
 
+def is_alone() -> bool:
+    """Whether this process is one that `alone` started."""
+    return Path(os.environ.get("NDI_CONFIG_DIR", ""), MARK).exists()
+
+
 class Watcher:
     """A receiver in a process of its own."""
 
     def __init__(self, source: str, seconds: float) -> None:
         command = [sys.executable, "-m", "tests.ndi", "watch", source, str(seconds)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
     def found(self) -> dict:
         return json.loads(self.process.communicate(timeout=60)[0].splitlines()[-1])
@@ -208,6 +218,22 @@ def again() -> dict:
     seen = watcher.found()
     output.close()
     return seen
+
+
+def contract() -> dict:
+    """The tests that every output has to pass, of this one."""
+    import pytest
+
+    class Count:
+        passed = 0
+
+        def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+            self.passed += report.when == "call" and report.passed
+
+    count = Count()
+    status = pytest.main(["-q", "-p", "no:cacheprovider", "tests/test_contract.py", "-k", "[ndi]"], plugins=[count])
+    print()
+    return {"status": int(status), "passed": count.passed}
 
 
 if __name__ == "__main__":

@@ -49,6 +49,10 @@ def test_opened_again_with_another_size_odd_in_number():
     assert seen["numbers"] == [7]
 
 
+def test_it_keeps_to_what_every_output_keeps_to():
+    assert heard("contract") == {"status": 0, "passed": 7}
+
+
 def test_without_the_wheel_it_says_how_to_get_it():
     code = (
         "import sys; sys.modules['cyndilib'] = None\n"

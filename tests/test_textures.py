@@ -161,18 +161,23 @@ def test_spout_without_a_gpu(spoutgl):
         output.send(frame(1))
 
 
-@pytest.fixture
-def doubles(tmp_path, monkeypatch):
-    """The double of syphon-python for a process started here; call it for what was recorded."""
+def write_doubles(tmp_path, monkeypatch):
+    """A double of syphon-python for the processes started from here, on what looks like a Mac; where it records."""
     for name, text in DOUBLES.items():
         path = tmp_path / "doubles" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = text.split("\n")
         path.write_text("\n".join(line.removeprefix("        ") for line in lines), encoding="utf-8")
-    log = tmp_path / "log.json"
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "doubles"))
-    monkeypatch.setenv("DOUBLE_LOG", str(log))
+    monkeypatch.setenv("DOUBLE_LOG", str(tmp_path / "log.json"))
     monkeypatch.setattr(sys, "platform", "darwin")
+    return tmp_path / "log.json"
+
+
+@pytest.fixture
+def doubles(tmp_path, monkeypatch):
+    """The double in place; call it for what was recorded."""
+    log = write_doubles(tmp_path, monkeypatch)
     return lambda: json.loads(log.read_text(encoding="utf-8"))
 
 

@@ -1,7 +1,7 @@
 """The ways out for frames, by name: `parse("file:clip.mp4?size=512x288")` makes one from its spec.
 
-A spec is kind[:target][?option=value&flag]. Options that any output takes: size=WxH, fit=letterbox|crop|stretch, fps=N.
-In an option's value %26 is an ampersand and so on, as in the address of a web page.
+A spec is kind[:target][?option=value&flag]. Options that any output takes: size=WxH or scale=N,
+fit=letterbox|crop|stretch, fps=N. In an option's value %26 is an ampersand and so on, as in the address of a web page.
 A new output is one file and one row in KINDS. Importing this opens nothing.
 """
 
@@ -58,6 +58,8 @@ def parse(spec: str) -> Output:
             raise OutputError(spec, f"'{kind}' has no option '{name}'", _hint(name, known))
         values[name] = _read(spec, name, unquote(text) if given else None, known[name])
     common = {name: values.pop(name) for name in _COMMON if name in values and name not in make.options}
+    if "size" in common and "scale" in common:
+        raise OutputError(spec, "has a size and a scale", "give one of them")
     if kind == "file" and not target:
         raise OutputError(spec, "needs a file name", "write for example file:clip.mp4")
     output = make(target, **values)
@@ -100,7 +102,17 @@ def _rate(text: str) -> float:
     raise ValueError("frames per second, 0.1 to 240")
 
 
-_COMMON: dict[str, Callable[[str], Any]] = {"size": _size, "fit": as_fit, "fps": _rate}
+def _scale(text: str) -> float:
+    try:
+        scale = float(text)
+    except ValueError:
+        scale = 0.0
+    if 0.125 <= scale <= 8:
+        return scale
+    raise ValueError("how many times the picture's size, 0.125 to 8")
+
+
+_COMMON: dict[str, Callable[[str], Any]] = {"size": _size, "scale": _scale, "fit": as_fit, "fps": _rate}
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
