@@ -116,6 +116,14 @@ def test_size_fit_and_rate():
     assert Recorder.made[-1].size == (96, 96) and Recorder.made[-1].fps == 30
 
 
+def test_mirrored():
+    output = parse("camera?backend=recorder&mirror")
+    output.open(64, 32, 24)
+    output.send(noise())
+    output.close()
+    assert (Recorder.made[-1].frames[0] == noise()[:, ::-1]).all()
+
+
 def test_odd_sizes():
     output = parse("camera?backend=recorder")
     output.open(65, 33, 24)
@@ -157,7 +165,7 @@ def test_without_pyvirtualcam_everything_else_still_works():
         "except OutputError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install pyvirtualcam" in done.stdout
+    assert 'pip install "attentionbender[camera]"' in done.stdout
 
 
 def test_importing_outputs_does_not_import_the_camera_library():

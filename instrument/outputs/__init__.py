@@ -1,7 +1,7 @@
 """The ways out for frames, by name: `parse("file:clip.mp4?size=512x288")` makes one from its spec.
 
 A spec is kind[:target][?option=value&flag]. Options that any output takes: size=WxH or scale=N,
-fit=letterbox|crop|stretch, fps=N. In an option's value %26 is an ampersand and so on, as in the address of a web page.
+fit=letterbox|crop|stretch, fps=N, mirror. In an option's value %26 is an ampersand, as in the address of a web page.
 A new output is one file and one row in KINDS. Importing this opens nothing.
 """
 
@@ -112,7 +112,7 @@ def _scale(text: str) -> float:
     raise ValueError("how many times the picture's size, 0.125 to 8")
 
 
-_COMMON: dict[str, Callable[[str], Any]] = {"size": _size, "scale": _scale, "fit": as_fit, "fps": _rate}
+_COMMON: dict[str, Callable[[str], Any]] = {"size": _size, "scale": _scale, "fit": as_fit, "fps": _rate, "mirror": bool}
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

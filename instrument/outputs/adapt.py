@@ -14,7 +14,7 @@ LONGEST_HOLE = 10.0  # seconds; a longer pause is not filled with repeats, the o
 
 
 class Adapted(Output):
-    """An output behind its own size (or scale), fit and rate; what is None passes through unchanged.
+    """An output behind its own size (or scale), fit, rate and mirror; what is None passes through.
 
     With a rate, live frames are repeated or skipped so that exactly `fps` go out per second of their time stamps.
     Frames without stamps (offline) are never repeated or skipped: the rate then only says how fast they play.
@@ -27,11 +27,13 @@ class Adapted(Output):
         fit: Fit = "letterbox",
         fps: float | None = None,
         scale: float = 1.0,
+        mirror: bool = False,
     ) -> None:
         self.inner = output
         self.name = output.name
         self.wants_card = output.wants_card
         self._size, self._scale, self._fit, self._fps = size, scale, fit, fps
+        self._mirror = mirror
         self._fitter: Fitter | None = None
         self._origin: float | None = None
         self._sent = 0
@@ -44,6 +46,8 @@ class Adapted(Output):
 
     def send(self, frame: np.ndarray, at: float | None = None) -> None:
         frame = self._fitter(frame)
+        if self._mirror:
+            frame = np.ascontiguousarray(frame[:, ::-1])
         if self._fps is None or at is None:
             self.inner.send(frame, at)
             return
