@@ -192,7 +192,7 @@ def test_it_comes_and_goes_while_another_plays_on(kind, rig):
         player.join()
         group.close()
     assert group.stats()[0].errors == 0
-    assert slowest[0] < 1.0
+    assert slowest[0] < 3
 
 
 def test_the_group_says_what_it_cannot_add_or_remove(tmp_path):
