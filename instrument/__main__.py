@@ -138,6 +138,7 @@ def _play(parser: argparse.ArgumentParser) -> None:
         "--out", action="append", default=[], metavar="OUTPUT", help="camera, file:clip.mp4, ...; several may be given"
     )
     parser.add_argument("--fps", type=_rate, help="a fixed output rate (default: what the engine sustains)")
+    parser.add_argument("--fade", action="store_true", help="with a rate above the engine's, cross-fade between frames")
     parser.add_argument("--host", default="127.0.0.1", help="address of OSC and page (default: %(default)s)")
     parser.add_argument("--osc-port", type=_port, default=9000, help="UDP and TCP port of OSC (default: %(default)s)")
     parser.add_argument(

@@ -56,6 +56,7 @@ def play(options: argparse.Namespace) -> None:
     made = open_outputs(options.out)
     songs = [patch, *(patches.load(named(name), options.patches_dir) for name in options.setlist)]
     show = Show(open_model(options, patch), patch, made, options.fps, model_threads(options.threads))
+    show.pacer.fade = options.fade
     show.engine.sound_check(songs)
     show.engine.desk.folder = options.patches_dir
     set_first_values(show.params, options.set)
