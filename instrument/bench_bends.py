@@ -108,6 +108,11 @@ def _lanes(stream: Stream, each: bool, fixed: bool) -> list[Lane]:
         "gains": [_bend(i, lever) for i, lever in enumerate(gains)],
         "geometry": [_bend(0, levers["cross.map.transform"])],
         "all": [_bend(i, lever) for i, lever in enumerate(levers.values())],
+        "renormalised": [_bend(i, lever, True) for i, lever in enumerate(levers.values()) if lever.renormalised],
+        "4 sets, 4 voices": [
+            _bend(i, levers[id], words=f"{i % 4}")
+            for i, id in enumerate(["cross.map.transform"] * 4 + ["ffn.out.noise"] * 4)
+        ],
         "10 bends": [_bend(i, levers[id]) for i, id in enumerate(TEN)],
         "100 bends": [_bend(i, levers[id]) for i, id in enumerate(TEN * 10)],
     }
@@ -120,8 +125,8 @@ def _lanes(stream: Stream, each: bool, fixed: bool) -> list[Lane]:
     return lanes
 
 
-def _bend(number: int, lever: Lever) -> Bend:
-    return Bend(f"b{number}", lever, Scope(tokens="0-1"))
+def _bend(number: int, lever: Lever, renormalize: bool = False, words: str = "0-1") -> Bend:
+    return Bend(f"b{number}", lever, Scope(tokens=words), renormalize=renormalize)
 
 
 def _turned(bank: Bank) -> Iterable[tuple[str, Value]]:
@@ -131,7 +136,9 @@ def _turned(bank: Bank) -> Iterable[tuple[str, Value]]:
         for name, spec in bend.lever.amounts.items():
             if isinstance(spec, ControlSpec):
                 n = MOTION if name == "motion" else spec.unmap(spec.default) + (TRAVEL - 0.5) / uses
-                yield f"{bend.name}.{name}", spec.default if name == "seed" else spec.map(n)
+                # A token set and a seed of its own where the bend names one.
+                seed = float(bend.scope.tokens) if bend.scope.tokens.isdecimal() else spec.default
+                yield f"{bend.name}.{name}", seed if name == "seed" else spec.map(n)
 
 
 def _report(stream: Stream, lanes: Sequence[Lane], rounds: int) -> list[str]:

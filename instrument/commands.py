@@ -42,6 +42,7 @@ from instrument.setup import (
 from instrument.show import Doors, Show, watch
 from instrument.status import Notices, StatusLine
 from pipelines.bends.lever import discover
+from pipelines.bends.table import table
 from pipelines.files import places, report, survey
 from pipelines.recipes import RECIPES, Recipe, recipe
 from pipelines.spec import ChoiceSpec, ControlSpec, Spec, SwitchSpec, TextSpec
@@ -203,6 +204,9 @@ def list_models(options: argparse.Namespace) -> None:
 
 def list_levers(options: argparse.Namespace) -> None:
     """The table of levers, from their declarations."""
+    if options.markdown:
+        print(table(discover().values()))
+        return
     for lever in discover().values():
         reach = ", ".join(["steps", "layers", *([lever.columns] if lever.columns else []), *["heads"] * lever.heads])
         print(f"{lever.id}\n    {lever.doc}\n    scope: {reach}")

@@ -39,11 +39,8 @@ def attention(bends: list[Bent], q: Tensor, k: Tensor, v: Tensor, grid: tuple[in
     heads, keys = v.shape[2], v.shape[1]
     logits = torch.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(q.shape[-1])
     logits = logits * _product(bends, "map.focus", "focus", heads, 1)[None, :, :, None][..., 0][..., None]
-    a = logits.softmax(-1)
     share = _product([b for b in bends if b.renormalize], "map.gain", "gain", heads, keys)
-    if any(b.lever == "map.gain" and b.renormalize for b in bends):
-        a = a * share[None, :, None, :]
-        a = a / a.sum(-1, keepdim=True).clamp(min=1e-3)
+    a = (logits + share.log()[None, :, None, :]).softmax(-1).nan_to_num(0.0)  # no key left: an empty row
     a = _moved(a, bends, grid)
     a = a * _product([b for b in bends if not b.renormalize], "map.gain", "gain", heads, keys)[None, :, None, :]
     v = v * _product(bends, "value.gain", "gain", heads, keys).T[None, :, :, None]

@@ -231,3 +231,60 @@ def test_turning_one_of_many_transforms_gives_what_folding_all_anew_gives() -> N
             for key in ("moves", "shifts"):
                 kept, fresh = (b.layers[layer].points["cross.map"][0].folded[key] for b in (bank, anew))
                 torch.testing.assert_close(kept, fresh, atol=1e-5, rtol=0)
+
+
+def test_the_master_blends_toward_neutral() -> None:
+    bank = _bank(Bend("x", LEVERS["self.out.gain"]), x__gain=3.0, master__mix=0.25)
+    assert _gain(bank, 0, "self.out").item() == 1.5
+
+
+def test_only_so_many_token_sets_move_and_the_rest_are_told() -> None:
+    bends = [Bend(f"b{i}", LEVERS["cross.map.transform"], Scope(tokens=str(i))) for i in range(6)]
+    bank = _bank(*bends, **{f"b{i}__rotate": 30.0 for i in range(6)})
+    assert bank.report() == ["cross.map.transform: 6 token sets are to be moved at once; only the first 4 are"]
+    bank.write({f"b{i}.on": False for i in range(2)})
+    bank.fold(0)
+    assert bank.report() == []
+
+
+def test_another_padding_makes_another_move() -> None:
+    bank = _bank(Bend("x", LEVERS["cross.map.transform"]), x__translate_x=0.5)
+    before = bank.layers[0].points["cross.map"][0].folded["moves"].clone()
+    bank.write({"x.padding": "border"})
+    bank.fold(0)
+    assert not torch.equal(bank.layers[0].points["cross.map"][0].folded["moves"], before)
+
+
+def test_a_scope_that_cannot_be_read_is_found_anew_in_a_new_prompt() -> None:
+    bank = _bank(Bend("x", LEVERS["cross.map.gain"], Scope(tokens="sea")), x__gain=2.0)
+    bank.write({"x.tokens": "sea, 900"})
+    bank.fold(0)
+    assert bank.held_tokens() == {"x": [7]} and "900" in bank.report()[0]
+    bank.read_prompt(prompt("a sea of light").words)
+    bank.fold(0)
+    assert bank.held_tokens() == {"x": [1]} and "900" in bank.report()[0]
+
+
+def test_a_words_share_of_a_long_prompt_when_all_others_are_taken_away() -> None:
+    """Equal to adding log(gain) to the logits: the one key left is read whole, however small its weight was."""
+    shape = BankShape(1, 4, 128, 256, 600, (1, 4, 6), torch.device("cpu"), torch.float32)
+    bank = Bank([Bend("x", LEVERS["cross.map.gain"], Scope(tokens="0-598"), renormalize=True)], shape, 4)
+    bank.write({"x.gain": 0.0})
+    bank.fold(0)
+    q, k, v = torch.randn(1, 24, 4, 32), torch.randn(1, 600, 4, 32), torch.randn(1, 600, 4, 32)
+    k[:, 599] = -4 * q.mean(1)
+    got = bank.layers[0].attention("cross", q, k, v, shape.grid, None)
+    torch.testing.assert_close(got, v[:, 599:].expand_as(got), atol=1e-4, rtol=1e-4)
+
+
+def test_what_a_bank_keeps_is_counted_and_does_not_grow_under_a_hand() -> None:
+    noise = _bank(Bend("x", LEVERS["ffn.hidden.noise"]))
+    assert noise.nbytes > 4 * 24 * 256
+    scopes = [Scope(layers=Span(i, 1, 2)) for i in range(3)]
+    bends = [Bend(f"b{i}", LEVERS["cross.map.transform"], scope) for i, scope in enumerate(scopes)]
+    bank, sizes = _bank(*bends), []
+    for turn in range(60):
+        bank.write({f"b{turn % 3}.rotate": 1.0 + turn})
+        bank.fold(0)
+        sizes.append(bank.nbytes)
+    assert max(sizes[6:]) <= max(sizes[:6])

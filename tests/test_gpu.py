@@ -66,3 +66,15 @@ def test_a_recorded_forward_hears_every_knob() -> None:
         turn(bank, dice, 0.1)
         torch.testing.assert_close(recorded(forward.x, forward.t), forward(bank), rtol=0, atol=0, equal_nan=True)
     assert torch.cuda.memory_allocated() <= used + 2**20
+
+
+def test_folding_never_waits_for_the_device() -> None:
+    dice = random.Random(4)
+    bank = bank_of(*every_lever(), fixed=True, dtype=torch.bfloat16, device="cuda")
+    turn(bank, dice, 0.3)  # fields and matrices are made
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(50):
+            turn(bank, dice, 0.3)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

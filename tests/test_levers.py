@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from pipelines.bends.bank import Bank, Bend
+from pipelines.bends.fold import Product
 from pipelines.bends.geometry import transform_matrix
-from pipelines.bends.lever import discover
+from pipelines.bends.lever import discover, lever
 from pipelines.bends.scope import Scope
 from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec
 from tests.test_bank import SHAPE, WORDS
@@ -128,8 +129,22 @@ def test_in_gain_scales_the_input() -> None:
 
 
 def test_every_lever_is_declared_completely() -> None:
-    for name, lever in LEVERS.items():
-        assert name == lever.id and lever.doc.endswith(".") and lever.amounts
-        assert lever.point.split(".")[0] == lever.site
-        for spec in lever.amounts.values():
+    for name, kind in LEVERS.items():
+        assert name == kind.id and kind.doc.endswith(".") and kind.amounts
+        assert kind.point.split(".")[0] == kind.site
+        for spec in kind.amounts.values():
             assert isinstance(spec, ControlSpec | SwitchSpec | ChoiceSpec)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"at": {"ffn": "ffn.hiden"}}, "no hook point 'ffn.hiden'; there are: self.q"),
+        ({"fold": Product("gian")}, "its fold is of 'gian', which is none of"),
+    ],
+)
+def test_a_lever_declared_wrong_says_so(changed: dict, message: str) -> None:
+    right = {"at": {"ffn": "ffn.hidden"}, "fold": Product("gain"), "amounts": {"gain": ControlSpec(0, 2, 1)}}
+    assert lever("hidden.bias", **right)(lambda hidden, gain: hidden)[0].id == "ffn.hidden.bias"
+    with pytest.raises(ValueError, match=message):
+        lever("hidden.bias", **{**right, **changed})(lambda hidden, gain: hidden)

@@ -177,6 +177,36 @@ def test_with_one_layer_in_scope_everything_before_it_is_untouched(lever: str, l
         assert same == [True] * layer + [not acts] * (CONFIG.num_layers - layer)
 
 
+def test_steps_layers_and_tokens_together_perturb_exactly_what_they_should() -> None:
+    """A word taken away at one layer and step is, to the last block, a network whose text lacks that word there."""
+    scope = Scope(steps=Span.of(1, 1), layers=Span.of(1, 1), tokens="purple tulip")
+    forward, bank = Forward(wan()), bank_of(Bend("x", LEVERS["cross.map.gain"], scope))
+    bank.write({"x.gain": 0.0})
+    values = list(forward.text.v)
+    values[1] = values[1].clone()
+    values[1][:, [1, 2]] = 0
+    unbent, whole = forward(), forward.text
+    forward.text = whole._replace(v=tuple(values))
+    without = forward()
+    forward.text = whole
+    for step, expected in ((0, unbent), (1, without), (2, unbent), (3, unbent)):
+        bank.fold(step)
+        torch.testing.assert_close(forward(bank), expected, atol=1e-6, rtol=0)
+    assert (without - unbent).abs().max() > 1e-3
+
+
+def test_a_renormalised_bend_leaves_other_heads_bit_identical() -> None:
+    q, k, v = torch.randn(3, 1, 24, CONFIG.num_heads, 32).unbind()
+    k, v = k[:, : CONFIG.text_len], v[:, : CONFIG.text_len]
+    plain = bank_of().layers[0].attention("cross", q, k, v, GRID, None)
+    for id in ("cross.map.gain", "cross.map.transform"):
+        bank = bank_of(Bend("x", LEVERS[id], Scope(tokens="tulip", heads="0"), renormalize=True))
+        bank.write({"x." + LEVERS[id].main: off_neutral(bank.bends[0])})
+        bank.fold(0)
+        bent = bank.layers[0].attention("cross", q, k, v, GRID, None)
+        assert torch.equal(bent[:, :, 1:], plain[:, :, 1:]) and not torch.equal(bent[:, :, 0], plain[:, :, 0])
+
+
 @pytest.mark.parametrize("heads", ["0", "1-3"])
 @pytest.mark.parametrize("tokens", ["tulip", "2, 7-15"])
 def test_tokens_and_heads_out_of_scope_are_untouched(tokens: str, heads: str) -> None:

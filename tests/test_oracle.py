@@ -38,6 +38,8 @@ def _some(draw, count: int) -> tuple[str, list[float]]:
 
 
 def _window(lo: float, hi: float, feather: float, at: int) -> float:
+    if not feather and hi - lo < 1:  # a hard window narrower than one index holds the nearest
+        lo, hi = (lo + hi) / 2 - 0.5, (lo + hi) / 2 + 0.5
     beyond = max(lo - at, at - hi, 0.0)
     if beyond < 1e-6:
         return 1.0
@@ -49,9 +51,12 @@ def _bend(draw, levers, index: int, heads: int, columns: int):
     """A bend of the fast path, its values, and the slow path's view of it at one step and layer."""
     lever = LEVERS[draw(st.sampled_from(levers))]
     amounts = {name: _amount(draw, spec) for name, spec in lever.amounts.items()}
-    lo, hi = sorted(draw(st.tuples(st.floats(0, LAYERS - 1, width=16), st.floats(0, LAYERS - 1, width=16))))
+    # Mostly everywhere, so that bends meet; else a window.
+    somewhere = st.tuples(st.floats(0, LAYERS - 1, width=16), st.floats(0, LAYERS - 1, width=16))
+    lo, hi = sorted(draw(st.one_of(st.just((0.0, LAYERS - 1.0)), st.just((0.0, LAYERS - 1.0)), somewhere)))
     feather = draw(st.sampled_from([0.0, 1.5]))
-    steps = sorted(draw(st.tuples(st.integers(0, STEPS - 1), st.integers(0, STEPS - 1))))
+    some = st.tuples(st.integers(0, STEPS - 1), st.integers(0, STEPS - 1))
+    steps = sorted(draw(st.one_of(st.just((0, STEPS - 1)), st.just((0, STEPS - 1)), some)))
     head_text, head_weights = _some(draw, heads) if lever.heads else ("all", [])
     text, weights = _some(draw, columns) if lever.columns else ("all", [])
     renormalize = lever.renormalised is not None and draw(st.booleans())
@@ -73,7 +78,7 @@ def _case(draw, levers, columns_of):
     heads = draw(st.integers(1, 3))
     grid = draw(st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5)))
     columns = draw(st.integers(1, columns_of))
-    bends = [draw(_bend(levers, i, heads, columns)) for i in range(draw(st.integers(1, 4)))]
+    bends = [draw(_bend(levers, i, heads, columns)) for i in range(draw(st.integers(1, 5)))]
     return heads, grid, columns, bends, draw(st.integers(0, STEPS - 1)), draw(st.integers(0, LAYERS - 1))
 
 

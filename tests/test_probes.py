@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from pipelines.bends.bank import CACHE_PASS, Bend
 from pipelines.bends.lever import discover
-from pipelines.bends.probes import MapLook, NeuronLook
+from pipelines.bends.probes import MOST, MapLook, NeuronLook
 from pipelines.bends.scope import Scope
 from tests import oracle
 from tests.tiny import CONFIG, stream
@@ -119,3 +120,25 @@ def test_what_does_not_exist_is_never_seen_and_stops_nothing() -> None:
     _chunk(playing)
     assert [playing.probes.take(look) for look in looks] == [None] * 4
     playing.probes.forget()
+
+
+def test_looks_that_mean_nothing_are_refused_and_forgotten_ones_do_not_pile_up() -> None:
+    for wrong in (lambda: MapLook(0, 0, ()), lambda: NeuronLook(0, 0, bands=0), lambda: NeuronLook(0, 0, top=-1)):
+        with pytest.raises(ValueError):
+            wrong()
+    playing = stream()
+    for i in range(3 * MOST):
+        playing.probes.ask(MapLook(i, 99, (0,)))
+    assert len(playing.probes._asked) == MOST
+    for i in range(2 * MOST):
+        playing.probes.ask(NeuronLook(0, 0, top=i + 1))
+    _chunk(playing)
+    assert len(playing.probes._seen) <= MOST
+
+
+def test_a_fixed_bank_is_not_looked_into() -> None:
+    playing = stream()
+    playing.play(playing.make_bank((), fixed=True))
+    playing.probes.ask(MapLook(0, 0, (0,)))
+    _chunk(playing)
+    assert playing.probes.take(MapLook(0, 0, (0,))) is None

@@ -88,3 +88,16 @@ def test_a_word_of_several_pieces_is_one_target() -> None:
 
 def test_missing_words_are_named() -> None:
     assert missing("purple, rose, 0-2, all", WORDS) == ["rose"]
+
+
+def test_a_hard_window_swept_along_never_holds_nothing() -> None:
+    for center in (0.0, 0.3, 2.5, 3.49, 4.0):
+        assert sum(Span(center, 0.0).weights(5)) >= 1
+    assert Span(3.3, 0.9).weights(5) == [0, 0, 0, 1, 0] and Span.of(4, 4).weights(6) == [0, 0, 0, 0, 1, 0]
+
+
+def test_quoted_words_are_words() -> None:
+    words = prompt("3 red stars all around").words
+    held = {text: [i for i, w in enumerate(tokens(text, words)) if w] for text in ('"3"', "3", '"all"', '"red stars"')}
+    assert held == {'"3"': [0], "3": [3], '"all"': [3], '"red stars"': [1, 2]}
+    assert missing('"7"', words) == ["7"]

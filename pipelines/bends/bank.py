@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -125,8 +125,9 @@ class Bank:
 
     def fold(self, step: int | None) -> None:
         """Fold the latest values for one pass: a step index, or CACHE_PASS."""
+        values, words = self._values, self._words  # one state for all, whatever is written meanwhile
         for group in self._groups:
-            group.fold(self._values, step, self._words)
+            group.fold(values, step, words)
 
     def report(self) -> list[str]:
         """What a player should know: words that the prompt does not have, scopes that cannot be read."""
@@ -141,14 +142,10 @@ class Bank:
 
     @property
     def nbytes(self) -> int:
-        """What the bank keeps on the device."""
-        storages = {}
-        for layer in self.layers:
-            for act in (act for acts in layer.points.values() for act in acts):
-                for value in act.folded.values():
-                    for item in value if isinstance(value, tuple) else (value,):
-                        if isinstance(item, Tensor):
-                            storages[item.untyped_storage().data_ptr()] = item.untyped_storage().nbytes()
+        """What the bank keeps in memory, walks and matrices that levers do not read included."""
+        storages: dict[int, int] = {}
+        for group in self._groups:
+            _gather(group.buffers, storages)
         return sum(storages.values())
 
     def _slice(self, layer: int) -> LayerBends:
@@ -168,3 +165,16 @@ def _order(group: Group) -> tuple[int, bool]:
 
 def _act(group: Group, layer: int) -> Act:
     return Act(group.form.apply, group.buffers.layer(layer), group.buffers.awake, layer)
+
+
+def _gather(thing: Any, storages: dict[int, int]) -> None:
+    """Every tensor's storage in here, by address."""
+    if isinstance(thing, Tensor):
+        storages[thing.untyped_storage().data_ptr()] = thing.untyped_storage().nbytes()
+    elif isinstance(thing, dict):
+        _gather(tuple(thing.values()), storages)
+    elif isinstance(thing, (list, tuple)):
+        for item in thing:
+            _gather(item, storages)
+    elif type(thing).__module__.startswith("pipelines."):
+        _gather(vars(thing), storages)

@@ -59,6 +59,7 @@ class Use(NamedTuple):
     layers: Sequence[float]
     heads: Tensor  # [heads] or [1]
     columns: Tensor  # [columns] or [1]
+    on: bool = True  # not muted, in whatever step
 
     @property
     def place(self) -> Tensor:
@@ -71,6 +72,7 @@ class Use(NamedTuple):
 
 
 class Fold(Protocol):
+    name: str  # the amount that says how strongly the lever acts
     rank: int  # order at a hook point: gain, threshold, noise
 
     def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, salt: int) -> Buffers:

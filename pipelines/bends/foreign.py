@@ -24,7 +24,7 @@ from pipelines.bends.bank import Bank, Bend, parameters_of
 from pipelines.bends.fold import BankShape
 from pipelines.bends.hooks import NEUTRAL, LayerBends
 from pipelines.bends.scope import Words
-from pipelines.spec import Spec, Value
+from pipelines.spec import ControlSpec, Spec, Value
 
 if TYPE_CHECKING:
     from diffusers import WanTransformer3DModel
@@ -75,13 +75,18 @@ class Bending:
         return parameters_of(self.bends, self.steps, self._sizes.layers)
 
     def write(self, values: Mapping[str, Value]) -> None:
-        """The latest values by id, heard from the next pass on; raises BendError for an id that no bend has."""
+        """The latest values by id, heard from the next pass on; numbers are brought into their range. Raises BendError
+        for an id that no bend has, or a number that is none."""
         known = self.parameters
         for name in values:
             if name not in known:
                 near = get_close_matches(name, known, n=1)
                 raise BendError(f"no parameter '{name}'" + (f"; did you mean '{near[0]}'?" if near else ""))
-        self._values = {**self._values, **values}
+        try:
+            legal = {name: _legal(known[name], value) for name, value in values.items()}
+        except ValueError as problem:
+            raise BendError(f"{', '.join(values)}: {problem}") from None
+        self._values = {**self._values, **legal}
 
     def read_prompt(self, words: Words, negative: Words = NO_WORDS) -> None:
         """What the prompt and the negative prompt say, for bends scoped to words; heard from the next pass on."""
@@ -207,6 +212,10 @@ class _Sizes(NamedTuple):
     heads: int
     dim: int
     ffn_dim: int
+
+
+def _legal(spec: Spec, value: Value) -> Value:
+    return spec.clamp(float(value)) if isinstance(spec, ControlSpec) else value
 
 
 def _sizes(model: WanTransformer3DModel) -> _Sizes:

@@ -35,7 +35,7 @@ def transform_matrix(height: int, width: int, amounts: Mapping[str, Value], devi
     translation moves right and down. Outside the grid the map is `padding`: zeros, border or reflection.
     """
     places, padding = height * width, str(amounts["padding"])
-    at, weight = (taps.to(device) for taps in _taps(height, width, amounts))
+    at, weight = (taps.to(device, non_blocking=True) for taps in _taps(height, width, amounts))
     matrix = torch.zeros(places, places, device=device).scatter_add_(1, at, weight)
     blur, sharpen = float(amounts["blur"]), float(amounts["sharpen"])
     if blur > 0:
@@ -44,7 +44,7 @@ def transform_matrix(height: int, width: int, amounts: Mapping[str, Value], devi
         matrix = matrix + sharpen * (matrix - _blurred(matrix, height, width, UNSHARP, padding))
     inside = region(height, width, amounts)
     if float(inside.min()) < 1:
-        matrix *= inside[:, None].to(device, matrix.dtype)
+        matrix *= inside[:, None].float().to(device, non_blocking=True)
     matrix.diagonal().sub_(1)
     return matrix
 
@@ -118,7 +118,7 @@ def _source(y: Tensor, x: Tensor, size: tuple[int, int], amounts: Mapping[str, V
 
 def _blurred(matrix: Tensor, height: int, width: int, sigma: float, padding: str) -> Tensor:
     """A blur of the picture that `matrix` makes, one axis after the other."""
-    down, along = (blur_matrix(size, sigma, padding).to(matrix) for size in (height, width))
+    down, along = (blur_matrix(n, sigma, padding).float().to(matrix.device, non_blocking=True) for n in (height, width))
     picture = torch.einsum("ih,hwp->iwp", down, matrix.unflatten(0, (height, width)))
     return torch.einsum("jw,iwp->ijp", along, picture).flatten(0, 1)
 

@@ -34,6 +34,7 @@ class Group:
 
     def reset(self) -> None:
         self.buffers.reset()
+        self._layers = []  # the next fold writes everything anew
 
     def fold(self, values: Mapping[str, Value], step: int | None, words: Words) -> None:
         """Bring the buffers up to date for one pass of this step (None: the cache pass)."""
@@ -41,8 +42,8 @@ class Group:
         layers = [hand.layers(step) for hand in self._hands]
         if any(moved) or layers != self._layers:
             self._layers = layers
-            uses = [Use(h.amounts, weights, h.heads, h.columns) for h, weights in zip(self._hands, layers, strict=True)]
-            self.buffers.write(uses)
+            pairs = zip(self._hands, layers, strict=True)
+            self.buffers.write([Use(h.amounts, weights, h.heads, h.columns, h.on) for h, weights in pairs])
         self.buffers.advance()
 
     def notices(self) -> list[str]:
@@ -62,7 +63,9 @@ class _Hand:
         self.bend, self._sizes, self._count = bend, sizes, layers
         self.heads, self.columns = torch.zeros(sizes[0]), torch.zeros(sizes[1])  # nothing, until a scope could be read
         self.amounts: dict[str, Value] = {}
+        self.on = True
         self.notice = ""
+        self._readable: Mapping[str, Value] | None = None  # the last values that the place could be read from
         name, lever = bend.name, bend.lever
         self._places = [f"{name}.{part}" for part in _place_fields(lever)]
         spans = [f"{name}.{axis}.{part}" for axis in ("steps", "layers") for part in ("center", "width", "feather")]
@@ -84,6 +87,7 @@ class _Hand:
         self._own = own
         self.amounts = {amount: values[f"{self.bend.name}.{amount}"] for amount in self.bend.lever.amounts}
         self._values = values
+        self.on = bool(values[f"{self.bend.name}.on"]) and float(values[MASTER]) > 0
         self._weights.clear()
         return True
 
@@ -103,26 +107,32 @@ class _Hand:
         return tuple(at_step * weight for weight in _read_span(values, f"{name}.layers").weights(self._count))
 
     def _read_place(self, values: Mapping[str, Value], words: Words) -> None:
-        name, lever = self.bend.name, self.bend.lever
-        heads, columns = [1.0], [1.0]
-        notice = ""
+        """Find the heads and columns; what cannot be read leaves the last scope that could, in the prompt there is."""
         try:
-            if lever.heads:
-                heads = scopes.ranges(str(values[f"{name}.heads"]), self._sizes[0], "head")
-            if lever.columns == "tokens":
-                text = str(values[f"{name}.tokens"])
-                columns = scopes.tokens(text, words)
-                absent = scopes.missing(text, words) if words.text else []
-                if absent:
-                    notice = f"{name}: the prompt has no {', '.join(repr(word) for word in absent)}"
-            elif lever.columns == "neurons":
-                chosen = scopes.ranges(str(values[f"{name}.neurons"]), self._sizes[1], "neuron")
-                soft = scopes.band(_read_span(values, f"{name}.band"), self._sizes[1])
-                columns = [a * b for a, b in zip(chosen, soft, strict=True)]
-        except ScopeError as error:  # typed live: the last scope that could be read stays
-            self.notice = f"{name}: {error}"
-            return
-        self.notice, self.heads, self.columns = notice, torch.tensor(heads), torch.tensor(columns)
+            self.notice = self._find(values, words)
+            self._readable = values
+        except ScopeError as error:  # typed live
+            if self._readable is not None:
+                self._find(self._readable, words)
+            self.notice = f"{self.bend.name}: {error}"
+
+    def _find(self, values: Mapping[str, Value], words: Words) -> str:
+        """Set the heads and columns; a notice for what is not in the prompt. Raises ScopeError; then nothing is set."""
+        name, lever = self.bend.name, self.bend.lever
+        heads, columns, notice = [1.0], [1.0], ""
+        if lever.heads:
+            heads = scopes.ranges(str(values[f"{name}.heads"]), self._sizes[0], "head")
+        if lever.columns == "tokens":
+            text = str(values[f"{name}.tokens"])
+            columns = scopes.tokens(text, words)
+            absent = scopes.missing(text, words) if words.text else []
+            notice = f"{name}: the prompt has no {', '.join(repr(word) for word in absent)}" if absent else ""
+        elif lever.columns == "neurons":
+            chosen = scopes.ranges(str(values[f"{name}.neurons"]), self._sizes[1], "neuron")
+            soft = scopes.band(_read_span(values, f"{name}.band"), self._sizes[1])
+            columns = [a * b for a, b in zip(chosen, soft, strict=True)]
+        self.heads, self.columns = torch.tensor(heads), torch.tensor(columns)
+        return notice
 
 
 def _read_span(values: Mapping[str, Value], name: str) -> Span:

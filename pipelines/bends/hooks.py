@@ -58,16 +58,17 @@ class Attention(NamedTuple):
     def shared(self, gain: Tensor) -> Attention:
         """The same attention, its columns multiplied by `gain` [heads, Lk] and its rows divided by their new sum.
 
-        Equal to adding log(gain) to the logits. Rows whose columns are all taken away stay empty.
+        Equal to adding log(gain) to the logits: only ratios of gains count. Rows whose columns are all taken away
+        stay empty.
         """
         if self.share is not None:
             raise ValueError("the rows of this map are normalised already")
-        rows = self.mass(gain).clamp(min=SMALLEST_ROW)
+        peak = gain.amax(-1, keepdim=True)
+        gain = gain / torch.where(peak > 0, peak, 1)
+        rows = self.mass(gain).clamp(min=torch.finfo(gain.dtype).tiny)
         # A neutral gain leaves every row as it is, to the last bit, whatever its weights sum to after rounding.
-        return self._replace(share=gain, rows=torch.where((gain == 1).all(), torch.ones_like(rows), rows))
-
-
-SMALLEST_ROW = 1e-3  # no row is divided by less: an almost empty one would be blown up to noise
+        neutral = (gain == 1).all(-1)[:, None]  # [heads, 1]
+        return self._replace(share=gain, rows=torch.where(neutral, torch.ones_like(rows), rows))
 
 
 class Act(NamedTuple):

@@ -17,6 +17,10 @@ from pipelines.bends.fold import Fold
 from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec
 
 Columns = Literal["tokens", "neurons"]
+POINTS = (  # where the network calls its bends, in this order
+    *(f"{site}.{part}" for site in ("self", "cross") for part in ("q", "v", "share", "columns", "map", "out")),
+    *("ffn.in", "ffn.hidden", "ffn.out"),
+)
 AmountSpec = ControlSpec | SwitchSpec | ChoiceSpec
 
 
@@ -69,7 +73,12 @@ def lever(
     def declare(apply: Callable[..., Any]) -> tuple[Lever, ...]:
         doc = " ".join((apply.__doc__ or "").split())
         made = []
+        if fold.name not in amounts:
+            raise ValueError(f"lever '{name}': its fold is of '{fold.name}', which is none of {list(amounts)}")
         for site, point in at.items():
+            for hook in (point, *(renormalised or ())[:1]):
+                if hook not in POINTS:
+                    raise ValueError(f"lever '{name}': no hook point '{hook}'; there are: {', '.join(POINTS)}")
             plain = Lever(f"{site}.{name}", point, apply, fold, amounts, per_site.get(site), heads, doc)
             other = replace(plain, point=renormalised[0], apply=renormalised[1]) if renormalised else None
             made.append(replace(plain, renormalised=other))
@@ -87,5 +96,8 @@ def discover() -> dict[str, Lever]:
         declared = vars(importlib.import_module(f"{levers.__name__}.{module.name}")).values()
         for family in declared:
             if isinstance(family, tuple) and family and all(isinstance(item, Lever) for item in family):
-                found.update((item.id, item) for item in family)
+                for item in family:
+                    if item.id in found:
+                        raise ValueError(f"two levers are declared as '{item.id}'; give one another name")
+                    found[item.id] = item
     return dict(sorted(found.items()))

@@ -13,7 +13,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,8 +25,7 @@ VOICES = 4  # noises of one lever that can sound at once, each with its own seed
 SKETCH = 32  # random directions that stand for all keys where the map itself is shaken
 _POOL = 2**21
 _PIECE = 2**20  # read from one offset
-_GRAIN = 64  # offsets are multiples of it: aligned reads are faster
-_STRIDE = 17 * _GRAIN  # from one layer's numbers to the next one's; no two layers hear a number at the same place
+_GRAIN = 8  # offsets are multiples of it: aligned reads are faster, and compiled code copies what is not
 
 
 @lru_cache(maxsize=4)
@@ -45,12 +44,12 @@ class NoiseField:
         another's); `like` gives device and dtype. Repeats, as layers, read the same numbers from other offsets."""
         self.size, self.salt = size, salt
         repeats, rows, width = size
-        self._strides = _STRIDE * layers, width, 1
-        # Half precision holds a unit walk well enough and halves what it costs in memory; CPUs are slow at it.
-        kept = torch.float32 if like.device.type == "cpu" else torch.float16
-        count = rows * width + (layers * repeats - 1) * _STRIDE
-        self._walk = torch.zeros(count, device=like.device, dtype=kept)
-        self._heard = self._walk if kept == like.dtype else self._walk.to(like.dtype, copy=True)
+        self._step = stride(rows, width)
+        self._strides = self._step * layers, width, 1
+        # A slow walk changes by less than half precision can tell: its variance would grow or shrink without end.
+        count = rows * width + (layers * repeats - 1) * self._step
+        self._walk = torch.zeros(count, device=like.device)
+        self._heard = self._walk if like.dtype == torch.float32 else self._walk.to(like.dtype, copy=True)
         self._random = random.Random()
         self._seed: int | None = None
 
@@ -63,7 +62,8 @@ class NoiseField:
         if seed != self._seed:
             self._seed = seed
             self._random.seed(f"{seed} {self.salt}")
-            self._add_fresh(0.0, 1.0)
+            self._add_fresh(0.0, math.sqrt(0.5))  # two slices, so that no two seeds are likely to meet
+            self._add_fresh(1.0, math.sqrt(0.5))
         elif motion == 0.0:
             return
         else:
@@ -73,7 +73,7 @@ class NoiseField:
 
     def layer(self, index: int) -> Tensor:
         """The field as one layer sees it, [repeats, rows, width]: a view whose address never changes."""
-        return self._heard.as_strided(self.size, self._strides, index * _STRIDE)
+        return self._heard.as_strided(self.size, self._strides, index * self._step)
 
     def _add_fresh(self, keep: float, add: float) -> None:
         """walk = keep * walk + add * fresh unit noise."""
@@ -82,6 +82,15 @@ class NoiseField:
             start = _GRAIN * self._random.randrange((_POOL - len(part)) // _GRAIN + 1)
             fresh = pool[start : start + len(part)]
             part.mul_(keep).add_(fresh, alpha=self._random.choice((-add, add)))
+
+
+def stride(rows: int, width: int) -> int:
+    """From one layer's numbers to the next one's in a field [rows, width]: so that no row of one layer or repeat is a
+    row of another, and rows begin where whole words can be read."""
+    step = rows
+    while math.gcd(step, width) > 1:
+        step += 1
+    return _GRAIN * step
 
 
 class _Voices:
@@ -101,16 +110,17 @@ class _Voices:
         self.notices: list[str] = []
         self._fixed = shape.fixed
         self.voices = list(range(len(self.fields))) if shape.fixed else []  # those that are carried out
-        self._moving: dict[int, tuple[int, float]] = {}  # voice -> seed and motion
-        self._voice_of: dict[int, int] = {}  # bend -> voice
+        self._moving: dict[int, Manner] = {}  # voice -> seed and motion
+        self._cast: list[_Part | None] = [None] * len(self.fields)
 
     def reset(self) -> None:
+        self._cast = [None] * len(self.fields)
         for voice in self.fields:
             voice.reset()
 
     def write(self, uses: Sequence[Use]) -> None:
         self.variance.zero_()
-        voices = self._cast(uses)
+        voices = self._give_parts(uses)
         heard = [use for use in uses if use.heard(float(use.amounts[self.name]) == 0.0)]
         for index, group in by_weight(heard):
             for weight, i in group:
@@ -118,24 +128,36 @@ class _Voices:
                 self.variance[index, voices[_manner(heard[i])]] += own
         self._upload(self.variance.sqrt())
         sounding = {voices[_manner(use)] for use in heard}
-        self._moving = {voice: _manner(uses[i]) for i, voice in self._voice_of.items() if voice in sounding}
+        self._moving = {v: part.manner for v, part in enumerate(self._cast) if part is not None and v in sounding}
         self.awake[:] = awake_layers(heard, len(self.awake))
         if not self._fixed:
             self.voices[:] = sorted(self._moving)
 
-    def _cast(self, uses: Sequence[Use]) -> dict[tuple[int, float], int]:
-        """Seed and motion -> voice. A voice stays with its first bend while that one's amount is up, so that a walk
-        goes on whatever is turned elsewhere and whichever step it is."""
-        first: dict[tuple[int, float], int] = {}
+    def _give_parts(self, uses: Sequence[Use]) -> dict[Manner, int]:
+        """Seed and motion -> voice. A voice stays with its seed and motion, or else with its bends when theirs are
+        turned, so that a walk goes on whatever is turned elsewhere and whichever step it is."""
+        wanted: dict[Manner, set[int]] = {}
         for index, use in enumerate(uses):
-            if float(use.amounts[self.name]) > 0.0:
-                first.setdefault(_manner(use), index)
-        self._voice_of = {index: voice for index, voice in self._voice_of.items() if index in first.values()}
-        free = [voice for voice in range(len(self.fields)) if voice not in self._voice_of.values()]
-        for index in first.values():
-            if index not in self._voice_of and free:
-                self._voice_of[index] = free.pop(0)
-        return {manner: self._voice_of.get(index, len(self.fields) - 1) for manner, index in first.items()}
+            if use.on and float(use.amounts[self.name]) != 0.0 and bool(use.place.any()):
+                wanted.setdefault(_manner(use), set()).add(index)
+        cast: list[_Part | None] = [None] * len(self.fields)
+        for goes_on in (lambda part, manner: part.manner == manner, lambda part, manner: part.bends & wanted[manner]):
+            for voice, part in enumerate(self._cast):
+                given = [own.manner for own in cast if own is not None]
+                for manner in wanted:
+                    if part and cast[voice] is None and manner not in given and goes_on(part, manner):
+                        cast[voice] = _Part(manner, wanted[manner])
+                        break
+        given = {own.manner for own in cast if own is not None}
+        waiting = [manner for manner in wanted if manner not in given]
+        for voice, own in enumerate(cast):
+            if own is None and waiting:
+                cast[voice] = _Part(waiting[0], wanted[waiting.pop(0)])
+        self._cast = cast
+        many = f"{len(wanted)} different seeds and motions at once; those beyond {len(cast)} join the last"
+        self.notices = [many] if waiting else []
+        voices = {own.manner: voice for voice, own in enumerate(cast) if own is not None}
+        return voices | {manner: len(cast) - 1 for manner in waiting}
 
     def advance(self) -> None:
         for voice, manner in self._moving.items():
@@ -147,9 +169,22 @@ class _Voices:
         return {self.name: self.strength[index], **epsilon, "voices": self.voices}
 
 
-def _manner(use: Use) -> tuple[int, float]:
-    """Seed and motion: what tells one voice from another."""
-    return int(use.amounts["seed"]), float(use.amounts["motion"])
+class Manner(NamedTuple):
+    """What tells one voice from another."""
+
+    seed: int
+    motion: float
+
+
+class _Part(NamedTuple):
+    """What a voice speaks: a seed and motion, for these bends."""
+
+    manner: Manner
+    bends: set[int]
+
+
+def _manner(use: Use) -> Manner:
+    return Manner(int(use.amounts["seed"]), float(use.amounts["motion"]))
 
 
 class Fields:
@@ -163,8 +198,9 @@ class Fields:
             field.reset()
 
     def advance(self, seed: int, motion: float) -> None:
-        for field in self.fields.values():
-            field.advance(seed, motion)
+        for name, field in self.fields.items():
+            # Signs that walked beside the noise they spread would make it forget twice as fast.
+            field.advance(seed, motion if name != "signs" or motion == 1.0 else 0.0)
 
     def layer(self, index: int) -> dict[str, Tensor]:
         return {name: field.layer(index) for name, field in self.fields.items()}
@@ -192,7 +228,8 @@ class Noises:
             "text": (1, shape.text_len),
         }[self.rows]
         size = (*rows, {"dim": shape.dim, "ffn_dim": shape.ffn_dim}[self.width])
-        return _Voices(self.name, shape, sizes, [_fields(shape, salt, epsilon=size) for _ in range(_voices(count))])
+        made = [_fields(shape, salt + _APART * voice, epsilon=size) for voice in range(min(count, VOICES))]
+        return _Voices(self.name, shape, sizes, made)
 
 
 @dataclass(frozen=True)
@@ -209,12 +246,12 @@ class MapNoises:
         keys = {"keys": shape.keys, "text": shape.text_len}[self.keys]
         width = sketch_width(keys)
         epsilon, signs = (1, shape.heads * shape.tokens, width), (1, 1, -(-keys // width))
-        made = [_fields(shape, salt, epsilon=epsilon, signs=signs) for _ in range(_voices(count))]
+        salts = [salt + _APART * voice for voice in range(min(count, VOICES))]
+        made = [_fields(shape, own, epsilon=epsilon, signs=signs) for own in salts]
         return _Voices(self.name, shape, sizes, made)
 
 
-def _voices(count: int) -> int:
-    return min(count, VOICES)
+_APART = 1 << 40  # between the salts of two voices, whose noises differ even where their seeds do not
 
 
 def _fields(shape: BankShape, salt: int, **sizes: tuple[int, int, int]) -> Fields:

@@ -1,8 +1,9 @@
 """Probes: looks at the network while it plays: where words act, how loud neurons are.
 
-A look is asked for once and taken when it is there; nothing is computed in between. Its price is one small product: a
-map is read as the attention map's product with marks for the tokens looked at, bends and all. Asking and taking may
-happen in any thread; only the stream arms.
+A look is asked for once and taken when it is there; nothing is computed in between. A map is read as its product with
+marks for the tokens looked at, bends and all: one small product where nothing moves the map, and what the bends on it
+cost once more where something does. A compiled or captured forward (a fixed bank) is not looked into. Asking and taking
+may happen in any thread; only the stream arms.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ class MapLook:
     tokens: tuple[int, ...]
     head: int | None = None
 
+    def __post_init__(self) -> None:
+        if not self.tokens:
+            raise ValueError("a map look without tokens shows nothing; name at least one")
+
 
 @dataclass(frozen=True)
 class NeuronLook:
@@ -40,8 +45,13 @@ class NeuronLook:
     bands: int = 64
     top: int = 16
 
+    def __post_init__(self) -> None:
+        if self.bands < 1 or self.top < 1:
+            raise ValueError(f"a neuron look needs at least one band and one neuron, got {self.bands} and {self.top}")
+
 
 Look = MapLook | NeuronLook
+MOST = 256  # looks asked for and not yet due, or seen and not yet taken; the oldest are forgotten
 
 
 class Neurons(NamedTuple):
@@ -57,14 +67,16 @@ class Probes:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._asked: set[Look] = set()
+        self._asked: dict[Look, None] = {}
         self._seen: dict[Look, tuple[Tensor, ...]] = {}
         self._armed: list[LayerBends] = []
 
     def ask(self, look: Look) -> None:
         """See this at the next pass that has it. A layer, head or token that does not exist is never seen."""
         with self._lock:
-            self._asked.add(look)
+            self._asked[look] = None
+            while len(self._asked) > MOST:
+                del self._asked[next(iter(self._asked))]
 
     def take(self, look: Look) -> np.ndarray | Neurons | None:
         """What was seen, once: maps [tokens, F, H, W] or Neurons; None as long as there is nothing."""
@@ -86,8 +98,10 @@ class Probes:
         if not self._asked:
             return False
         with self._lock:
-            due = [look for look in self._asked if look.step == step and 0 <= look.layer < len(layers)]
-            self._asked.difference_update(due)
+            due = [look for look in self._asked if look.step == step]
+            for look in due:
+                del self._asked[look]
+        due = [look for look in due if 0 <= look.layer < len(layers) and not layers[look.layer].fixed]
         for index in {look.layer for look in due}:
             layers[index].watch = _Glance(self, [look for look in due if look.layer == index])
             self._armed.append(layers[index])
@@ -102,6 +116,8 @@ class Probes:
     def keep(self, look: Look, *seen: Tensor) -> None:
         with self._lock:
             self._seen[look] = seen
+            while len(self._seen) > MOST:
+                del self._seen[next(iter(self._seen))]
 
 
 class _Glance:

@@ -45,8 +45,10 @@ class Span(NamedTuple):
         return Span.of(lo, hi, min(self.feather, last))
 
     def weight(self, index: float) -> float:
-        """1 inside (ends included), falling to 0 at `feather` beyond the ends."""
-        outside = abs(index - self.center) - self.width / 2
+        """1 inside (ends included), falling to 0 at `feather` beyond the ends. A hard window narrower than one index
+        holds the nearest, so that one swept along the line never holds nothing."""
+        least = 0.0 if self.feather > 0 else 0.5
+        outside = abs(index - self.center) - max(self.width / 2, least)
         if outside <= 1e-6:
             return 1.0
         return max(0.0, 1.0 - outside / self.feather) if self.feather > 0 else 0.0
@@ -114,7 +116,8 @@ def band(span: Span, count: int) -> list[float]:
 
 def tokens(text: str, words: Words) -> list[float]:
     """Weights of a prompt's tokens [words.length] for "all", "prompt", index ranges, or words and phrases of the
-    prompt, comma-separated; matched whole-word and case-insensitively, every occurrence.
+    prompt, comma-separated; matched whole-word and case-insensitively, every occurrence. In double quotes a
+    number, "all" and "prompt" are words like any other.
 
     Words that are not in the prompt scope nothing (`missing` names them).
     """
@@ -136,7 +139,7 @@ def tokens(text: str, words: Words) -> list[float]:
 def missing(text: str, words: Words) -> list[str]:
     """The words and phrases of a token scope that the prompt does not contain."""
     plain = [part for part in _parts(text) if part.lower() not in (ALL, PROMPT) and not _RANGE.fullmatch(part)]
-    return [part for part in plain if not _occurrences(part, words)]
+    return [part.strip('"') for part in plain if not _occurrences(part, words)]
 
 
 def _parts(text: str) -> list[str]:
@@ -145,7 +148,7 @@ def _parts(text: str) -> list[str]:
 
 def _occurrences(phrase: str, words: Words) -> list[int]:
     """The indices of the tokens that share a letter with the phrase, wherever it stands, also over itself."""
-    matches = (match.span(1) for match in _pattern(phrase).finditer(words.text))
+    matches = (match.span(1) for match in _pattern(phrase.strip('"')).finditer(words.text))
     found = [(begin, stop) for begin, stop in matches if not any(_runs_on(words.text, at) for at in (begin, stop))]
     return [
         index

@@ -6,7 +6,7 @@ by side, each on the map as it was. A set costs one more attention and one small
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -44,6 +44,7 @@ class _Transforms(Still):
         self._device = shape.device
         self._built: list[_Change | None] = [None] * count
         self._written: list[tuple | None] = [None] * self.sets
+        self._in_hand: _Chain | None = None
         self._chains: dict[tuple[int, int], tuple[_Chain, _Chain]] = {}  # of each set's groups of layers
 
     def write(self, uses: Sequence[Use]) -> None:
@@ -80,19 +81,22 @@ class _Transforms(Still):
             for count, (layers, group) in enumerate(by_weight(uses)):
                 links = [(weight * float(uses[i].amounts["mix"]), members[i][1]) for weight, i in group]
                 space, time = self._chains.setdefault((slot, count), (_Chain(), _Chain()))
-                self._write_layers(slot, layers, space.compose([(mix, change.space) for mix, change in links]))
-                self.shifts[layers, slot] = time.compose([(mix, change.time) for mix, change in links]).to(self.shifts)
+                move = space.compose([(mix, change.space) for mix, change in links])
+                shift = time.compose([(mix, change.time) for mix, change in links])
+                for part in _runs(layers):
+                    self.moves[part, slot], self.shifts[part, slot] = move, shift
+                self._take_in_hand(space)
                 idle.difference_update(layers)
-            self.moves[list(idle), slot] = 0
-            self.shifts[list(idle), slot] = 0
+            for part in _runs(sorted(idle)):
+                self.moves[part, slot], self.shifts[part, slot] = 0, 0
         if members:
             self.places[slot].copy_(uses[0].place, non_blocking=True)
 
-    def _write_layers(self, slot: int, layers: list[int], move: Tensor) -> None:
-        if layers[-1] - layers[0] + 1 == len(layers):  # a window of neighbours is written in one sweep
-            self.moves[layers[0] : layers[-1] + 1, slot] = move
-        else:
-            self.moves[layers, slot] = move.to(self.moves)
+    def _take_in_hand(self, chain: _Chain) -> None:
+        """Only the chain turned last keeps what lies around its bend: such matrices are large."""
+        if self._in_hand is not None and self._in_hand is not chain:
+            self._in_hand.let_go()
+        self._in_hand = chain
 
     def layer(self, index: int) -> dict[str, Any]:
         return {"moves": self.moves[index], "shifts": self.shifts[index], "places": self.places, "slots": self.slots}
@@ -113,7 +117,7 @@ class _Chain:
     def compose(self, links: list[tuple[float, Tensor]]) -> Tensor:
         turned = self._one_turned(links)
         if turned is None:
-            self._turned = -1
+            self.let_go()
             composed = _product(links)
         else:
             if turned != self._turned:
@@ -124,6 +128,10 @@ class _Chain:
         self._links = links
         return composed
 
+    def let_go(self) -> None:
+        """Keep nothing of what lies around the bend turned last."""
+        self._turned, self._around = -1, (None, None)
+
     def _one_turned(self, links: list[tuple[float, Tensor]]) -> int | None:
         """The one link that differs from the last ones, if there is exactly one."""
         if len(links) != len(self._links):
@@ -131,6 +139,15 @@ class _Chain:
         pairs = enumerate(zip(links, self._links, strict=True))
         differ = [i for i, (new, old) in pairs if new[0] != old[0] or new[1] is not old[1]]
         return differ[0] if len(differ) == 1 else None
+
+
+def _runs(layers: list[int]) -> Iterator[slice]:
+    """Ascending indices as slices of neighbours: a slice is written without asking the device anything."""
+    start = 0
+    for i in range(1, len(layers) + 1):
+        if i == len(layers) or layers[i] != layers[i - 1] + 1:
+            yield slice(layers[start], layers[i - 1] + 1)
+            start = i
 
 
 def _product(links: list[tuple[float, Tensor]]) -> Tensor | None:
@@ -153,6 +170,7 @@ class Transforms:
     frame, `shifts` [n, F, F] over the F latent frames of a chunk, `places` [n, heads, columns], and `slots`, the sets
     to carry out."""
 
+    name: str = "mix"
     rank: int = 1
 
     def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, salt: int) -> Buffers:

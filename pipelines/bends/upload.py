@@ -33,4 +33,4 @@ class Upload:
         taken.synchronize()
         pinned.copy_(values)
         self.target.copy_(pinned, non_blocking=True)
-        taken.record()
+        taken.record(torch.cuda.current_stream(self.target.device))
