@@ -1,4 +1,4 @@
-"""The command line: `bender play`, `render`, `list`, `levers`, `params`, `learn`, `bench`.
+"""The command line: `bender play`, `render`, `list`, `levers`, `params`, `mapping`, `learn`, `bench`.
 
 Parses arguments and hands over; the rest is imported once the words make sense.
 """
@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from instrument.params import suggest
 
-COMMANDS = ("play", "render", "list", "levers", "params", "learn", "bench")
+COMMANDS = ("play", "render", "list", "levers", "params", "mapping", "learn", "bench")
 LARGEST = 4096  # pixels a side
 
 
@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("levers", help="the table of levers")
     params = commands.add_parser("params", help="every parameter of a patch, with range and unit")
     _what(params)
+    _mapping(commands.add_parser("mapping", help="check a mapping, or draw its controller with what everything does"))
     learn = commands.add_parser("learn", help="bind a control you touch to a parameter you name")
     learn.add_argument("target", help="parameter id, or a trigger such as panic")
     learn.add_argument("--mapping", type=Path, default=Path("my.yaml"), help="file to write to (default: %(default)s)")
@@ -87,6 +88,15 @@ def _parser() -> argparse.ArgumentParser:
     _where(bench)
     bench.add_argument("--chunks", type=_count, default=40, help="counted chunks of each kind (default: %(default)s)")
     return parser
+
+
+def _mapping(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("check", "show"), help="check it, or draw it as SVG")
+    parser.add_argument("mapping", help="a mapping's name or file")
+    parser.add_argument("--mappings-dir", type=Path, help="your own folder of mappings")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where to draw it (default: to the terminal)")
+    parser.add_argument("--patch", default="all-levers", help="the patch it should play (default: %(default)s)")
+    parser.add_argument("--patches-dir", type=Path, help="your own folder of patches")
 
 
 def _what(parser: argparse.ArgumentParser) -> None:
@@ -112,7 +122,11 @@ def _play(parser: argparse.ArgumentParser) -> None:
     _what(parser)
     _where(parser)
     _scene(parser)
-    parser.add_argument("--mapping", default="default", help="a mapping's name or file (default: %(default)s)")
+    parser.add_argument(
+        "--mapping",
+        action="append",
+        help="a mapping's name or file; several for several controllers (default: default)",
+    )
     parser.add_argument("--mappings-dir", type=Path, help="your own folder of mappings")
     parser.add_argument(
         "--out", action="append", default=[], metavar="OUTPUT", help="camera, file:clip.mp4, ...; several may be given"
@@ -122,7 +136,7 @@ def _play(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--osc-port", type=_port, default=9000, help="UDP port of OSC in (default: %(default)s)")
     parser.add_argument("--page-port", type=_port, default=8000, help="port of the page (default: %(default)s)")
     parser.add_argument("--no-page", action="store_true", help="do not serve the page")
-    parser.add_argument("--midi", default=None, help="name pattern of MIDI ports (default: the mapping's device)")
+    parser.add_argument("--midi", default=None, help="name pattern of MIDI ports (default: the mappings' own)")
     parser.add_argument("--seconds", type=_seconds, help="stop after so long")
     parser.add_argument("--json", action="store_true", help="status as JSON lines, for machines")
     parser.add_argument("--log", type=Path, metavar="FILE", help="write warnings and faults there in full")

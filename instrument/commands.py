@@ -16,14 +16,16 @@ import numpy as np
 
 from instrument import learn as learning
 from instrument import mapping as mappings
-from instrument import midi, outputs
+from instrument import outputs
 from instrument import patch as patches
 from instrument.bench import bench as run_bench
 from instrument.engine import Engine, bends_of, declare, declare_bends
-from instrument.mapping import Mapping
+from instrument.midi_driver import list_ports
 from instrument.params import ParamSet, UnknownParameter
 from instrument.patch import Patch
+from instrument.rig import Rig
 from instrument.setup import UsageError, model_threads, named, open_model, open_outputs, open_patch, set_first_values
+from instrument.sheet import draw_sheet
 from instrument.show import Doors, Show, watch
 from instrument.status import Notices, StatusLine
 from pipelines.bends.lever import discover
@@ -36,19 +38,19 @@ def play(options: argparse.Namespace) -> None:
     """Play live until Ctrl-C, SIGTERM or the time given."""
     began = time.monotonic()
     patch = open_patch(options)
-    file = mappings.load(named(options.mapping), options.mappings_dir)
+    chosen = options.mapping or [DEFAULT_MAPPING]
+    for which in chosen:  # what is wrong with them is told before the model is loaded
+        mappings.load(named(which), options.mappings_dir)
     made = open_outputs(options.out)
     show = Show(open_model(options, patch), patch, made, options.fps, model_threads(options.threads))
     set_first_values(show.params, options.set)
-    doors = Doors(
-        options.host,
-        options.osc_port,
-        None if options.no_page else options.page_port,
-        options.midi or file.device or "*",
-    )
+    doors = Doors(options.host, options.osc_port, None if options.no_page else options.page_port)
+    rig = Rig(show.params, show.notices.tell, options.midi)
+    for which in chosen:
+        rig.load(named(which), options.mappings_dir)
     line = StatusLine(show.status, show.notices, options.json)
     with _logged(show.notices, options.log), _until_stopped() as stopping:
-        show.start(doors, Mapping(file, show.params, show.notices.tell), options.mapping)
+        show.start(doors, rig)
         try:
             line.sheet({**show.facts(), "started in": f"{time.monotonic() - began:.1f} s"})
             watch(show, line, stopping, options.seconds)
@@ -96,6 +98,7 @@ def _until_stopped() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+DEFAULT_MAPPING = "default"
 MOST_DROPPED = 8  # chunks in a row without a picture before a render gives up
 
 
@@ -144,7 +147,7 @@ def list_everything(options: argparse.Namespace) -> None:
     _section("models", (f"{name:14} {row.doc}; {row.licence}" for name, row in RECIPES.items()))
     _section("patches", (f"{name:14} {patches.load(name).description}" for name in patches.available()))
     _section("mappings", (f"{name:14} {mappings.load(name).description}" for name in mappings.available()))
-    _section("MIDI ports", midi.list_ports())
+    _section("MIDI ports", list_ports())
     _section("outputs", (f"{kind:14} {_first_line(made.__doc__)}" for kind, made in outputs.KINDS.items()))
 
 
@@ -169,6 +172,23 @@ def _params_of(patch: Patch) -> ParamSet:
     declare(params)
     declare_bends(params, bends_of(patch, row.config), len(row.steps), row.config.num_layers)
     return params
+
+
+def mapping(options: argparse.Namespace) -> None:
+    """Check a mapping against a patch, or draw its controller."""
+    file = mappings.load(named(options.mapping), options.mappings_dir)
+    if options.action == "check":
+        problems = mappings.Mapping(file, _params_of(open_patch(options))).problems()
+        if problems:
+            raise UsageError("; ".join([*problems[:8], *(["..."] if len(problems) > 8 else [])]))
+        print(f"{options.mapping}: {len(file.bindings)} lines, {len(file.bound)} bindings, all of {options.patch}")
+    elif options.out is None:
+        print(draw_sheet(file, options.mapping))
+    else:
+        try:
+            options.out.write_text(draw_sheet(file, options.mapping), encoding="utf-8")
+        except OSError as problem:
+            raise UsageError(f"--out {options.out}: cannot be written ({problem.strerror})") from None
 
 
 def learn(options: argparse.Namespace) -> None:
@@ -215,6 +235,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "list": list_everything,
     "levers": list_levers,
     "params": list_params,
+    "mapping": mapping,
     "learn": learn,
     "bench": bench,
 }

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from instrument.engine import Engine
-from instrument.mapping import Mapping
-from instrument.midi import MidiInput
+from instrument.midi import MidiPorts
 from instrument.osc import OscServer
 from instrument.outputs import Output, OutputGroup
 from instrument.outputs.testcard import draw_card
 from instrument.pacer import Pacer
 from instrument.params import ParamSet
 from instrument.patch import Patch
+from instrument.rig import Rig
 from instrument.status import Latency, Notices, Pace, StatusLine
 from instrument.surface.server import Surface
 from pipelines.stream import Stream
@@ -38,7 +38,6 @@ class Doors:
     host: str = "127.0.0.1"
     osc_port: int | None = 9000
     page_port: int | None = 8000
-    midi: str = "*"
 
 
 class Show:
@@ -60,8 +59,8 @@ class Show:
         self.engine.load(patch)
         self.threads = threads
         self._osc: OscServer | None = None
-        self._midi: MidiInput | None = None
-        self._mapping_name = ""
+        self._midi: MidiPorts | None = None
+        self._rig: Rig | None = None
         self._pace = self._warm_up(most)
         self._threads = ExitStack()
 
@@ -83,12 +82,13 @@ class Show:
         stream.reset()
         return Pace(made - start, (denoised - start) / stream.steps, decode, 1.0 / most_fps)
 
-    def start(self, doors: Doors, mapping: Mapping, mapping_name: str) -> None:
+    def start(self, doors: Doors, rig: Rig) -> None:
         """Open every port and output, then play. What refuses raises its own error, and all is closed again."""
+        self._rig = rig
         recipe = self.system.recipe
         with ExitStack() as opening:
-            self._open_osc(doors, mapping, opening)
-            self._midi = MidiInput(doors.midi, mapping, self.notices.tell)
+            self._open_osc(doors, rig, opening)
+            self._midi = MidiPorts(None, rig, self.notices.tell)
             opening.callback(self._midi.close)
             self._midi.start()
             self._open_page(doors, opening)
@@ -102,12 +102,11 @@ class Show:
             opening.callback(thread.join)
             opening.callback(self.engine.stop)
             self._threads = opening.pop_all()
-        self._mapping_name = mapping_name
 
-    def _open_osc(self, doors: Doors, mapping: Mapping, opening: ExitStack) -> None:
+    def _open_osc(self, doors: Doors, rig: Rig, opening: ExitStack) -> None:
         if doors.osc_port is None:
             return
-        self._osc = OscServer(self.params, mapping, doors.host, doors.osc_port, self.notices.tell)
+        self._osc = OscServer(self.params, rig, doors.host, doors.osc_port, self.notices.tell)
         self._osc.start()
         opening.callback(self._osc.close)
 
@@ -144,7 +143,7 @@ class Show:
             "page": self.surface.url if self.surface else "off",
             "osc": f"udp {self._osc.host}:{self._osc.port}" if self._osc else "off",
             "midi": self._midi_ports() or "no ports now; they are used as soon as they appear",
-            "mapping": self._mapping_name,
+            "mapping": ", ".join(self._rig.names) if self._rig else "none",
         }
 
     def _midi_ports(self) -> list[str]:
@@ -172,6 +171,7 @@ class Show:
             "jitter_ms": round(pacing.jitter_ms, 1),
             "cache": f"{min(cache.end, cache.window)}/{cache.window}",
             "midi": self._midi_ports(),
+            "mapping": self._rig.status() if self._rig else None,
             "warnings": [*self.engine.notices, *failing, *self.notices.current()],
         }
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from instrument import learn, mapping
-from instrument.learn import Control, LearnError, classify, collect, encoding
+from instrument.classify import Control, LearnError, classify, collect, encoding
 from instrument.mapping import Mapping, MappingError, Touch
 from instrument.params import ParamSet, UnknownParameter
 from pipelines.spec import ControlSpec, SwitchSpec, TriggerSpec
@@ -74,9 +74,9 @@ def test_the_control_touched_most_is_meant(touches, control):
     assert classify(touches) == control
 
 
-def test_the_fine_half_of_a_fader_is_not_taken_for_it():
+def test_two_halves_that_move_together_are_one_fader():
     fine_first = [t for pair in zip(cc(3, 90, 4, 5, key=48), cc(5, 6, 7, 8), strict=True) for t in pair]
-    assert classify(fine_first).source == ("cc", 16)
+    assert classify(fine_first).source == ("cc14", 16)
     assert classify(cc(3, 90, 4, key=48)).source == ("cc", 48)
 
 
@@ -134,7 +134,7 @@ def test_a_missing_or_empty_file_is_made(tmp_path, params):
         path = tmp_path / "new" / "desk.yaml"
         if text is not None:
             path.write_text(text)
-        learn.learn(path, "petals.gain", timed(cc(1, 2, 3)), params, device=lambda: "Desk")
+        learn.learn(path, "petals.gain", timed(cc(1, 2, 3)), params, origin=lambda: "midi:Desk")
         file = mapping.load(path)
         assert file.device == ("x" if text and "device" in text else "Desk") and len(file.bindings) == 1
         assert not text or path.read_text().startswith(text)

@@ -10,10 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrument import mapping, midi
-from instrument.mapping import Mapping, Touch
-from instrument.midi import MidiInput, coalesce, list_ports, port_matches, touch_of
+from instrument import mapping, midi, midi_driver
+from instrument.mapping import Touch
+from instrument.midi import Listener, MidiPorts
+from instrument.midi_decode import coalesce, touch_of
+from instrument.midi_driver import list_ports, port_matches
 from instrument.params import ParamSet
+from instrument.rig import Rig
 from pipelines.spec import ControlSpec, TriggerSpec
 from tests.jack import Controller, running_jack
 
@@ -25,14 +28,14 @@ def wait_until(true, seconds=5.0):
     return true()
 
 
-class Recorder:
+class Recorder(Listener):
     """A listener that keeps everything."""
 
     def __init__(self):
         self.touches = []
         self.origins = set()
 
-    def handle(self, touch, origin=""):
+    def handle(self, touch, origin="", at=None):
         self.touches.append(touch)
         self.origins.add(origin)
 
@@ -67,11 +70,11 @@ def told():
 
 @pytest.fixture
 def listen(jack, told):
-    """listen(pattern, listener) -> a MidiInput that runs until the end of the test."""
+    """listen(pattern, listener) -> a MidiPorts that runs until the end of the test."""
     running = []
 
     def listen(pattern, listener, **options):
-        running.append(MidiInput(pattern, listener, told.append, api="JACK", **options))
+        running.append(MidiPorts(pattern, listener, told.append, api="JACK", **options))
         running[-1].start()
         return running[-1]
 
@@ -95,7 +98,11 @@ def listen(jack, told):
         ([0xE1, 127, 127], Touch("pitch", 0, 8191, 2)),
         ([0xF8], None),
         ([0xF0, 1, 2, 0xF7], None),
-        ([0xC0, 5], None),
+        ([0xC0, 5], Touch("program", 5, 5, 1)),
+        ([0xD2, 9], Touch("pressure", 0, 9, 3)),
+        ([0xA0, 36, 9], Touch("poly", 36, 9, 1)),
+        ([0xF0, 0x7F, 0x7F, 6, 1, 0xF7], Touch("mmc", "stop", 1)),
+        ([0xF0, 0x7F, 0x7F, 6, 1, 0, 0xF7], None),
     ],
 )
 def test_bytes_become_touches(data, touch):
@@ -140,9 +147,9 @@ def test_of_a_knob_only_the_latest_is_kept_of_a_pad_everything():
 
 
 def test_a_machine_without_midi_starts_with_one_notice(monkeypatch, told):
-    monkeypatch.setattr(midi, "choose_api", lambda: None)
+    monkeypatch.setattr(midi_driver, "choose_api", lambda: None)
     monkeypatch.setattr(midi, "_SCAN", 0.01)
-    silent = MidiInput("nanoKONTROL2", Recorder(), told.append)
+    silent = MidiPorts("nanoKONTROL2", Recorder(), told.append)
     silent.start()
     time.sleep(0.1)
     assert silent.status()["api"] is None and silent.status()["ports"] == []
@@ -154,7 +161,7 @@ def test_a_machine_without_midi_starts_with_one_notice(monkeypatch, told):
 
 def test_a_machine_without_the_library_starts_too(monkeypatch, told):
     monkeypatch.setitem(sys.modules, "rtmidi", None)  # import rtmidi now fails
-    silent = MidiInput("", Recorder(), told.append)
+    silent = MidiPorts("", Recorder(), told.append)
     silent.start()
     silent.close()
     assert len(told) == 1 and "python-rtmidi cannot be loaded" in told[0] and "libasound2" in told[0]
@@ -162,12 +169,12 @@ def test_a_machine_without_the_library_starts_too(monkeypatch, told):
 
 def test_no_server_is_ever_started(monkeypatch):
     monkeypatch.setenv("JACK_DEFAULT_SERVER", "bender-nobody")
-    assert midi.jack_server() is None
-    lost = MidiInput("", Recorder(), api="JACK", notices=lambda text: None)
+    assert midi_driver.jack_server() is None
+    lost = MidiPorts("", Recorder(), api="JACK", notices=lambda text: None)
     lost.start()
     assert lost.status()["api"] is None
     lost.close()
-    assert midi.jack_server() is None
+    assert midi_driver.jack_server() is None
 
 
 # --- through a real server ---
@@ -178,9 +185,9 @@ def test_a_knob_and_a_pad_play_a_parameter_and_a_trigger(plug, listen):
     params.add("petals.gain", ControlSpec(0, 8, 1))
     params.add("panic", TriggerSpec())
     plugged = plug("nanoTEST")
-    listen(
-        "nanotest", Mapping(mapping.loads("bindings: [{cc: 0, to: petals.gain}, {note: 36, trigger: panic}]"), params)
-    )
+    rig = Rig(params)
+    rig.add(mapping.loads("device: nanotest\nbindings: [{cc: 0, to: petals.gain}, {note: 36, trigger: panic}]"))
+    listen(None, rig)
     for value in range(128):
         plugged.send(0xB0, 0, value)
     for _ in range(5):
@@ -208,7 +215,7 @@ def test_clock_and_system_exclusive_pass_without_harm(plug, listen):
     heard = Recorder()
     plugged = plug("clock")
     running = listen("clock", heard)
-    for data in ([0xF8], [0xFA], [0xF0, 1, 2, 3, 0xF7], [0xC0, 5], [0xD0, 9], [0xB0, 1, 2]):
+    for data in ([0xF8], [0xFA], [0xF0, 1, 2, 3, 0xF7], [0xF1, 5], [0xF3, 9], [0xB0, 1, 2]):
         plugged.send(*data)
     assert wait_until(lambda: heard.touches == [Touch("cc", 1, 2, 1)])
     assert running.status()["received"] == 6 and running.status()["bad"] == 0
@@ -273,8 +280,8 @@ def test_a_foreign_sequencer_is_heard(jack, listen):
 
 def test_a_listener_that_fails_does_not_stop_the_thread(plug, listen, told):
     class Failing(Recorder):
-        def handle(self, touch, origin=""):
-            super().handle(touch, origin)
+        def handle(self, touch, origin="", at=None):
+            super().handle(touch, origin, at)
             raise RuntimeError("broken")
 
     heard = Failing()
