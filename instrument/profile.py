@@ -124,7 +124,8 @@ class Led(Strict):
 class Control(Strict):
     """One control, or a row or grid of like ones: `name: fader, cc: 0-7` is fader.1 to fader.8.
 
-    `at` and `size` are [across, down] on the drawing, in units of a button; a row turns after `columns`.
+    `at`, `size` and `step` (from one of a row to the next; by default its size) are [across, down] on the drawing, in
+    units of a button; a row turns after `columns`. In `label` {n} is the place in the row.
     """
 
     name: str
@@ -141,6 +142,7 @@ class Control(Strict):
     led: Led | None = None
     at: Place = (0.0, 0.0)
     size: Place = (1.0, 1.0)
+    step: Place | None = None
     columns: Annotated[int, Field(ge=1)] = 100
     label: str = ""
 
@@ -253,7 +255,7 @@ def _row(control: Control, default: int | None) -> Iterator[Part]:
     for index in range(count):
         key, channel = keys[index % len(keys)], channels[index % len(channels)]
         across, down = index % control.columns, index // control.columns
-        (x, y), (width, height) = control.at, control.size
+        (x, y), (width, height), step = control.at, control.size, control.step or control.size
         yield Part(
             name=f"{control.name}.{index + 1}" if count > 1 else control.name,
             number=index + 1 if count > 1 else 0,
@@ -263,8 +265,8 @@ def _row(control: Control, default: int | None) -> Iterator[Part]:
             relative=control.relative,
             notches=control.notches,
             light=_light(control, index, (kind, key), channel or 1),
-            box=(x + across * width, y + down * height, width, height),
-            label=control.label,
+            box=(x + across * step[0], y + down * step[1], width, height),
+            label=control.label.replace("{n}", str(index + 1)),
         )
 
 
