@@ -53,7 +53,7 @@ class Listener:
         return [""]
 
     def plugged(self, origin: str, send: Send | None) -> None:
-        """A port is open; `send` takes the bytes of one message to the same device, None if there is no way back."""
+        """A port is open; called again with `send`, which takes the bytes of one message, once there is a way back."""
 
     def unplugged(self, origin: str) -> None:
         """A port is gone."""
@@ -84,6 +84,8 @@ class _Port:
     def __init__(self, origin: str, input: Any, output: Any, decoder: Decoder) -> None:
         self.origin, self.input, self.output = origin, input, output
         self.decoder, self.stamp = decoder, Stamp()
+        self.back: tuple[str, int] | None = None  # the name of the output
+        self.dark = False  # there is no way to show anything on it; do not look for one again
 
     def close(self) -> None:
         close(self.input)
@@ -200,7 +202,7 @@ class MidiPorts:
                 break
             self.received += 1
             try:
-                touches += port.decoder.feed(message[0], port.stamp(message[1], now))
+                touches += port.decoder.feed(message[0], now, port.stamp(message[1], now))
             except ValueError:
                 self.bad += 1
         touches += port.decoder.due(now)
@@ -216,7 +218,7 @@ class MidiPorts:
         except Exception as problem:
             if port is not self._own_port:  # which looks for ports too
                 close(port.output)
-            port.output = None
+            port.output, port.dark = None, True
             self._tell(f"MIDI: nothing can be shown on {port.origin.removeprefix('midi:')}: {problem}")
 
     # --- ports ---
@@ -231,11 +233,11 @@ class MidiPorts:
         for key in [key for key in self._ports if key not in there]:
             self._lose(key)
             self._notices(f"MIDI port '{key[0]}' is gone; it is opened again when it comes back")
-        if any(key not in self._ports for key in there):
-            outputs = numbered(self._looking.get_ports(), lambda name: self._means(patterns, name))
-            for key, index in there.items():
-                if key not in self._ports:
-                    self._guarded(self._open, key, index, outputs)
+        for key, index in there.items():
+            if key not in self._ports:
+                self._guarded(self._open, key, index)
+        if any(port.output is None and not port.dark for port in self._ports.values()):
+            self._answer(numbered(self._looking.get_ports(), lambda name: self._means(patterns, name)))
         wanting = [pattern for pattern in patterns if not any(port_matches(pattern, name) for name, _ in self._ports)]
         for pattern in wanting:
             if pattern not in ANY:
@@ -274,7 +276,7 @@ class MidiPorts:
         self._guarded(self._listener.plugged, origin, partial(self._send, port) if output is not None else None)
         return port
 
-    def _open(self, key: tuple[str, int], index: int, outputs: dict[tuple[str, int], int]) -> None:
+    def _open(self, key: tuple[str, int], index: int) -> None:
         port = midi_driver.make_input(self._api, self.name)
         try:
             port.open_port(index, "in")
@@ -282,18 +284,25 @@ class MidiPorts:
             port.delete()
             self._tell(f"MIDI port '{key[0]}' cannot be opened: {problem}")
             return
-        back = answering(key, outputs)
-        output = self._open_output(outputs.pop(back)) if back is not None else None
-        self._ports[key] = self._made(f"midi:{key[0]}{'' if key[1] == 1 else f' #{key[1]}'}", port, output)
+        self._ports[key] = self._made(f"midi:{key[0]}{'' if key[1] == 1 else f' #{key[1]}'}", port, None)
 
-    def _open_output(self, index: int) -> Any:
-        output = midi_driver.make_output(self._api, self.name)
-        try:
-            output.open_port(index, "out")
-        except (OSError, ValueError):  # another program has it: the controller plays all the same, unlit
-            output.delete()
-            return None
-        return output
+    def _answer(self, outputs: dict[tuple[str, int], int]) -> None:
+        """Open the way back to each device that has one; it may appear later than the way from it."""
+        for port in self._ports.values():
+            outputs.pop(port.back, None)
+        for key, port in self._ports.items():
+            back = answering(key, outputs) if port.output is None and not port.dark else None
+            if back is None:
+                continue
+            output = midi_driver.make_output(self._api, self.name)
+            try:
+                output.open_port(outputs.pop(back), "out")
+            except (OSError, ValueError):  # another program has it: the controller plays all the same, unlit
+                output.delete()
+                port.dark = True
+            else:
+                port.output, port.back = output, back
+                self._guarded(self._listener.plugged, port.origin, partial(self._send, port))
 
     def _lose(self, key: tuple[str, int]) -> None:
         port = self._ports.pop(key)

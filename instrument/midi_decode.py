@@ -109,18 +109,21 @@ class Decoder:
         self._waiting: dict[tuple[str, int, int], float] = {}  # those whose fine half may still come, and since when
         self._chosen: dict[int, tuple[str, list[int | None]]] = {}  # channel -> (nrpn or rpn, [high, low])
 
-    def feed(self, data: Iterable[int], at: float) -> list[Touch]:
-        """What one message means; raises ValueError for bytes that are not MIDI."""
+    def feed(self, data: Iterable[int], now: float, at: float | None = None) -> list[Touch]:
+        """What one message means, read `now`; a clock runs by `at`, when it arrived, where that is known better.
+
+        Raises ValueError for bytes that are not MIDI.
+        """
         data = list(data)
         if data and data[0] in (0xF2, 0xF8, 0xFA, 0xFB, 0xFC):
-            self._time(data, at)
+            self._time(data, now if at is None else at)
             return []
         touch = touch_of(data)
         if touch is None:
             return []
         if touch.kind != "cc":
             return [touch]
-        return [*self._halves(touch, at), *self._numbered(touch, at)]
+        return [*self._halves(touch, now), *self._numbered(touch, now)]
 
     def due(self, now: float) -> list[Touch]:
         """Coarse values whose fine half did not come. They count as whole: a 7-bit 127 is the end of the way."""
@@ -150,16 +153,16 @@ class Decoder:
         else:
             raise ValueError("a song position breaks off")
 
-    def _halves(self, touch: Touch, at: float) -> list[Touch]:
+    def _halves(self, touch: Touch, now: float) -> list[Touch]:
         """A controller in one message or two."""
         if touch.key < 32 and self._wide(touch.key, touch.channel):
-            self._wait("cc14", touch.key, touch, at)
+            self._wait("cc14", touch.key, touch, now)
             return []
         if 32 <= touch.key < 64 and self._wide(touch.key - 32, touch.channel):
             return self._join("cc14", touch.key - 32, touch)
         return [touch]
 
-    def _numbered(self, touch: Touch, at: float) -> list[Touch]:
+    def _numbered(self, touch: Touch, now: float) -> list[Touch]:
         """NRPN and RPN (MIDI 1.0): 99/98 or 101/100 select, 6/38 are the data, 96/97 count up and down."""
         if touch.key in _SELECT:
             kind, half = _SELECT[touch.key]
@@ -172,16 +175,16 @@ class Decoder:
             return []
         key = high << 7 | low
         if touch.key == _COARSE:
-            self._wait(kind, key, touch, at)
+            self._wait(kind, key, touch, now)
         elif touch.key == _FINE:
             return self._join(kind, key, touch)
         elif touch.key in (_MORE, _LESS):
             return [Touch(STEPS[kind], key, 1 if touch.key == _MORE else -1, touch.channel)]
         return []
 
-    def _wait(self, kind: str, key: int, touch: Touch, at: float) -> None:
+    def _wait(self, kind: str, key: int, touch: Touch, now: float) -> None:
         self._coarse[kind, key, touch.channel] = int(touch.value)
-        self._waiting[kind, key, touch.channel] = at
+        self._waiting[kind, key, touch.channel] = now
 
     def _join(self, kind: str, key: int, touch: Touch) -> list[Touch]:
         place = (kind, key, touch.channel)

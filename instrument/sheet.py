@@ -14,36 +14,43 @@ from instrument.profile import Part
 
 _UNIT = 96  # of the drawing, for a control of size 1
 _GAP = 6
-_HEAD = 54
+_HEAD = 58
 _ROW = 8  # controls side by side where there is no profile to say how they lie
-_LETTERS = 15  # to a line of a control one unit wide
-_LINES = 4  # targets that fit under a control one unit high
-_ROUND = ("knob", "encoder")
+_LINE = 9.5
+_LONG = ("fader", "wheel", "strip")
+_BROAD = 0.56  # of a letter, as a share of its height
 
 
 def draw_sheet(file: MappingFile, name: str) -> str:
     """The whole drawing as an SVG document; it prints on one page, as it scales to any."""
     parts = list(_parts(file))
-    wide = max((x + w for x, _, w, _ in (part.box for part in parts)), default=1)
-    high = max((y + h for _, y, _, h in (part.box for part in parts)), default=1)
-    width, height = wide * _UNIT + 2 * _GAP, high * _UNIT + 2 * _GAP + _HEAD
-    body = "\n".join(line for part in parts for line in _control(part, _targets(file, part)))
+    left = min((part.box[0] for part in parts), default=0)
+    top = min((part.box[1] for part in parts), default=0)
+    wide = max((part.box[0] + part.box[2] for part in parts), default=left + 1) - left
+    high = max((part.box[1] + part.box[3] for part in parts), default=top + 1) - top
+    width, height = max(wide * _UNIT, 500) + 2 * _GAP, high * _UNIT + 2 * _GAP + _HEAD
+    body = "\n".join(line for part in parts for line in _control(part, (left, top), _targets(file, part)))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" font-family="sans-serif">\n'
-        f'<rect width="{width:g}" height="{height:g}" fill="white"/>\n{_title(file, name)}\n{body}\n</svg>\n'
+        f'<rect width="{width:g}" height="{height:g}" fill="white"/>\n{_title(file, name, width)}\n{body}\n</svg>\n'
     )
 
 
-def _title(file: MappingFile, name: str) -> str:
+def _title(file: MappingFile, name: str, width: float) -> str:
     controller = file.controller
     device = controller.name if controller else file.device or "any controller"
-    status = controller.status if controller else ""
-    pages = "pages: " + ", ".join(file.pages) if file.pages else ""
-    small = "; ".join(text for text in (file.description, pages, status) if text)
-    return (
-        f'<text x="{_GAP}" y="24" font-size="20">{escape(f"{device}: {name}")}</text>\n'
-        f'<text x="{_GAP}" y="42" font-size="11" fill="#555">{escape(small)}</text>'
+    pages = "; ".join(f"page {number}: {page}" for number, page in enumerate(file.pages, 1))
+    second = "; ".join(text for text in (pages, controller.status if controller else "") if text)
+    lines = [(f"{device}: {name}", 18, 20), (file.description, 11, 36), (second, 9, 48)]
+    return "\n".join(
+        f'<text x="{_GAP}" y="{y}" font-size="{_fitting(text, size, width):g}">{escape(text)}</text>'
+        for text, size, y in lines
     )
+
+
+def _fitting(text: str, size: float, width: float) -> float:
+    """The size of letters at which a text is no wider than that; never larger than asked."""
+    return round(min(size, (width - 2 * _GAP) / (_BROAD * max(1, len(text)))), 2)
 
 
 def _parts(file: MappingFile) -> Iterator[Part]:
@@ -76,53 +83,58 @@ def _unnamed(bound: Bound, box: tuple[float, float, float, float]) -> Part:
 
 
 def _targets(file: MappingFile, part: Part) -> list[str]:
-    """What a control does, a line each: `page: target`, with the modifiers to hold."""
+    """What a control does, a line each: the page's number, the modifiers to hold, the target."""
     found: dict[str, None] = {}
     for bound in file.bound:
         if bound.source == part.source and bound.channel in (None, part.channel):
-            words = bound.target or f"page {bound.binding.go}"
-            pages = sorted(bound.pages or ())
-            held = [str(item) for item in bound.binding.when or ()]
-            before = "/".join([*(file.pages[page] for page in pages), *(f"+{item}" for item in held)])
-            found[f"{before}: {words}" if before else words] = None
+            pages = "/".join(str(page + 1) for page in sorted(bound.pages or ()))
+            held = [f"+{item}" for item in bound.binding.when or ()]
+            found[" ".join([*([pages] if pages else []), *held, bound.target or f"page {bound.binding.go}"])] = None
     return list(found)
 
 
-def _control(part: Part, targets: list[str]) -> Iterator[str]:
+def _control(part: Part, corner: tuple[float, float], targets: list[str]) -> Iterator[str]:
     x, y, w, h = part.box
-    left, top = _GAP + x * _UNIT, _GAP + _HEAD + y * _UNIT
+    left, top = _GAP + (x - corner[0]) * _UNIT, _GAP + _HEAD + (y - corner[1]) * _UNIT
     width, height = w * _UNIT - _GAP, h * _UNIT - _GAP
-    yield f"<g id={quoteattr(part.name)}>"
-    if part.kind in _ROUND:
-        radius = min(width, height) / 2
-        yield (f'<rect x="{left:g}" y="{top:g}" width="{width:g}" height="{height:g}" rx="{radius:g}" {_LINE}/>')
-    else:
-        corner = 2 if part.kind in ("fader", "wheel", "strip") else 8
-        yield f'<rect x="{left:g}" y="{top:g}" width="{width:g}" height="{height:g}" rx="{corner}" {_LINE}/>'
-    middle = left + width / 2
-    lines = [(part.label or part.name, 10, "#000"), (_message(part), 7, "#888")]
-    room = max(1, int(_LINES * h))
+    lines = [(part.label or part.name, 10, "#000"), (part.name, 7.5, "#666"), (_message(part), 7.5, "#666")]
+    if not part.label:
+        del lines[1]
+    room = max(1, int((height - 26) / _LINE) - len(lines))
     if len(targets) > room:
         targets = [*targets[: room - 1], f"and {len(targets) - room + 1} more"]
-    lines += [(line, 8, "#06c") for target in targets for line in [_shortened(target, int(_LETTERS * w * 1.25))]]
-    if part.label:
-        lines.insert(1, (part.name, 7, "#888"))
-    at = top + max(14.0, (height - 11 * len(lines)) / 2 + 9)
+    lines += [(target, 8, "#04a") for target in targets]
+    yield f"<g id={quoteattr(part.name)}>{_shape(part.kind, left, top, width, height)}"
+    at, middle = top + 32, left + width / 2
+    if part.kind in _LONG:  # beside the fader
+        middle, width = middle + 8, width - 16
     for text, size, colour in lines:
-        style = f'font-size="{size}" text-anchor="middle" fill="{colour}"'
+        style = f'font-size="{_fitting(text, size, width):g}" text-anchor="middle" fill="{colour}"'
         yield f'<text x="{middle:g}" y="{at:g}" {style}>{escape(text)}</text>'
-        at += 11
+        at += _LINE
     yield f"<title>{escape('; '.join([part.name, *targets]))}</title></g>"
 
 
-_LINE = 'fill="none" stroke="#333"'
+def _shape(kind: str, left: float, top: float, width: float, height: float) -> str:
+    """A frame, and in it what kind of control it is."""
+    stroke = 'fill="none" stroke="#333"'
+    middle, upper = left + width / 2, top + 12
+    frame = f'<rect x="{left:g}" y="{top:g}" width="{width:g}" height="{height:g}" rx="6" fill="none" stroke="#bbb"/>'
+    if kind in ("knob", "encoder"):
+        rings = [
+            f'<circle cx="{middle:g}" cy="{upper:g}" r="{r}" {stroke}/>'
+            for r in ((8, 5) if kind == "encoder" else (8,))
+        ]
+        return frame + "".join(rings) + f'<path d="M{middle:g} {upper:g}v-8" {stroke}/>'
+    if kind in _LONG:
+        across, high = left + 9, height - 16
+        cap = f'<rect x="{across - 5:g}" y="{top + 8 + high / 3:g}" width="10" height="6" fill="#333"/>'
+        return f'{frame}<path d="M{across:g} {top + 8:g}v{high:g}" {stroke}/>{cap}'
+    fill = 'fill="#ddd" stroke="#333"' if kind == "pad" else stroke
+    return f'{frame}<rect x="{middle - 10:g}" y="{upper - 7:g}" width="20" height="14" rx="3" {fill}/>'
 
 
 def _message(part: Part) -> str:
     kind, key = part.source
     number = kind if kind in ("pitch", "pressure", "osc") else f"{kind} {key}"
     return f"{number}{f' ch {part.channel}' if part.channel else ''}"
-
-
-def _shortened(text: str, letters: int) -> str:
-    return text if len(text) <= letters else f"{text[: letters - 1]}…"
