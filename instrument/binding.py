@@ -83,7 +83,7 @@ class Binding(Strict):
     notches: Annotated[int, Field(ge=1, le=4096)] | None = None
     acceleration: Annotated[float, Field(ge=1, le=32)] = 1.0
     mode: Mode | None = None
-    feedback: bool | Led | None = None
+    feedback: Led | bool | None = None
     page: Many | None = None
     when: Many | None = None
 

@@ -39,6 +39,7 @@ class Link:
         self._takeover = Takeover(bound.takeover)
         self._caught = -1  # the parameter's version after our last write; another number: someone else wrote since
         self._before: Value | None = None  # what a momentary button will put back
+        self._while_held = -1  # the version it made
         self._turned_at = 0.0
         self._direction = 0
         self._backwards = self._binding.invert
@@ -161,10 +162,10 @@ class Link:
             if self._before is None:
                 self._before = self._parameter.base
             self._write(params, 1.0, origin)
-            self._caught = self._parameter.version
+            self._while_held = self._parameter.version
         elif self._before is not None:
             before, self._before = self._before, None
-            if self.ours:
+            if self._parameter.version == self._while_held:
                 params.set(self._parameter.id, before, origin)
 
     def _choose(self, params: ParamSet, steps: int, origin: str, around: bool = False) -> None:

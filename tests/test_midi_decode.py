@@ -1,5 +1,7 @@
 """Bytes to touches: halves, numbered parameters, clock; and that no bytes at all do any harm."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,7 +109,7 @@ def test_arrival_is_told_from_the_drivers_gaps_and_kept_near_our_own_clock():
     for number in range(1, 200):  # a tick each 20 ms, read up to 4 ms late
         read = 100.0 + number * 0.02 + (number * 7 % 5) * 0.001
         told.append(stamp(0.02, read))
-    gaps = [b - a for a, b in zip(told, told[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(told)]
     assert max(gaps) - min(gaps) < 2e-4  # of the 4 ms that reading late would make
     assert stamp(0.0, 1e6) == 1e6  # after a long silence, our own clock
     assert stamp(5.0, 1e6 + 0.01) == 1e6 + 0.01  # never in the future
