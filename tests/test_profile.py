@@ -1,5 +1,8 @@
 """Device profiles: rows, lights, mistakes; and that every one that ships is whole."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from instrument import mapping, profile
@@ -102,3 +105,13 @@ def test_every_controller_has_a_mapping_that_names_its_profile(name):
     file = mapping.load(name)
     assert file.controller.name == profile.load(name)[0].name and file.port == file.controller.device
     assert "From published data, not yet played on the hardware" in file.files[-1].read_text().splitlines()[0]
+
+
+def test_the_examples_of_the_manual_are_right():
+    manual = (Path(__file__).parent.parent / "docs" / "midi.md").read_text()
+    written, described = re.findall(r"```yaml\n(.*?)```", manual, re.S)
+    assert len(mapping.loads(written).bound) > 100
+    assert {"fader.8", "knob.1", "button.4", "motor.8"} < set(profile.loads(described).parts)
+    for model in (mapping.Binding, profile.Led, profile.Control):
+        for field in model.model_fields:
+            assert f"`{field}" in manual or f"{field}:" in manual, f"{field} is not in docs/midi.md"
