@@ -83,10 +83,19 @@ def _parser() -> argparse.ArgumentParser:
     learn.add_argument(
         "--timeout", type=_seconds, default=30.0, help="seconds to wait for a touch (default: %(default)g)"
     )
-    bench = commands.add_parser("bench", help="time a chunk, unbent and bent, as ratios")
+    bench = commands.add_parser("bench", help="time a chunk, unbent and bent, as ratios; or what control costs")
+    bench.add_argument(
+        "what", nargs="?", choices=("chunk", "bends", "control"), default="chunk", help="default: %(default)s"
+    )
     _what(bench)
     _where(bench)
     bench.add_argument("--chunks", type=_count, default=40, help="counted chunks of each kind (default: %(default)s)")
+    bench.add_argument("--each", action="store_true", help="`bench bends`: every lever alone, too")
+    bench.add_argument("--random", metavar="SHAPE", help="`bench bends`: random weights of this shape: 1.3b")
+    bench.add_argument("--compile", action="store_true", help="`bench bends`: compiled, and recorded on a GPU")
+    bench.add_argument(
+        "--seconds", type=_seconds, default=10.0, help="of each row of `bench control` (default: %(default)g)"
+    )
     return parser
 
 
@@ -115,6 +124,7 @@ def _where(parser: argparse.ArgumentParser) -> None:
 def _scene(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", help="instead of the patch's prompt")
     parser.add_argument("--seed", type=int, help="instead of the patch's seed")
+    parser.add_argument("--audio", metavar="INPUT", help="sound for modulators: a file, a device's name, or default")
     parser.add_argument("--set", action="append", default=[], metavar="ID=VALUE", help="a parameter's first value")
 
 
@@ -122,6 +132,9 @@ def _play(parser: argparse.ArgumentParser) -> None:
     _what(parser)
     _where(parser)
     _scene(parser)
+    parser.add_argument(
+        "--setlist", nargs="+", default=[], metavar="PATCH", help="more patches, prepared at start: patch.next, ..."
+    )
     parser.add_argument(
         "--mapping",
         action="append",
@@ -133,7 +146,15 @@ def _play(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--fps", type=_rate, help="a fixed output rate (default: what the engine sustains)")
     parser.add_argument("--host", default="127.0.0.1", help="address of OSC and page (default: %(default)s)")
-    parser.add_argument("--osc-port", type=_port, default=9000, help="UDP port of OSC in (default: %(default)s)")
+    parser.add_argument("--osc-port", type=_port, default=9000, help="UDP and TCP port of OSC (default: %(default)s)")
+    parser.add_argument(
+        "--osc-out",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="tell a program every change, or `sender` for everybody who sends; several may be given",
+    )
+    parser.add_argument("--no-mdns", action="store_true", help="do not announce OSC and OSCQuery on the network")
     parser.add_argument("--page-port", type=_port, default=8000, help="port of the page (default: %(default)s)")
     parser.add_argument("--no-page", action="store_true", help="do not serve the page")
     parser.add_argument("--midi", default=None, help="name pattern of MIDI ports (default: the mappings' own)")

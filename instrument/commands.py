@@ -9,22 +9,37 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from instrument import learn as learning
 from instrument import mapping as mappings
 from instrument import outputs
 from instrument import patch as patches
+from instrument.audioin import open_ear
 from instrument.bench import bench as run_bench
-from instrument.engine import Engine, bends_of, declare, declare_bends
+from instrument.bench_bends import bench_bends
+from instrument.bench_control import Bench, bench_control
+from instrument.curtain import Curtain
+from instrument.engine import Engine
+from instrument.loading import declared
 from instrument.midi_driver import list_ports
 from instrument.params import ParamSet, UnknownParameter
 from instrument.patch import Patch
 from instrument.rig import Rig
-from instrument.setup import UsageError, model_threads, named, open_model, open_outputs, open_patch, set_first_values
+from instrument.setup import (
+    UsageError,
+    model_threads,
+    named,
+    open_model,
+    open_outputs,
+    open_patch,
+    open_stream,
+    set_first_values,
+)
 from instrument.sheet import draw_sheet
 from instrument.show import Doors, Show, watch
 from instrument.status import Notices, StatusLine
@@ -42,14 +57,23 @@ def play(options: argparse.Namespace) -> None:
     for which in chosen:  # what is wrong with them is told before the model is loaded
         mappings.load(named(which), options.mappings_dir)
     made = open_outputs(options.out)
+    songs = [patch, *(patches.load(named(name), options.patches_dir) for name in options.setlist)]
     show = Show(open_model(options, patch), patch, made, options.fps, model_threads(options.threads))
+    show.engine.sound_check(songs)
+    show.engine.desk.folder = options.patches_dir
     set_first_values(show.params, options.set)
-    doors = Doors(options.host, options.osc_port, None if options.no_page else options.page_port)
+    doors = Doors(
+        options.host,
+        options.osc_port,
+        None if options.no_page else options.page_port,
+        tuple(options.osc_out),
+        not options.no_mdns,
+    )
     rig = Rig(show.params, show.notices.tell, options.midi)
     for which in chosen:
         rig.load(named(which), options.mappings_dir)
     line = StatusLine(show.status, show.notices, options.json)
-    with _logged(show.notices, options.log), _until_stopped() as stopping:
+    with _hearing(options, show.engine), _logged(show.notices, options.log), _until_stopped() as stopping:
         show.start(doors, rig)
         try:
             line.sheet({**show.facts(), "started in": f"{time.monotonic() - began:.1f} s"})
@@ -57,6 +81,20 @@ def play(options: argparse.Namespace) -> None:
         finally:
             show.close()
             line.close()
+
+
+@contextmanager
+def _hearing(options: argparse.Namespace, engine: Engine) -> Iterator[None]:
+    """The audio input asked for, if any, as long as it is needed."""
+    if options.audio is None:
+        yield
+        return
+    ear = open_ear(options.audio)
+    engine.console.rack.ear = ear
+    try:
+        yield
+    finally:
+        ear.close()
 
 
 @contextmanager
@@ -111,18 +149,21 @@ def render(options: argparse.Namespace) -> None:
     params = ParamSet()
     stream = Stream(system.model, system.decoder, system.recipe, seed=patch.seed)
     waiting: deque[np.ndarray] = deque()  # decoded in another thread, written in this one
+    curtain = Curtain(params)
     engine = Engine(
         stream,
         system.encoder,
         params,
-        lambda frame, stamp: waiting.append(frame),
+        lambda frame, stamp: waiting.append(curtain(frame)),
         threads=model_threads(options.threads),
     )
+    engine.keep_picture_time(rate)
     engine.load(patch)
     set_first_values(params, options.set)
     written = dropped = 0
-    try:
+    with _hearing(options, engine), ExitStack() as opened:
         for output in made:
+            opened.callback(output.close)
             output.open(system.recipe.width, system.recipe.height, rate)
         while written < total:
             engine.play_chunk()
@@ -134,9 +175,6 @@ def render(options: argparse.Namespace) -> None:
                 for output in made:
                     output.send(frame)
                 written += 1
-    finally:
-        for output in made:
-            output.close()
     for notice in engine.notices:
         print(f"! {notice}")
     print(f"{written} frames, {written / rate:.1f} s at {rate:g} fps: {', '.join(options.out)}")
@@ -168,10 +206,8 @@ def list_params(options: argparse.Namespace) -> None:
 
 def _params_of(patch: Patch) -> ParamSet:
     """The parameters that the patch would play with, without loading its model."""
-    row, params = recipe(patch.model), ParamSet()
-    declare(params)
-    declare_bends(params, bends_of(patch, row.config), len(row.steps), row.config.num_layers)
-    return params
+    row = recipe(patch.model)
+    return declared(patch, row.config, len(row.steps))
 
 
 def mapping(options: argparse.Namespace) -> None:
@@ -201,10 +237,21 @@ def learn(options: argparse.Namespace) -> None:
 
 
 def bench(options: argparse.Namespace) -> None:
-    """Times of a chunk, unbent and bent, as ratios measured in turn."""
+    """Times of a chunk, unbent and bent, as ratios measured in turn; what bends cost; what control costs."""
+    for line in _bench(options):
+        print(line, flush=True)
+
+
+def _bench(options: argparse.Namespace) -> Iterable[str]:
+    threads = model_threads(options.threads)
+    if options.what == "bends":
+        torch.set_num_threads(threads)
+        return bench_bends(open_stream(options), options.chunks, options.each, options.compile)
     patch = open_patch(options)
-    for line in run_bench(open_model(options, patch), patch, options.chunks, model_threads(options.threads)):
-        print(line)
+    system = open_model(options, patch)
+    if options.what == "control":
+        return bench_control(Bench(system, patch, options.seconds, threads))
+    return run_bench(system, patch, options.chunks, threads)
 
 
 def _section(title: str, lines: Iterable[str]) -> None:

@@ -10,28 +10,40 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from instrument.params import ParamSet, suggest
-from instrument.patch import MOST_SEED, BendSpec, Patch, set_values
-from pipelines.bends.bank import Bend, parameters_of
-from pipelines.bends.lever import Lever, discover
-from pipelines.bends.scope import ALL, Scope, ScopeError, Span, ranges
-from pipelines.spec import ControlSpec, TextSpec, TriggerSpec
+from instrument import curtain
+from instrument.console import Console
+from instrument.loading import (
+    FORGET,
+    PANIC,
+    PROMPT,
+    RESEED,
+    SEED,
+    Prepared,
+    bends_of,
+    declare,
+    declare_bends,
+    declare_patch,
+    prepare,
+)
+from instrument.params import ParamSet
+from instrument.patch import MOST_SEED, Patch, PatchError, set_values
+from instrument.patchdesk import PatchDesk
 from pipelines.stream import Chunk, Stream
-from pipelines.text import TextEncoder
-from pipelines.wan import WanConfig
+from pipelines.text import Prompt, TextEncoder
+
+__all__ = ["MOST_SEED", "Engine", "Timing", "bends_of", "declare", "declare_bends"]
 
 log = logging.getLogger(__name__)
 
-PROMPT, SEED = "prompt.text", "engine.seed"
-PANIC, FORGET, RESEED = "panic", "cache.reset", "engine.reseed"
-RESERVED = ("bend", "bender", "cache", "engine", "master", "out", "panic", "prompt", "status")  # not for bends
+PROMPTS = 32  # encoded ones remembered, so that a change of patch does not wait for the text encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +74,9 @@ class Engine:
         self.stream, self.params = stream, params
         self._encoder, self._show, self._max_fps = encoder, show, max_fps
         self._commands = {PANIC: self._panic, FORGET: stream.forget, RESEED: self._reseed}
-        self._bend_ids: list[str] = []
+        self._patch_ids: list[str] = []
+        self._ready: dict[int, Prepared] = {}  # the set list, by identity
+        self._prompts: OrderedDict[str, Prompt] = OrderedDict()
         self._prompt: str | None = None
         self._seed: int | None = None
         self._stamp: float | None = None
@@ -75,8 +89,15 @@ class Engine:
         self._prompt_notices: tuple[str, ...] = ()
         self.timing = Timing()
         self.fault = ""
+        self.tell: Callable[[str], None] = log.warning  # one line for the player; must not wait
+        self.clock: Callable[[], float] = time.monotonic  # what modulators and morphs are timed by
+        self._played = (0, 0)  # chunks, steps of the one under way
         torch.set_num_threads(threads)
         declare(params)
+        curtain.declare(params)
+        self.console = Console(params, self._say)
+        self.desk = PatchDesk(params, self.console.on_time, self._say)
+        self.desk.snapshots = lambda: self.console.snapshots
 
     # --- what is played ---
 
@@ -85,31 +106,66 @@ class Engine:
 
         Call it before `run`, or in the engine's own thread.
         """
-        bends = bends_of(patch, self.stream.model.config)
-        bank = self.stream.make_bank(bends)
-        sizes = self.stream.steps, self.stream.model.config.num_layers
-        _rehearse(patch, bends, *sizes)
+        ready = self._ready.get(id(patch)) or prepare(patch, self.stream)
         with self.params.together():
-            for id in self._bend_ids:
-                self.params.remove(id)
-            self._bend_ids = declare_bends(self.params, bends, *sizes)
+            for name in self._patch_ids:
+                self.params.remove(name)
+            sizes = self.stream.steps, self.stream.model.config.num_layers
+            self._patch_ids = declare_patch(self.params, patch, ready.bends, *sizes)
             self.params.set(PROMPT, patch.prompt, "patch")
             self.params.set(SEED, patch.seed, "patch")
             set_values(patch, self.params)
-        self.stream.play(bank)
+            self.console.load(ready.modulators, ready.snapshots)
+            self.desk.played(patch)
+        self.stream.play(ready.bank)
+
+    def sound_check(self, patches: list[Patch]) -> None:
+        """Prepare every patch of the set list, its bank and its prompt, so that changing to it takes no time.
+
+        Raises PatchError for the first that does not fit the model. Call it before `run`.
+        """
+        for patch in patches:
+            self._ready[id(patch)] = prepare(patch, self.stream)
+            self._encode(patch.prompt)
+        self.desk.set_list(patches)
+
+    def keep_picture_time(self, rate: float) -> None:
+        """Time modulators and morphs by the pictures made, `rate` of them a second, instead of by the wall clock: for
+        rendering, where a chunk takes as long as it takes."""
+        frames = self.stream.recipe.chunk * 4
+
+        def now() -> float:
+            chunks, step = self._played
+            return (chunks + step / self.stream.steps) * frames / rate
+
+        self.clock = now
 
     @property
     def notices(self) -> list[str]:
         """What the player should know now: faults, words not understood, scopes that hold nothing."""
         own = [text for text in (self.fault, self.stream.notice) if text]
-        return [*own, *self._prompt_notices, *self.stream.bank.report()]
+        return [*own, *self._prompt_notices, *self.stream.bank.report(), *self.console.problems]
+
+    def _say(self, text: str) -> None:
+        self.tell(text)
+
+    @property
+    def held(self) -> dict[str, list[str]]:
+        """Per bend scoped to tokens, the pieces of the prompt it holds: ["all"], or each, by its index if no text."""
+        prompt = self._prompts.get(self._prompt or "")
+        tokens = prompt.tokens if prompt else ()
+        every = self.stream.model.config.text_len
+        return {
+            bend: ["all"] if len(at) == every else [tokens[i] if i < len(tokens) else str(i) for i in at]
+            for bend, at in self.stream.bank.held_tokens().items()
+        }
 
     # --- the loop ---
 
     def run(self) -> None:
         """Play until `stop`. A fault is logged and shown in the status, the past is forgotten, and play goes on."""
         self._due = time.monotonic()
-        torch.set_num_threads(self._threads)
+        _prepare_thread(self._threads)
         while not self._stopping.is_set():
             try:
                 self.play_chunk()
@@ -122,6 +178,8 @@ class Engine:
                 self.stream.reset()
                 self._stopping.wait(0.2)
         self._decoder.shutdown()
+        self.console.close()
+        self.desk.close()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -131,10 +189,12 @@ class Engine:
         while the next chunk is under way; `finish` waits for them)."""
         start = time.monotonic()
         self._obey()
-        for _ in self.stream.denoise():
+        for step in self.stream.denoise():
+            self._played = self._played[0], step
             self._listen()
         denoised = time.monotonic()
         chunk = self.stream.commit()
+        self._played = self._played[0] + 1, 0
         if chunk is None:
             log.warning("%s", self.stream.notice)
             return
@@ -156,26 +216,57 @@ class Engine:
         return count
 
     def _obey(self) -> None:
-        """Commands, and the seed: what would tear a chunk apart waits until here."""
-        for id in self.params.drain():
-            self._commands[id]()
+        """Commands, another patch, and the seed: what would tear a chunk apart waits until here."""
+        for name, at in self.params.drain_timed():
+            self._hear(name, at)
+            if name in self._commands:
+                self._commands[name]()
+        self.desk.tick()  # what was asked for before another patch says what plays
+        self._change_patch()
         seed = int(self.params[SEED].base)
         if seed != self._seed:
             self._seed = seed
             self.stream.reset(seed)
         self._listen()
 
+    def _hear(self, name: str, at: float) -> None:
+        """A trigger of the console or the desk."""
+        if not self.console.obey(name, at if self.clock is time.monotonic else self.clock()):
+            self.desk.obey(name)
+
+    def _change_patch(self) -> None:
+        patch = self.desk.take()
+        if patch is None:
+            return
+        try:
+            self.load(patch)
+            self._say(f"now playing {patch.name}")
+        except PatchError as problem:  # nothing has changed
+            self._say(str(problem))
+
     def _listen(self) -> None:
-        """The latest values into the bank; the prompt where it changed."""
+        """What is due, then the latest values into the bank; the prompt where it changed."""
+        now = self.clock()
+        for name, at in self.params.drain_timed(but=self._commands):
+            self._hear(name, at)
+        self.console.tick(now)
+        self.desk.tick()
         changed_at = self.params.take_change()
         if self._stamp is None:
             self._stamp = changed_at
-        values = self.params.tick(time.monotonic())
+        values = self.params.tick(now)
         if values[PROMPT] != self._prompt:
-            prompt = self._encoder.encode(str(values[PROMPT]))
+            prompt = self._encode(str(values[PROMPT]))
             self.stream.read_prompt(prompt)
             self._prompt, self._prompt_notices = str(values[PROMPT]), prompt.notices
         self.stream.bank.write(values)
+
+    def _encode(self, text: str) -> Prompt:
+        prompt = self._prompts.pop(text, None) or self._encoder.encode(text)
+        self._prompts[text] = prompt  # the newest last
+        if len(self._prompts) > PROMPTS:
+            self._prompts.popitem(last=False)
+        return prompt
 
     def _panic(self) -> None:
         with self.params.together():
@@ -185,6 +276,7 @@ class Engine:
                     id = f"{bend.name}.{amount}"
                     if self.params[id].version < pressed:  # a knob turned since then has the last word
                         self.params.set(id, spec.default, "panic")
+            self.console.calm(pressed)
         self.stream.reset()
 
     def _reseed(self) -> None:
@@ -218,95 +310,16 @@ class Engine:
         )
 
 
+def _prepare_thread(threads: int) -> None:
+    """Settings of the calling thread: of how many threads its tensor work makes use, and that the very small numbers
+    which bends can make count as zero, since CPUs are many times slower with them."""
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+
+
 def _one_thread() -> ThreadPoolExecutor:
     """A thread whose tensor work stays in it. It starts here and now: torch keeps some thread counts for the whole
     process, and the last one set, the model's, must win."""
-    pool = ThreadPoolExecutor(1, "decode", torch.set_num_threads, (1,))
+    pool = ThreadPoolExecutor(1, "decode", _prepare_thread, (1,))
     pool.submit(int).result()
     return pool
-
-
-def declare(params: ParamSet) -> None:
-    """The parameters that every show has, whatever its patch."""
-    params.add(PROMPT, TextSpec(doc="what the model is asked to show"), group="prompt")
-    params.add(SEED, ControlSpec(0, MOST_SEED, 0, step=1, doc="the noise everything starts from"), group="engine")
-    params.add(RESEED, TriggerSpec("start again from the seed"), group="engine")
-    params.add(FORGET, TriggerSpec("forget the past; the next chunk starts anew"), group="engine")
-    params.add(PANIC, TriggerSpec("all bends neutral, cache empty, fresh noise"), group="engine")
-
-
-def declare_bends(params: ParamSet, bends: tuple[Bend, ...], steps: int, layers: int) -> list[str]:
-    """Add the bends' parameters, and names by position (`bend.1.amount`, `bend.1.layers.center`, ...) for mappings that
-    fit any patch."""
-    ids = [
-        params.add(id, spec, group=id.split(".", 1)[0]).id for id, spec in parameters_of(bends, steps, layers).items()
-    ]
-    for number, bend in enumerate(bends, 1):
-        params.alias(f"bend.{number}.amount", f"{bend.name}.{bend.lever.main}")
-        for id in ids:
-            name, _, field = id.partition(".")
-            if name == bend.name:
-                params.alias(f"bend.{number}.{field}", id)
-    return ids
-
-
-def _rehearse(patch: Patch, bends: tuple[Bend, ...], steps: int, layers: int) -> None:
-    """Every value of the patch, tried on parameters of its own, so that a broken patch changes nothing that plays."""
-    trial = ParamSet(notices=lambda text: None)
-    declare(trial)
-    declare_bends(trial, bends, steps, layers)
-    set_values(patch, trial)
-
-
-def bends_of(patch: Patch, config: WanConfig) -> tuple[Bend, ...]:
-    """The patch's bends with their levers. PatchError for a lever that does not exist, a name that is taken, or a
-    scope that the lever or the network does not have."""
-    levers = discover()
-    bends = []
-    for index, spec in enumerate(patch.bends):
-        lever = levers.get(spec.lever)
-        if lever is None:
-            advice = suggest(spec.lever, list(levers))
-            raise patch.error(f"no lever '{spec.lever}'; {advice}", "bends", index, "lever")
-        if spec.name in RESERVED:
-            problem = f"no bend can be named '{spec.name}': the instrument itself uses it; choose another name"
-            raise patch.error(problem, "bends", index, "name")
-        for field, problem in _scope_problems(spec, lever, config):
-            raise patch.error(problem, "bends", index, "scope", field)
-        bends.append(Bend(spec.name, lever, _scope(spec), spec.persist))
-    return tuple(bends)
-
-
-def _scope_problems(spec: BendSpec, lever: Lever, config: WanConfig) -> Iterator[tuple[str, str]]:
-    """What is wrong with a bend's scope: the field, and the remedy. A scope without effect is a mistake worth telling,
-    not a silent nothing."""
-    scope = spec.scope
-    wrong = {
-        "tokens": scope.tokens != ALL and lever.columns != "tokens",
-        "neurons": scope.neurons is not None and lever.columns != "neurons",
-        "band": scope.band is not None and lever.columns != "neurons",
-        "heads": scope.heads is not None and not lever.heads,
-    }
-    for field in (field for field, is_wrong in wrong.items() if is_wrong):
-        yield field, f"lever '{lever.id}' cannot be scoped to {field}; take that line away"
-    for field, count, what in (("neurons", config.ffn_dim, "neuron"), ("heads", config.num_heads, "head")):
-        try:
-            ranges(getattr(scope, field) or ALL, count, what)
-        except ScopeError as problem:
-            yield field, str(problem)
-    if scope.layers and scope.layers[0] > config.num_layers - 1:
-        yield "layers", f"layers {list(scope.layers)} lie beyond this model's 0-{config.num_layers - 1}"
-
-
-def _scope(spec: BendSpec) -> Scope:
-    scope = spec.scope
-    tokens = scope.tokens if isinstance(scope.tokens, str) else ", ".join(scope.tokens)
-    band = scope.band
-    return Scope(
-        steps=Span.of(*scope.steps, scope.feather) if scope.steps else None,
-        layers=Span.of(*scope.layers, scope.feather) if scope.layers else None,
-        tokens=tokens,
-        neurons=scope.neurons or ALL,
-        band=Span(band.center, band.width, band.feather) if band else Span(0.5, 1.0),
-        heads=scope.heads or ALL,
-    )

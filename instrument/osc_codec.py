@@ -214,8 +214,11 @@ def _padded(text: str) -> bytes:
 
 
 def encode_bundle(elements: list[bytes], when: float = 0.0) -> bytes:
-    """Encoded messages or bundles as one bundle dated `when`, seconds since 1970 (0.0: now)."""
+    """Encoded messages or bundles as one bundle dated `when`, seconds since 1970 (0.0: now). Raises OscError for a date
+    beyond what OSC can say, 1900 to 2036."""
     timetag = round((when + _NTP_TO_UNIX) * 2**32) if when else 1
+    if not 0 <= timetag < 2**64:
+        raise OscError(f"a bundle cannot be dated {when:g} s since 1970; OSC ends in 2036")
     head = b"#bundle\0" + timetag.to_bytes(8, "big")
     return head + b"".join(len(element).to_bytes(4, "big") + element for element in elements)
 

@@ -2,167 +2,59 @@
 
 A parameter's id (`petals.gain`) is the same in OSC, patch files, mappings and the page. Values are kept in a
 latest-value store: there is no queue, the last write wins. Triggers are the exception: they are counted events, kept in
-order until the engine drains them. This file knows nothing of MIDI, OSC, files, threads or tensors; it may be
-called from any thread.
+order until the engine drains them. What is heard is the base plus modulation, both kept apart, so that what the hand
+set is never overwritten. This file knows nothing of MIDI, OSC, files or tensors, nor where modulation comes from; it
+may be called from any thread.
 """
 
 from __future__ import annotations
 
-import difflib
 import logging
-import math
 import re
 import reprlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
-from pipelines.spec import ChoiceSpec, ControlSpec, Spec, SwitchSpec, TextSpec, TriggerSpec, Value
+from instrument.glide import Glides
+from instrument.parameter import Parameter
+from instrument.values import (
+    LONGEST_TEXT,
+    BadValue,
+    UnknownParameter,
+    at_travel,
+    clamped,
+    fits,
+    shorten,
+    suggest,
+    travel_of,
+    travelled,
+    two,
+)
+from pipelines.spec import ControlSpec, Spec, TriggerSpec, Value
+
+__all__ = ["LONGEST_TEXT", "BadValue", "Change", "ParamSet", "Parameter", "UnknownParameter", "shorten", "suggest"]
 
 log = logging.getLogger(__name__)
 
 _ID = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
-_TYPES = {ControlSpec: "number", SwitchSpec: "switch", ChoiceSpec: "choice", TextSpec: "text", TriggerSpec: "trigger"}
-LONGEST_TEXT = 2000  # characters; more is no prompt, and would be searched at every chunk
-_WORDS_ON, _WORDS_OFF = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
+GLIDE = "master.glide"  # the glide in ms of every number that has none of its own
+
+Modulation = Callable[[float, Mapping[str, Value]], Mapping[str, float]]
 
 
-class UnknownParameter(LookupError):
-    """No parameter has this id. The text, with its did-you-mean, is made only when somebody reads it."""
-
-    def __init__(self, name: str, known: Iterable[str]) -> None:
-        super().__init__(name)
-        self.name = name
-        self.known = tuple(known)
-
-    def __str__(self) -> str:
-        return f"no parameter '{shorten(self.name)}'; {suggest(self.name, self.known)}"
-
-
-class BadValue(ValueError):
-    """The parameter exists but cannot take this value; the text names id, value and remedy."""
-
-
-def shorten(text: str, limit: int = 80) -> str:
-    """`text` fit for one line of a message: at most `limit` characters, control characters escaped."""
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: limit + 1])
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
-def suggest(name: str, known: Sequence[str]) -> str:
-    """The second half of an error about a wrong name: `did you mean 'x'?`, or what names there are."""
-    close = difflib.get_close_matches(name[:80], known, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean '{close[0]}'?"
-    if not known:
-        return "there are none yet"
-    return f"there are: {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}"
-
-
-def fits(spec: Spec, value: Any) -> Value:
-    """`value` as `spec` keeps it, not yet clamped: float, bool or str. Raises ValueError saying what is wanted."""
-    if isinstance(spec, ControlSpec):
-        if isinstance(value, Real) and not math.isnan(value):
-            return float(value)
-        raise ValueError(f"send a number from {spec.lo:g} to {spec.hi:g}")
-    if isinstance(spec, SwitchSpec):
-        return _as_switch(value)
-    if isinstance(spec, ChoiceSpec):
-        return _as_choice(spec, value)
-    if isinstance(value, str):
-        if len(value) > LONGEST_TEXT:
-            raise ValueError(f"send at most {LONGEST_TEXT} characters")
-        return value.encode("utf-8", "replace").decode()  # half of a surrogate pair is no text
-    raise ValueError("send text")
-
-
-def _as_switch(value: Any) -> bool:
-    if isinstance(value, Real) and not math.isnan(value):
-        return bool(value >= 0.5)
-    if isinstance(value, str) and value.lower() in (*_WORDS_ON, *_WORDS_OFF):
-        return value.lower() in _WORDS_ON
-    raise ValueError("send 1 or 0")
-
-
-def _as_choice(spec: ChoiceSpec, value: Any) -> str:
-    """An option by its name, or by its number from 0 as buttons and menus of other programs send it."""
-    if isinstance(value, str) and value in spec.options:
-        return value
-    if isinstance(value, Real) and not isinstance(value, bool) and value in range(len(spec.options)):
-        return spec.options[int(value)]
-    raise ValueError(f"send one of: {', '.join(spec.options)}")
-
-
-def clamped(spec: Spec, value: Value) -> Value:
-    """The nearest legal value; whole numbers for a spec that counts in whole steps."""
-    if not isinstance(spec, ControlSpec):
-        return value
-    value = spec.clamp(value)
-    whole = spec.step >= 1 and float(spec.step).is_integer() and float(spec.lo).is_integer()
-    return round(value) if whole else value
-
-
-def travelled(spec: Spec, n: float) -> Value:
-    """Knob travel 0..1 -> value. Raises ValueError where travel means nothing (text, NaN)."""
-    if not isinstance(n, Real) or n != n:
-        raise ValueError("send a number from 0 to 1")
-    n = float(min(max(n, 0), 1))
-    if isinstance(spec, ControlSpec):
-        return clamped(spec, spec.map(n))
-    if isinstance(spec, ChoiceSpec):
-        return spec.options[min(int(n * len(spec.options)), len(spec.options) - 1)]
-    if isinstance(spec, TextSpec):
-        raise ValueError("text has no knob travel; send text")
-    return n >= 0.5
-
-
-@dataclass(eq=False, slots=True)
-class Parameter:
-    """One value. Read freely from any thread; only its ParamSet writes to it.
-
-    `base` is what the hand set, in plain units (for a trigger: how often it fired); `origin` says who set it last and
-    `version` when, on the ParamSet's counter.
-    """
+class Change(NamedTuple):
+    """One stored value, as a recorder is told of it. Changes made in one `together` share a `block`; 0: made alone."""
 
     id: str
-    spec: Spec
-    base: Value
-    group: str = ""
-    doc: str = ""
-    origin: str = ""
-    version: int = 0
-
-    @property
-    def travel(self) -> float:
-        """Where a knob showing `base` stands, 0..1; 0 for text and triggers."""
-        if isinstance(self.spec, ControlSpec):
-            return self.spec.unmap(self.base)
-        if isinstance(self.spec, ChoiceSpec):
-            return self.spec.options.index(self.base) / max(1, len(self.spec.options) - 1)
-        return float(self.base) if isinstance(self.spec, SwitchSpec) else 0.0
-
-    def describe(self) -> dict[str, Any]:
-        """JSON-ready; every key is always there, None where it means nothing for the type."""
-        number = self.spec if isinstance(self.spec, ControlSpec) else None
-        trigger = isinstance(self.spec, TriggerSpec)
-        return {
-            "id": self.id,
-            "type": _TYPES[type(self.spec)],
-            "lo": number.lo if number else None,
-            "hi": number.hi if number else None,
-            "step": number.step if number else None,
-            "default": None if trigger else self.spec.default,
-            "value": self.base,
-            "warp": number.warp if number else None,
-            "unit": number.unit if number else None,
-            "options": list(self.spec.options) if isinstance(self.spec, ChoiceSpec) else None,
-            "doc": self.doc or self.spec.doc,
-            "group": self.group,
-        }
+    before: Value
+    after: Value
+    origin: str
+    block: int
+    at: float  # time.monotonic
 
 
 class ParamSet:
@@ -176,17 +68,26 @@ class ParamSet:
     def __init__(self, notices: Callable[[str], None] | None = None) -> None:
         self._lock = threading.RLock()
         self._params: dict[str, Parameter] = {}
+        self._bases: dict[str, Value] = {}  # of all but triggers
+        self._recent: dict[str, Parameter] = {}  # the longest unchanged first
         self._aliases: dict[str, str] = {}
-        self._fired: list[str] = []
-        self._version = 0
-        self._structure = 0
+        self._fired: list[tuple[str, float]] = []
+        self._version = self._structure = self._block = self._depth = 0
         self._changed_at: float | None = None
         self._noticed: set[str] = set()
         self._notices = notices or log.warning
+        self._glides = Glides()
+        self._modulation: Modulation | None = None
+        self._modulated: dict[str, Value] = {}
+        self._moving: dict[str, Value] = {}
+        self._travels: dict[str, tuple[int, float]] = {}
+        self.recorder: Callable[[Change], None] | None = None
 
     # --- which parameters there are ---
 
-    def add(self, id: str, spec: Spec, group: str = "", doc: str = "") -> Parameter:
+    def add(
+        self, id: str, spec: Spec, group: str = "", doc: str = "", glide: float | None = None, kept: bool = True
+    ) -> Parameter:
         """A new parameter at its default. Raises ValueError for a malformed id or one already taken."""
         if not _ID.fullmatch(id):
             raise ValueError(f"parameter id '{shorten(id)}' must be words of letters, digits and _ joined by dots")
@@ -195,16 +96,21 @@ class ParamSet:
                 raise ValueError(f"parameter '{id}' exists already; remove it first or choose another name")
             self._version += 1
             self._structure += 1
-            base = 0 if isinstance(spec, TriggerSpec) else clamped(spec, spec.default)
-            parameter = Parameter(id, spec, base, group, doc, version=self._version)
-            self._params[id] = parameter
+            trigger = isinstance(spec, TriggerSpec)
+            base = 0 if trigger else clamped(spec, spec.default)
+            parameter = Parameter(id, spec, base, group, doc, "", self._version, glide, kept and not trigger)
+            self._params[id] = self._recent[id] = parameter
+            if not trigger:
+                self._bases[id] = base
             return parameter
 
     def remove(self, id: str) -> None:
         """Take a parameter and the aliases to it away. Raises UnknownParameter."""
         with self._lock:
             id = self._find(id).id
-            del self._params[id]
+            for held in (self._params, self._recent, self._bases, self._modulated, self._moving, self._travels):
+                held.pop(id, None)
+            self._glides.end(id)
             self._noticed.discard(id)
             self._aliases = {name: to for name, to in self._aliases.items() if to != id}
             self._structure += 1
@@ -286,7 +192,7 @@ class ParamSet:
         with self._lock:
             if self.is_range(id):
                 center = self._params[f"{id}.center"]
-                self._set_range(id, [self._travelled(center, end) for end in _two(id, n)], origin)
+                self._set_range(id, [self._travelled(center, end) for end in two(id, n)], origin)
                 return
             parameter = self._find(id)
             value = self._travelled(parameter, n)
@@ -303,19 +209,38 @@ class ParamSet:
                 raise BadValue(f"{parameter.id} is not a trigger; send it a value")
             self._fire(parameter, origin)
 
+    def set_glide(self, id: str, ms: float | None) -> None:
+        """ms that a number, or both numbers of a range, takes to follow a jump; None: as `master.glide` says.
+
+        Raises UnknownParameter, or BadValue for what is no number.
+        """
+        with self._lock:
+            ids = [f"{id}.center", f"{id}.width"] if self.is_range(id) else [id]
+            for parameter in [self._find(each) for each in ids]:
+                if not isinstance(parameter.spec, ControlSpec):
+                    raise BadValue(f"{parameter.id} cannot glide; only numbers do")
+                parameter.glide = ms
+
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Everything set inside is seen by the engine at once. Keep it short: the engine waits meanwhile."""
+        """Everything set inside is seen by the engine at once, and undone at once. Keep it short: the engine waits
+        meanwhile."""
         with self._lock:
-            yield
+            self._block += self._depth == 0
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
 
     def _set_range(self, name: str, value: Any, origin: str) -> None:
         center, width = self._params[f"{name}.center"], self._params[f"{name}.width"]
         # The ends are clamped before they become center and width, so that a range too wide is cut, not shifted.
-        lo, hi = sorted(self._legal(center, end) for end in _two(name, value))
+        lo, hi = sorted(self._legal(center, end) for end in two(name, value))
         legal = self._legal(center, (lo + hi) / 2), self._legal(width, hi - lo)
-        self._store(center, legal[0], origin)
-        self._store(width, legal[1], origin)
+        with self.together():
+            self._store(center, legal[0], origin)
+            self._store(width, legal[1], origin)
 
     def _checked(self, parameter: Parameter, value: Any) -> Value:
         try:
@@ -344,23 +269,44 @@ class ParamSet:
             self._notices(text)
 
     def _store(self, parameter: Parameter, value: Value, origin: str) -> None:
-        if value == parameter.base:
+        before = parameter.base
+        if value == before:
             return
+        self._mark(parameter, value, origin)
+        self._bases[parameter.id] = value
+        if isinstance(parameter.spec, ControlSpec):
+            ms = parameter.glide if parameter.glide is not None else self._bases.get(GLIDE, 0)
+            if ms > 0 or self._glides:
+                self._glides.begin(parameter.id, parameter.spec, (before, value), ms)
+        if self.recorder is not None and parameter.kept:
+            block = self._block if self._depth else 0
+            self.recorder(Change(parameter.id, before, value, origin, block, time.monotonic()))
+
+    def _mark(self, parameter: Parameter, value: Value, origin: str) -> None:
         self._version += 1
         self._changed_at = self._changed_at or time.monotonic()
         parameter.base, parameter.origin, parameter.version = value, origin, self._version
+        self._recent[parameter.id] = self._recent.pop(parameter.id)
 
     def _fire(self, parameter: Parameter, origin: str) -> None:
-        self._fired.append(parameter.id)
-        self._store(parameter, parameter.base + 1, origin)
+        self._fired.append((parameter.id, time.monotonic()))
+        self._mark(parameter, parameter.base + 1, origin)
 
     # --- values out ---
 
     def drain(self) -> list[str]:
         """Ids of every trigger fired since the last drain, in the order they were fired."""
+        return [id for id, _ in self.drain_timed()]
+
+    def drain_timed(self, but: Container[str] = ()) -> list[tuple[str, float]]:
+        """(id, `time.monotonic` of it) of every trigger fired and not yet drained; those of `but` wait on."""
         with self._lock:
-            fired, self._fired = self._fired, []
-            return fired
+            if not self._fired:
+                return []
+            waiting = [event for event in self._fired if event[0] in but]
+            taken = [event for event in self._fired if event[0] not in but]
+            self._fired = waiting
+            return taken
 
     def take_change(self) -> float | None:
         """When the oldest change not yet asked about was made, on `time.monotonic`; None if nothing changed."""
@@ -368,24 +314,82 @@ class ParamSet:
             changed_at, self._changed_at = self._changed_at, None
             return changed_at
 
-    def tick(self, now: float) -> dict[str, Value]:
-        """The value heard of every parameter except triggers, at `now` seconds: all from the same moment."""
+    def modulate(self, modulation: Modulation | None) -> None:
+        """Ask `modulation(now, values)` at every tick for what to add, in knob travel by id; None: add nothing.
+
+        `values` are those heard: bases and glides of this moment, and of what is modulated itself the value of the
+        tick before, so that modulators may modulate each other. It is called under the lock and must be quick.
+        """
         with self._lock:
-            return {id: p.base for id, p in self._params.items() if not isinstance(p.spec, TriggerSpec)}
+            self._modulation = modulation
+
+    def tick(self, now: float) -> dict[str, Value]:
+        """The value heard of every parameter except triggers, at `now` seconds: all from the same moment.
+
+        Base, glided, plus modulation; the sum is formed in knob travel 0..1 and clamped there, so that it is legal.
+        Where nothing glides and the modulation is 0 the value is the base, bit for bit.
+        """
+        with self._lock:
+            heard = dict(self._bases)
+            travels = self._glides.advance(now, self._bases)
+            for id, travel in travels.items():
+                heard[id] = at_travel(self._params[id].spec, travel)
+            self._moving = {id: heard[id] for id in travels}
+            if self._modulation is not None:
+                self._add_modulation(now, heard, travels)
+            return heard
+
+    def _add_modulation(self, now: float, heard: dict[str, Value], travels: Mapping[str, float]) -> None:
+        still = {id: heard[id] for id in self._modulated}
+        heard.update(self._modulated)
+        sums = self._modulation(now, heard)
+        heard.update(still)
+        self._modulated = {}
+        for id, amount in sums.items():
+            parameter = self._params.get(id)
+            if parameter is not None and amount != 0.0:
+                travel = travels[id] if id in travels else self._stands(parameter)
+                self._modulated[id] = heard[id] = at_travel(parameter.spec, travel + amount)
+        self._moving.update(self._modulated)
+
+    def _stands(self, parameter: Parameter) -> float:
+        """The travel of a base, remembered until it changes: the inverse of a curve is slow."""
+        version, travel = self._travels.get(parameter.id, (-1, 0.0))
+        if version != parameter.version:
+            travel = travel_of(parameter.spec, parameter.base)
+            self._travels[parameter.id] = parameter.version, travel
+        return travel
+
+    def heard(self, id: str) -> Value:
+        """What the last tick made of one parameter: its base where nothing moves it. Raises UnknownParameter."""
+        with self._lock:
+            parameter = self._find(id)
+            return self._moving.get(parameter.id, parameter.base)
+
+    def moving(self) -> dict[str, Value]:
+        """id -> value heard at the last tick, of everything that glides or is modulated."""
+        with self._lock:
+            return dict(self._moving)
+
+    def settle(self) -> None:
+        """End every glide: the next tick hears the bases."""
+        with self._lock:
+            self._glides.clear()
 
     def changed(self, since: int) -> tuple[int, list[str]]:
-        """(version to ask with next time, ids changed since `since`, the longest unchanged first)."""
+        """(version to ask with next time, ids changed since `since`, the longest unchanged first).
+
+        A listener that is also a source knows its own changes by `params[id].origin` and need not echo them.
+        """
         with self._lock:
-            late = sorted((p for p in self._params.values() if p.version > since), key=lambda p: p.version)
-            return self._version, [p.id for p in late]
+            late = []
+            for id, parameter in reversed(self._recent.items()):
+                if parameter.version <= since:
+                    break
+                late.append(id)
+            return self._version, late[::-1]
 
     def describe(self) -> list[dict[str, Any]]:
         """Every parameter as JSON-ready data, in the order they were added."""
         with self._lock:
             return [p.describe() for p in self._params.values()]
-
-
-def _two(name: str, value: Any) -> Sequence[Any]:
-    if isinstance(value, (list, tuple)) and len(value) == 2:
-        return value
-    raise BadValue(f"{name} cannot be {reprlib.repr(value)}; send two values, lo and hi, or one to {name}.center")

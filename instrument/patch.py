@@ -1,4 +1,4 @@
-"""A patch: what to play, as a YAML file: model, prompt, bends with their scopes, and values.
+"""A patch: what to play, as a YAML file: model, prompt, bends with their scopes, values, modulators and snapshots.
 
 Only the form is checked here; whether a lever exists or a value's parameter does is known to whoever builds the
 bank and the parameters, who can raise `patch.error(...)` with the same file and line. No torch.
@@ -9,17 +9,22 @@ from __future__ import annotations
 import io
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from instrument import yamlfile
+from instrument.migrate import VERSION, migrated
+from instrument.modspec import ModulatorSpec, named
 from instrument.params import BadValue, ParamSet, UnknownParameter, suggest
 from instrument.yamlfile import Document, FileError, Strict
 from pipelines.bends.scope import ALL, index_ranges
 
 MOST_SEED = 99999
+MOST_SNAPSHOTS = 128  # as many as a program change can name
+LONGEST_GLIDE = 60_000.0  # milliseconds
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -84,6 +89,9 @@ Playable = Annotated[Any, BeforeValidator(_playable)]  # float | bool | str | (l
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
+Glide = Annotated[Finite, Field(ge=0, le=LONGEST_GLIDE)]
+
+
 class Band(Strict):
     """A window over the hidden width of the feed-forward, all three in 0..1."""
 
@@ -117,6 +125,7 @@ class BendSpec(Strict):
     lever: str
     scope: Scope = Scope()
     persist: Literal["transient", "cache"] = "cache"
+    renormalize: bool = False  # rows of the attention map keep their sum
     values: dict[str, Playable] = Field(default_factory=dict)
 
     @field_validator("name")
@@ -132,23 +141,19 @@ class Patch(Strict):
 
     model_config = ConfigDict(frozen=False, validate_assignment=True)
 
-    version: int = 1
+    version: int = VERSION
     model: str = "house"
     description: str = ""
     prompt: str = ""
     seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = 0
     bends: list[BendSpec] = Field(default_factory=list)
     values: dict[str, Playable] = Field(default_factory=dict)
+    glide: dict[str, Glide] = Field(default_factory=dict)  # id -> ms
+    modulators: list[ModulatorSpec] = Field(default_factory=list)
+    snapshots: dict[str, dict[str, Playable]] = Field(default_factory=dict)
 
     _name: str = PrivateAttr("untitled")
     _document: Document | None = PrivateAttr(None)
-
-    @field_validator("version")
-    @classmethod
-    def _readable(cls, version: int) -> int:
-        if version != 1:
-            raise ValueError(f"this program reads version 1, not {version}; update the program")
-        return version
 
     @field_validator("bends")
     @classmethod
@@ -159,9 +164,40 @@ class Patch(Strict):
                 raise ValueError(f"two bends are called '{name}'; give each its own name")
         return bends
 
+    @field_validator("modulators")
+    @classmethod
+    def _tell_apart(cls, modulators: list[ModulatorSpec]) -> list[ModulatorSpec]:
+        named(modulators)
+        return modulators
+
+    @field_validator("snapshots", mode="before")
+    @classmethod
+    def _slots(cls, snapshots: Any) -> Any:
+        if not isinstance(snapshots, dict):
+            return snapshots
+        if len(snapshots) > MOST_SNAPSHOTS:
+            raise ValueError(f"there are {len(snapshots)}; at most {MOST_SNAPSHOTS} are kept")
+        for name in snapshots:
+            if str(name).isdecimal() and not 1 <= int(name) <= MOST_SNAPSHOTS:
+                raise ValueError(f"'{name}' is no slot; they are 1 to {MOST_SNAPSHOTS}, or give it a name")
+        return {str(name): {} if values is None else values for name, values in snapshots.items()}
+
+    @model_validator(mode="after")
+    def _one_owner_of_a_name(self) -> Patch:
+        bends = {bend.name for bend in self.bends}
+        for name in named(self.modulators):
+            if name in bends:
+                raise ValueError(f"a bend and a modulator are both called '{name}'; give one another name")
+        return self
+
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def file(self) -> str:
+        """The file it was read from; empty if it was not."""
+        return self._document.file if self._document is not None else ""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Patch) and self.model_dump() == other.model_dump()
@@ -193,6 +229,11 @@ def load(which: str | Path, folder: Path | None = None) -> Patch:
 def loads(text: str, file: str = "patch", name: str = "untitled") -> Patch:
     """YAML text -> Patch; `file` is what errors call it. Raises PatchError."""
     document = yamlfile.parse(text, file, PatchError)
+    if isinstance(document.data, dict):
+        try:
+            document = replace(document, data=migrated(document.data))
+        except ValueError as problem:
+            raise PatchError(file, document.line(("version",)), str(problem)) from None
     patch = yamlfile.check(Patch, document, PatchError)
     patch._name, patch._document = name, document
     return patch
@@ -213,7 +254,13 @@ def dump(patch: Patch) -> str:
 
 
 def set_values(patch: Patch, params: ParamSet, origin: str = "patch") -> None:
-    """Every value of the patch into `params`. Raises PatchError naming the line of the first that does not fit."""
+    """Every value and glide of the patch into `params`. Raises PatchError naming the line of the first that does not
+    fit."""
+    for id, ms in patch.glide.items():
+        try:
+            params.set_glide(id, ms)
+        except (UnknownParameter, BadValue) as problem:
+            raise patch.error(str(problem), "glide", id) from None
     for id, value in patch.all_values().items():
         try:
             params.set(id, value, origin)

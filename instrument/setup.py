@@ -10,19 +10,19 @@ from pathlib import Path
 
 from instrument import outputs
 from instrument import patch as patches
-from instrument.engine import MOST_SEED
+from instrument.audioin import AudioError
 from instrument.learn import LearnError
 from instrument.osc import OscPortError
 from instrument.outputs import Output, OutputError
 from instrument.params import BadValue, Parameter, ParamSet, UnknownParameter, suggest
-from instrument.patch import Patch
+from instrument.patch import MOST_SEED, Patch
 from instrument.surface.server import SurfaceError
 from instrument.yamlfile import FileError
 from pipelines.load import LoadError
 from pipelines.recipes import UnknownModel, recipe
 from pipelines.spec import ControlSpec, TextSpec
-from pipelines.stream import sized
-from pipelines.systems import System, open_system, pick_device, pick_dtype
+from pipelines.stream import Stream, sized
+from pipelines.systems import SHAPES, System, open_system, pick_device, pick_dtype, random_stream
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -33,6 +33,7 @@ class UsageError(ValueError):
 
 # What a person can put right: each carries a message that says how.
 REFUSALS = (
+    AudioError,
     BadValue,
     FileError,
     LearnError,
@@ -75,6 +76,20 @@ def open_model(options: argparse.Namespace, patch: Patch) -> System:
     except (ValueError, RuntimeError) as problem:
         raise UsageError(str(problem)) from None
     return open_system(wanted, device, pick_dtype(device), options.weights)
+
+
+def open_stream(options: argparse.Namespace) -> Stream:
+    """A stream to be timed, with a prompt: the patch's model, or with `--random` one of a real system's shape."""
+    patch = open_patch(options)
+    if options.random is None:
+        system = open_model(options, patch)
+        stream = Stream(system.model, system.decoder, system.recipe, seed=patch.seed)
+        stream.read_prompt(system.encoder.encode(patch.prompt))
+        return stream
+    if options.random not in SHAPES:
+        raise UsageError(f"--random {options.random}: {suggest(options.random, list(SHAPES))}")
+    recipe, device = SHAPES[options.random], pick_device(options.device)
+    return random_stream(sized(recipe, *options.size) if options.size else recipe, device, pick_dtype(device))
 
 
 def model_threads(wanted: int | None) -> int:

@@ -14,9 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from instrument.announce import Announcement
+from instrument.curtain import Curtain
 from instrument.engine import Engine
 from instrument.midi import MidiPorts
 from instrument.osc import OscServer
+from instrument.oscquery import OscQuery
 from instrument.outputs import Output, OutputGroup
 from instrument.outputs.testcard import draw_card
 from instrument.pacer import Pacer
@@ -38,6 +41,8 @@ class Doors:
     host: str = "127.0.0.1"
     osc_port: int | None = 9000
     page_port: int | None = 8000
+    osc_out: tuple[str, ...] = ()  # who is told what changes without asking, see osc.Target
+    mdns: bool = True
 
 
 class Show:
@@ -56,7 +61,9 @@ class Show:
         stream = Stream(system.model, system.decoder, system.recipe, seed=patch.seed)
         most = min(fps or system.recipe.fps, system.recipe.fps)  # a faster output repeats frames
         self.engine = Engine(stream, system.encoder, self.params, self.pacer.push, most, threads)
+        self.engine.tell = self.notices.tell
         self.engine.load(patch)
+        self._curtain = Curtain(self.params)
         self.threads = threads
         self._osc: OscServer | None = None
         self._midi: MidiPorts | None = None
@@ -88,10 +95,10 @@ class Show:
         recipe = self.system.recipe
         with ExitStack() as opening:
             self._open_osc(doors, rig, opening)
-            self._midi = MidiPorts(None, rig, self.notices.tell)
+            self._midi = MidiPorts(None, rig, self.notices.tell, clock=self.engine.console.clock)
             opening.callback(self._midi.close)
             self._midi.start()
-            self._open_page(doors, opening)
+            self._open_page(doors, rig, opening)
             self.outputs.start(recipe.width, recipe.height, self.pacer.fps or recipe.fps)
             opening.callback(self.outputs.close)
             self.pacer.start()
@@ -106,22 +113,29 @@ class Show:
     def _open_osc(self, doors: Doors, rig: Rig, opening: ExitStack) -> None:
         if doors.osc_port is None:
             return
-        self._osc = OscServer(self.params, rig, doors.host, doors.osc_port, self.notices.tell)
-        self._osc.start()
+        self._osc = OscServer(self.params, rig, doors.host, doors.osc_port, self.notices.tell, self.status)
+        self._osc.start(doors.osc_out)
         opening.callback(self._osc.close)
 
-    def _open_page(self, doors: Doors, opening: ExitStack) -> None:
-        if doors.page_port is None:
-            return
-        self.surface = Surface(self.params, self.status, doors.host, doors.page_port)
-        self.surface.start()
-        opening.callback(self.surface.close)
+    def _open_page(self, doors: Doors, rig: Rig, opening: ExitStack) -> None:
+        osc = (self._osc.host, self._osc.port) if self._osc else None
+        if doors.page_port is not None:
+            query = OscQuery(self.params, self.status, osc, rig, self.notices.tell)
+            self.surface = Surface(self.params, self.status, doors.host, doors.page_port, query)
+            self.surface.start()
+            opening.callback(self.surface.close)
+        if doors.mdns:
+            page_port = self.surface.port if self.surface else None
+            announcement = Announcement(doors.host, page_port, osc[1] if osc else None, self.notices.tell)
+            announcement.start()
+            opening.callback(announcement.close)
 
     def close(self) -> None:
         """Stop playing; files are finished and ports are free when this returns."""
         self._threads.close()
 
     def _send(self, frame: np.ndarray, stamp: object) -> None:
+        frame = self._curtain(frame)
         self.outputs.send(frame, stamp)
         if self.surface is not None:
             self.surface.show(frame)
@@ -141,7 +155,9 @@ class Show:
             "bends": [f"{bend.name}: {bend.lever.id}" for bend in stream.bank.bends] or "none",
             "outputs": [runner.output.name for runner in self.outputs.runners] or "the page only",
             "page": self.surface.url if self.surface else "off",
-            "osc": f"udp {self._osc.host}:{self._osc.port}" if self._osc else "off",
+            "osc": f"{'udp and tcp' if self._osc.tcp else 'udp'} {self._osc.host}:{self._osc.port}"
+            if self._osc
+            else "off",
             "midi": self._midi_ports() or "no ports now; they are used as soon as they appear",
             "mapping": ", ".join(self._rig.names) if self._rig else "none",
         }
@@ -159,6 +175,7 @@ class Show:
         timing, pacing = self.engine.timing, self.pacer.stats()
         cache = self.engine.stream.cache
         failing = [f"{stats.error}" for runner in self.outputs.stats() if (stats := runner).error]
+        moment = self.engine.console.clock.moment(self.engine.clock())
         return {
             "fps": round(timing.fps, 1),
             "fps_sent": round(pacing.fps_out, 1),
@@ -172,6 +189,10 @@ class Show:
             "cache": f"{min(cache.end, cache.window)}/{cache.window}",
             "midi": self._midi_ports(),
             "mapping": self._rig.status() if self._rig else None,
+            "tempo": round(moment.tempo, 2),
+            "bar": moment.bar,
+            "beat": round(moment.beat, 3),
+            "held": self.engine.held,
             "warnings": [*self.engine.notices, *failing, *self.notices.current()],
         }
 

@@ -5,7 +5,7 @@ Knows the kinds of messages and how far each is along its way; nothing of ports,
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 WIDEST = 16383  # of two 7-bit halves
 SIXTEEN_K = ("cc14", "nrpn", "rpn")  # kinds whose values run over 0..16383
@@ -63,3 +63,13 @@ class Touch(NamedTuple):
         if self.kind in ("note", "program", "mmc"):
             return self.down
         return self.down and (last is None or last < 0.5 or self.travel == last)
+
+
+class OscSources(Protocol):
+    """Who plays OSC addresses that are no parameter's: a Mapping, or a Rig of several."""
+
+    def answers(self, address: str) -> bool:
+        """Whether an OSC address is a source here."""
+
+    def handle(self, touch: Touch, origin: str = "") -> bool:
+        """Apply one touch; True if any binding listens to it."""

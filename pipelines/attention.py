@@ -17,6 +17,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
     return z.transpose(1, 2)
 
 
+def attention_map(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(d) + bias) itself, [B, heads, Lq, Lk], for q and k [B, L, heads, d] and a bias as above."""
+    logits = (q.transpose(1, 2) * q.shape[-1] ** -0.5) @ k.permute(0, 2, 3, 1)
+    if bias is not None:
+        logits = logits.masked_fill(~bias, float("-inf")) if bias.dtype == torch.bool else logits + bias
+    return logits.softmax(dim=-1)
+
+
 def chunk_causal_mask(frames: int, tokens_per_frame: int, chunk: int, window: int | None = None) -> Tensor:
     """Bool [L, L], True = may attend: whole chunks see themselves and earlier chunks.
 

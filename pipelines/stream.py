@@ -7,7 +7,7 @@ stream knows no clock, no parameter ids, no outputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pipelines.bends.bank import CACHE_PASS, Bank, Bend
 from pipelines.bends.fold import BankShape
+from pipelines.bends.probes import Probes
 from pipelines.bends.scope import Words
 from pipelines.cache import KVCache, LayerMemory, Placement
 from pipelines.recipes import Recipe
@@ -55,6 +56,7 @@ class Stream:
         cache_shape = (config.num_layers, 1, config.num_heads, config.head_dim)
         self.cache = KVCache(cache_shape, recipe.window, frame_tokens, recipe.sink, like)
         self.bank = self.make_bank(bends)
+        self.probes = Probes()
         self._generator = torch.Generator(device=self.device)
         self._text: TextMemory | None = None
         self._words: Words | None = None
@@ -62,8 +64,8 @@ class Stream:
         self.notice = ""
         self.reset(seed)
 
-    def make_bank(self, bends: tuple[Bend, ...]) -> Bank:
-        """A bank of these bends for this model; give it to `self.bank` between chunks to play it."""
+    def make_bank(self, bends: tuple[Bend, ...], fixed: bool = False) -> Bank:
+        """A bank of these bends for this model; give it to `play` between chunks. `fixed`: for a compiled forward."""
         config = self.model.config
         shape = BankShape(
             config.num_layers,
@@ -74,6 +76,8 @@ class Stream:
             tuple(self.grid),
             self.device,
             self.dtype,
+            self.recipe.window,
+            fixed,
         )
         return Bank(bends, shape, len(self.schedule.timesteps))
 
@@ -118,9 +122,8 @@ class Stream:
             zip(self.schedule.timesteps, self.schedule.sigmas, sigmas, strict=True)
         ):
             yield step
-            self.bank.fold(step)
             with torch.inference_mode():
-                flow = self._forward(x, timestep, placement)
+                flow = self._forward(x, timestep, placement, step)
                 clean = self._limit(to_clean(x, flow, sigma))
                 x = clean if following is None else to_noisy(clean, self._renoise(x, clean, sigma), following)
         self._latents = x
@@ -135,9 +138,8 @@ class Stream:
         if latents is None:
             raise RuntimeError("there is no chunk to commit; run denoise to its end first")
         placement = self.cache.place(self._position, self.recipe.chunk)
-        self.bank.fold(CACHE_PASS)
         with torch.inference_mode():
-            flow = self._forward(latents, self.recipe.context_timestep, placement)
+            flow = self._forward(latents, self.recipe.context_timestep, placement, CACHE_PASS)
             if not bool(torch.isfinite(latents).all() & torch.isfinite(flow).all()):
                 self.notice = "a chunk was not finite: dropped, cache reset"
                 self.forget()
@@ -157,19 +159,32 @@ class Stream:
             frames = (pixels * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
         yield from frames
 
-    def _forward(self, x: Tensor, timestep: float, placement: Placement) -> Tensor:
-        frames = self.recipe.chunk
-        turn, key_turn = self._turns(placement)
+    def forward_again(self, bank: Bank) -> Callable[[Tensor, Tensor], Tensor]:
+        """The network's pass (x, t) -> flow under a bank, at the place of the last chunk: to be timed or recorded."""
+        position = self._position - self.recipe.chunk
+        return self._at(position, self.cache.place(position, self.recipe.chunk), bank)
+
+    def _forward(self, x: Tensor, timestep: float, placement: Placement, step: int | None) -> Tensor:
+        t = torch.full((1, self.recipe.chunk), timestep, device=self.device)
+        self.bank.fold(step)
+        self.probes.arm(step, self.bank.layers)
+        try:
+            return self._at(self._position, placement, self.bank)(x, t)
+        finally:
+            self.probes.disarm()
+
+    def _at(self, position: int, placement: Placement, bank: Bank) -> Callable[[Tensor, Tensor], Tensor]:
+        """The network's pass for a chunk at this position."""
+        text, (turn, key_turn) = self._text, self._turns(position, placement)
         memory: tuple[LayerMemory, ...] = tuple(
             self.cache.layer(index, placement, key_turn) for index in range(self.model.config.num_layers)
         )
-        t = torch.full((1, frames), timestep, device=self.device)
-        return self.model(x, t, self._text, turn, memory, bends=self.bank.layers)
+        return lambda x, t: self.model(x, t, text, turn, memory, bends=bank.layers)
 
-    def _turns(self, placement: Placement) -> tuple[Turn, Turn | None]:
+    def _turns(self, position: int, placement: Placement) -> tuple[Turn, Turn | None]:
         chunk = self.recipe.chunk
         if self.recipe.positions == "absolute":
-            return self._rope.turn(range(self._position, self._position + chunk)), None
+            return self._rope.turn(range(position, position + chunk)), None
         newest = len(placement.ranks)
         return self._rope.turn(range(newest - chunk, newest)), self._rope.turn(placement.ranks)
 

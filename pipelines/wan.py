@@ -230,7 +230,7 @@ class Wan(nn.Module):
         pass_ = Pass(self.grid(*x.shape[2:]), turn, mask)
         time = self.time_embedding(sinusoid(t, self.config.freq_dim).to(self.time_embedding[0].weight.dtype))
         time6 = self.time_projection(time).unflatten(-1, (6, -1))  # [B, F, 6, dim]
-        x = self.patch_embedding(x).flatten(2).transpose(1, 2)  # [B, L, dim]
+        x = self.patch_embedding(x).flatten(2).transpose(1, 2).contiguous()  # [B, L, dim], as every block hands it on
         for i, block in enumerate(self.blocks):
             x = block(
                 x,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import torch
 
@@ -92,7 +94,7 @@ def test_gain_reaches_exactly_its_scope() -> None:
     scope = Scope(layers=Span.of(1, 1), tokens="tulip, sea", heads="0, 2")
     bank = _bank(Bend("x", LEVERS["cross.map.gain"], scope), x__gain=3.0)
     for layer in range(3):
-        gain = _gain(bank, layer, "cross.v")  # [heads, tokens]
+        gain = _gain(bank, layer, "cross.columns")  # [heads, tokens]
         expected = torch.ones(4, 16)
         if layer == 1:
             for head in (0, 2):
@@ -170,7 +172,7 @@ def test_a_knob_writes_into_the_same_tensors() -> None:
 def _addresses(bank: Bank) -> list[int]:
     folded = [act.folded for layer in bank.layers for acts in layer.points.values() for act in acts]
     values = [value if isinstance(value, tuple) else (value,) for own in folded for value in own.values()]
-    return [tensor.data_ptr() for several in values for tensor in several]
+    return [item.data_ptr() for several in values for item in several if isinstance(item, torch.Tensor)]
 
 
 def test_a_prompt_change_moves_the_words() -> None:
@@ -208,3 +210,24 @@ def test_parameters_describe_every_handle() -> None:
         "x.persist",
     ]
     assert isinstance(found["x.on"], SwitchSpec) and found["x.layers.width"].default == 2
+
+
+def test_turning_one_of_many_transforms_gives_what_folding_all_anew_gives() -> None:
+    """What lies around the bend turned last is kept; any order of turns must end alike."""
+    bends = [Bend(f"b{i}", LEVERS["cross.map.transform"], Scope(layers=Span.of(0, i % 3))) for i in range(5)]
+    bank, dice = _bank(*bends), random.Random(3)
+    values: dict[str, float | bool] = {}
+    for _ in range(40):
+        name = f"b{dice.randrange(5)}"
+        values[f"{name}.{dice.choice(('rotate', 'translate_x', 'blur', 'mix', 'shift_t'))}"] = dice.uniform(0, 1)
+        if dice.random() < 0.2:
+            values[f"{name}.on"] = dice.random() < 0.5
+        bank.write(values)
+        bank.fold(0)
+        anew = _bank(*bends)
+        anew.write(values)
+        anew.fold(0)
+        for layer in range(3):
+            for key in ("moves", "shifts"):
+                kept, fresh = (b.layers[layer].points["cross.map"][0].folded[key] for b in (bank, anew))
+                torch.testing.assert_close(kept, fresh, atol=1e-5, rtol=0)

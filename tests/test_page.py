@@ -131,6 +131,23 @@ def test_there_is_a_control_for_every_parameter(stage):
     assert stage.js("return document.querySelectorAll('[data-find]').length") == len(stage.params)
 
 
+def test_the_bends_stand_above_clock_and_snapshots(stage):
+    groups = """return [...document.querySelectorAll("section.group")].map((s) => s.getAttribute("aria-label"))"""
+    later = {
+        "clock.tempo": ControlSpec(20, 300, 120),
+        "snapshot.1.recall": TriggerSpec(),
+        "zebra.gain": ControlSpec(0, 1, 0),
+    }
+    for id, spec in later.items():
+        stage.params.add(id, spec, group=id.split(".", 1)[0])
+    stage.until(lambda: "zebra" in stage.js(groups))
+    side = [name for name in stage.js(groups) if name not in ("prompt", "engine")]
+    assert side == ["petals", "grain", "zebra", "snapshot", "clock"]
+    for id in later:
+        stage.params.remove(id)
+    stage.until(lambda: "zebra" not in stage.js(groups))
+
+
 def test_dragging_sets_by_place(stage):
     stage.drag("petals.gain", 0.25, 0)
     bar = stage.find("petals.gain")

@@ -92,7 +92,7 @@ def test_values_of_the_patch_win_over_those_in_its_bends():
         ("prompt: 2001", "prompt: should be text, not 2001"),
         ("values: {a: [1]}", "values a: write a number, on or off, text, or [lo, hi]"),
         ("values: {a: .nan}", "values a: write a number"),
-        ("version: 2", "this program reads version 1, not 2"),
+        ("version: 99", "this program reads versions 1 to 2, not 99"),
         ("- 1", "should be keys and values, such as 'version: ...'"),
         ("a: [1,\nb", "song.yaml:2: not valid YAML: expected ',' or ']'"),
         ("seed: 1\nseed: 2", "song.yaml:2: not valid YAML: found duplicate key"),
@@ -153,7 +153,7 @@ def test_what_is_written_is_read_back_equal(prompt, bends, values):
 def test_dumping_keeps_the_example():
     undertow = patch.loads(UNDERTOW)
     assert patch.loads(patch.dump(undertow)) == undertow
-    assert patch.dump(undertow).startswith("version: 1\nmodel: house\nprompt: slow black water under ice\n")
+    assert patch.dump(undertow).startswith("version: 2\nmodel: house\nprompt: slow black water under ice\n")
 
 
 def test_a_patch_is_found_by_name_or_path(tmp_path):

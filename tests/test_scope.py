@@ -53,6 +53,34 @@ def test_tokens_by_words(text: str, held: list[int]) -> None:
     assert [i for i, weight in enumerate(weights) if weight] == held and len(weights) == 16
 
 
+@pytest.mark.parametrize(
+    ("prompt_text", "text", "held"),
+    [
+        ("red red red", "red red", [0, 1, 2]),  # a phrase that overlaps itself, at both places
+        ("a tulip’s petal", "tulip's", [1]),
+        ("a tulip's petal", "Tulip’s", [1]),
+        ("a star-shaped star", "-shaped", [1]),
+        ("a star-shaped lamp", "star", [1]),
+        ("İstanbul at night", "İSTANBUL", [0]),  # lower case of this letter is two letters
+        ("a cafe\u0301 at night", "CAFÉ", [1]),  # the accent apart in the prompt, joined in the scope
+        ("a café at night", "cafe\u0301", [1]),
+        ("a cafe\u0301 at night", "cafe", []),  # and never half a letter
+        ("a कि b", "क", []),
+        ("ΟΔΟΣ in the sun", "οδος", [0]),
+        ("紫色的郁金香 在海上", "郁金香", [0]),  # no spaces to find a word between
+        ("紫色的郁金香 在海上", "海，郁金香", [0, 1]),
+        ("紫色的郁金香 在海上", "月", []),
+        ("a purple tulip", "PROMPT", [0, 1, 2]),
+        ("a purple tulip", "purple   tulip , ,a", [0, 1, 2]),
+        ("a (red) *star*", "*star*, red", [1, 2]),
+    ],
+)
+def test_words_as_people_write_them(prompt_text: str, text: str, held: list[int]) -> None:
+    words = prompt(prompt_text).words
+    assert [i for i, weight in enumerate(tokens(text, words)) if weight] == held
+    assert bool(missing(text, words)) == (not held)
+
+
 def test_a_word_of_several_pieces_is_one_target() -> None:
     words = Words("jellyfish", ((0, 5), (5, 9)), 4)
     assert tokens("jellyfish", words) == [1, 1, 0, 0]

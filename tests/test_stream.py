@@ -44,7 +44,7 @@ def test_positions_count_from_the_window_where_the_recipe_says_so() -> None:
     playing = stream(recipe=recipe)
     play(playing, 9)
     placement = playing.cache.place(playing._position, 1)
-    turn, keys = playing._turns(placement)
+    turn, keys = playing._turns(playing._position, placement)
     assert keys is not None and keys.cos.shape[0] == recipe.window * 24
     torch.testing.assert_close(turn.cos, playing._rope.turn([recipe.window - 1]).cos)
     oldest = placement.ranks.index(0)

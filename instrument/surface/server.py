@@ -2,7 +2,7 @@
 
     /               the page             /ws           values and pictures, see feed.py
     /api/params     what can be played   /stream.mjpeg the picture for anything that shows MJPEG
-    /api/status     how it plays
+    /api/status     how it plays       /..., and / for whoever does not ask for HTML: OSCQuery, see oscquery.py
 
 Knows parameters by what they tell of themselves and nothing of engines or models. Frames are only kept; the newest is
 encoded, in this thread, when somebody has asked for it.
@@ -24,6 +24,7 @@ import numpy as np
 import simplejpeg
 from aiohttp import WSMsgType, web
 
+from instrument.oscquery import OscQuery
 from instrument.params import ParamSet
 
 from .feed import Feed, finite
@@ -81,10 +82,11 @@ class Surface:
         status: Callable[[], dict[str, Any]],
         host: str = "127.0.0.1",
         port: int = 8800,
+        query: OscQuery | None = None,
     ) -> None:
-        """`port` 0 takes any free one; `url` tells which."""
+        """`port` 0 takes any free one; `url` tells which. `query` answers where there is no page."""
         self._params, self._status = params, status
-        self._host, self._port = host, port
+        self._host, self._port, self._query = host, port, query
         self._picture = Picture()
         self._feeds: set[Feed] = set()
         self._viewers: set[asyncio.Event] = set()  # one per MJPEG connection
@@ -101,6 +103,10 @@ class Surface:
         """Where a browser on this machine finds the page."""
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self._host, self._host)
         return f"http://{f'[{host}]' if ':' in host and '[' not in host else host}:{self._port}/"
+
+    @property
+    def port(self) -> int:
+        return self._port
 
     @property
     def pages(self) -> int:
@@ -179,11 +185,15 @@ class Surface:
     async def _disconnect(self, app: web.Application) -> None:
         for feed in list(self._feeds):
             await feed.close()
+        if self._query is not None:
+            await self._query.close()
 
     # --- what is served ---
 
-    async def _file(self, request: web.Request) -> web.Response:
+    async def _file(self, request: web.Request) -> web.StreamResponse:
         path = self._files.get("/index.html" if request.path == "/" else request.path)
+        if self._query is not None and (path is None or (request.path == "/" and self._query.wants(request))):
+            return await self._query.answer(request)
         if path is None:
             raise web.HTTPNotFound(text="there is no such page; the instrument is at /\n")
         return web.Response(body=path.read_bytes(), content_type=TYPES[path.suffix], charset="utf-8")

@@ -6,33 +6,44 @@ step (`fold`). Only which levers occur is structure, fixed when the bank is made
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-import torch
 from torch import Tensor
 
-from pipelines.bends import scope as scopes
-from pipelines.bends.fold import BankShape, Use
+from pipelines.bends.fold import BankShape
+from pipelines.bends.group import MASTER, Group
 from pipelines.bends.hooks import Act, LayerBends
 from pipelines.bends.lever import Lever
-from pipelines.bends.scope import Scope, ScopeError, Span, Words
+from pipelines.bends.scope import Scope, Span, Words
 from pipelines.spec import ChoiceSpec, ControlSpec, Spec, SwitchSpec, TextSpec, Value
 
 CACHE_PASS = None  # the step of the clean pass that writes the cache
-MASTER = "master.mix"
 
 
 @dataclass(frozen=True)
 class Bend:
-    """One named use of a lever. `persist` "cache": it also acts in the cache pass, and later chunks remember it."""
+    """One named use of a lever.
+
+    `persist` "cache": it also acts in the cache pass, and later chunks remember it. `renormalize`: the map's rows are
+    divided by their new sum; ValueError where the lever has no such form.
+    """
 
     name: str
     lever: Lever
     scope: Scope = field(default_factory=Scope)
     persist: Literal["cache", "transient"] = "cache"
+    renormalize: bool = False
+
+    def __post_init__(self) -> None:
+        if self.renormalize and self.lever.renormalised is None:
+            raise ValueError(f"lever '{self.lever.id}' cannot renormalize; take that line away")
+
+    @property
+    def form(self) -> Lever:
+        """The lever in the form that this bend uses."""
+        return self.lever.renormalised if self.renormalize and self.lever.renormalised else self.lever
 
     def parameters(self, steps: int, layers: int) -> dict[str, Spec]:
         """Everything a hand can move of this bend, by id."""
@@ -77,7 +88,7 @@ class Bank:
     """All bends of a patch, as the tensors one network reads."""
 
     def __init__(self, bends: Sequence[Bend], shape: BankShape, steps: int) -> None:
-        """Raises ValueError when two bends share a name."""
+        """Raises ValueError when two bends share a name, or when a lever does not fit the shape."""
         names = [bend.name for bend in bends]
         for name in names:
             if names.count(name) > 1:
@@ -85,10 +96,10 @@ class Bank:
         self.bends, self.shape, self.steps = tuple(bends), shape, steps
         self._values: Mapping[str, Value] = self.defaults()
         self._words = Words("", (), shape.text_len)
-        by_lever: dict[str, list[Bend]] = {}
+        by_form: dict[tuple[str, bool], list[Bend]] = {}
         for bend in bends:
-            by_lever.setdefault(bend.lever.id, []).append(bend)
-        self._groups = tuple(_Group(tuple(group), shape) for group in by_lever.values())
+            by_form.setdefault((bend.lever.id, bend.renormalize), []).append(bend)
+        self._groups = tuple(Group(group[0].form, tuple(group), shape) for group in by_form.values())
         self.layers = tuple(self._slice(index) for index in range(shape.layers))
         self.fold(0)
 
@@ -114,9 +125,8 @@ class Bank:
 
     def fold(self, step: int | None) -> None:
         """Fold the latest values for one pass: a step index, or CACHE_PASS."""
-        values = self._values
         for group in self._groups:
-            group.fold(values, step, self._words)
+            group.fold(self._values, step, self._words)
 
     def report(self) -> list[str]:
         """What a player should know: words that the prompt does not have, scopes that cannot be read."""
@@ -129,137 +139,32 @@ class Bank:
             held.update(group.held_tokens())
         return held
 
+    @property
+    def nbytes(self) -> int:
+        """What the bank keeps on the device."""
+        storages = {}
+        for layer in self.layers:
+            for act in (act for acts in layer.points.values() for act in acts):
+                for value in act.folded.values():
+                    for item in value if isinstance(value, tuple) else (value,):
+                        if isinstance(item, Tensor):
+                            storages[item.untyped_storage().data_ptr()] = item.untyped_storage().nbytes()
+        return sum(storages.values())
+
     def _slice(self, layer: int) -> LayerBends:
-        points: dict[str, list[_Group]] = {}
+        points: dict[str, list[Group]] = {}
         for group in self._groups:
-            points.setdefault(group.lever.point, []).append(group)
-        return LayerBends(
-            {
-                point: tuple(Act(g.lever.apply, g.buffers.layer(layer)) for g in sorted(groups, key=_rank))
-                for point, groups in points.items()
-            }
-        )
+            points.setdefault(group.form.point, []).append(group)
+        acts = {
+            point: tuple(_act(group, layer) for group in sorted(groups, key=_order)) for point, groups in points.items()
+        }
+        return LayerBends(acts, self.shape.fixed)
 
 
-def _rank(group: _Group) -> int:
-    return group.lever.fold.rank
+def _order(group: Group) -> tuple[int, bool]:
+    """Gain, threshold, noise; among equals those that renormalise last."""
+    return group.form.fold.rank, group.bends[0].renormalize
 
 
-class _Group:
-    """All bends of one lever, folded together; refolded only when something they depend on has changed."""
-
-    def __init__(self, bends: tuple[Bend, ...], shape: BankShape) -> None:
-        self.bends, self.shape = bends, shape
-        self.lever = bends[0].lever
-        columns = {"tokens": shape.text_len, "neurons": shape.ffn_dim, None: 1}[self.lever.columns]
-        sizes = (shape.heads if self.lever.heads else 1, columns)
-        self.buffers = self.lever.fold.allocate(shape, sizes, len(bends), zlib.crc32(self.lever.id.encode()))
-        self._places = [_Place(bend, sizes, shape.device) for bend in bends]
-        self._folded: tuple | None = None
-
-    def reset(self) -> None:
-        self._folded = None
-        self.buffers.reset()
-
-    def fold(self, values: Mapping[str, Value], step: int | None, words: Words) -> None:
-        for place in self._places:
-            place.update(values, words)
-        amounts = [self._amounts(bend, values) for bend in self.bends]
-        layers = [self._layer_weights(bend, values, step) for bend in self.bends]
-        key = (
-            tuple(tuple(own.values()) for own in amounts),
-            tuple(layers),
-            tuple(place.version for place in self._places),
-        )
-        if key == self._folded and not self.buffers.alive:
-            return
-        self._folded = key
-        self.buffers.write(
-            [
-                Use(own, weights, place.heads, place.columns)
-                for own, weights, place in zip(amounts, layers, self._places, strict=True)
-            ]
-        )
-
-    def notices(self) -> list[str]:
-        return [place.notice for place in self._places if place.notice]
-
-    def held_tokens(self) -> dict[str, list[int]]:
-        if self.lever.columns != "tokens":
-            return {}
-        return {place.bend.name: place.columns.nonzero().flatten().tolist() for place in self._places}
-
-    def _amounts(self, bend: Bend, values: Mapping[str, Value]) -> dict[str, Value]:
-        return {name: values[f"{bend.name}.{name}"] for name in self.lever.amounts}
-
-    def _layer_weights(self, bend: Bend, values: Mapping[str, Value], step: int | None) -> tuple[float, ...]:
-        name = bend.name
-        if step is CACHE_PASS:
-            at_step = 1.0 if values[f"{name}.persist"] == "cache" else 0.0
-        else:
-            at_step = _read_span(values, f"{name}.steps").weight(step)
-        at_step *= float(values[MASTER]) * bool(values[f"{name}.on"])
-        span = _read_span(values, f"{name}.layers")
-        return tuple(at_step * weight for weight in span.weights(self.shape.layers))
-
-
-def _read_span(values: Mapping[str, Value], name: str) -> Span:
-    return Span(*(float(values[f"{name}.{part}"]) for part in ("center", "width", "feather")))
-
-
-class _Place:
-    """The heads and columns one bend holds, as weights on the device; rebuilt when its scope or the prompt changes."""
-
-    def __init__(self, bend: Bend, sizes: tuple[int, int], device: torch.device) -> None:
-        self.bend, self.sizes, self.device = bend, sizes, device
-        self.heads = torch.zeros(sizes[0], device=device)  # nothing, until a scope could be read
-        self.columns = torch.zeros(sizes[1], device=device)
-        self.version = 0
-        self.notice = ""
-        self._key: tuple | None = None
-
-    def update(self, values: Mapping[str, Value], words: Words) -> None:
-        name, lever = self.bend.name, self.bend.lever
-        own = [values[f"{name}.{part}"] for part in _place_fields(lever)]
-        key = (tuple(own), words.text if lever.columns == "tokens" else "")
-        if key == self._key:
-            return
-        self._key = key
-        try:
-            heads, columns = self._weights(values, words)
-        except ScopeError as error:  # typed live: the last scope that could be read stays
-            self.notice = f"{name}: {error}"
-            return
-        self.heads, self.columns = self._tensor(heads), self._tensor(columns)
-        self.version += 1
-
-    def _weights(self, values: Mapping[str, Value], words: Words) -> tuple[list[float], list[float]]:
-        name, lever = self.bend.name, self.bend.lever
-        heads, columns = [1.0], [1.0]
-        notice = ""
-        if lever.heads:
-            heads = scopes.ranges(str(values[f"{name}.heads"]), self.sizes[0], "head")
-        if lever.columns == "tokens":
-            text = str(values[f"{name}.tokens"])
-            columns = scopes.tokens(text, words)
-            absent = scopes.missing(text, words) if words.text else []
-            if absent:
-                notice = f"{name}: the prompt has no {', '.join(repr(word) for word in absent)}"
-        elif lever.columns == "neurons":
-            chosen = scopes.ranges(str(values[f"{name}.neurons"]), self.sizes[1], "neuron")
-            soft = scopes.band(_read_span(values, f"{name}.band"), self.sizes[1])
-            columns = [a * b for a, b in zip(chosen, soft, strict=True)]
-        self.notice = notice
-        return heads, columns
-
-    def _tensor(self, weights: Sequence[float]) -> Tensor:
-        return torch.tensor(weights, dtype=torch.float32).to(self.device)
-
-
-def _place_fields(lever: Lever) -> tuple[str, ...]:
-    fields = ("heads",) if lever.heads else ()
-    if lever.columns == "tokens":
-        return (*fields, "tokens")
-    if lever.columns == "neurons":
-        return (*fields, "neurons", "band.center", "band.width", "band.feather")
-    return fields
+def _act(group: Group, layer: int) -> Act:
+    return Act(group.form.apply, group.buffers.layer(layer), group.buffers.awake, layer)

@@ -1,5 +1,4 @@
-"""Folding: how all bends of one lever become one set of tensors. A hundred gains or thresholds cost the network what
-one costs; noises and transforms cost one small operation a bend.
+"""Folding: how all bends of one lever become one set of tensors, so that a hundred cost the network what one costs.
 
 A fold owns fixed-shape buffers, [layers, ...] each, and rewrites them from the bends' amounts and weights. Weights
 are products of small vectors: layer x head x column. This file knows nothing of hook points or parameters.
@@ -8,21 +7,24 @@ are products of small vectors: layer x head x column. This file knows nothing of
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from pipelines.bends.geometry import transform_matrix
-from pipelines.bends.noise import NoiseField
+from pipelines.bends.upload import Upload
 from pipelines.spec import Value
 
 
 @dataclass(frozen=True)
 class BankShape:
-    """Sizes of the network that a bank bends, for one pass."""
+    """Sizes of the network that a bank bends, for one pass.
+
+    `window`: latent frames that self-attention reads at most, these included; None for a network without a past.
+    `fixed`: the forward is compiled or captured, so every lever is carried out in every pass, neutral or not.
+    """
 
     layers: int
     heads: int
@@ -32,30 +34,53 @@ class BankShape:
     grid: tuple[int, int, int]  # latent frames, rows, columns of patches
     device: torch.device
     dtype: torch.dtype
+    window: int | None = None
+    fixed: bool = False
+
+    @property
+    def places(self) -> int:
+        """Patches of a latent frame."""
+        return self.grid[1] * self.grid[2]
 
     @property
     def tokens(self) -> int:
         return math.prod(self.grid)
 
+    @property
+    def keys(self) -> int:
+        """The most keys that self-attention reads."""
+        return (self.window or self.grid[0]) * self.places
+
 
 class Use(NamedTuple):
-    """One bend as a fold sees it in this pass: amounts by name, and weights in 0..1."""
+    """One bend as a fold sees it in this pass: amounts by name, and weights in 0..1. Tensors are on the CPU."""
 
     amounts: Mapping[str, Value]
     layers: Sequence[float]
     heads: Tensor  # [heads] or [1]
     columns: Tensor  # [columns] or [1]
 
+    @property
+    def place(self) -> Tensor:
+        """Weights [heads, columns]."""
+        return self.heads[:, None] * self.columns
+
+    def heard(self, neutral: bool) -> bool:
+        """Whether the bend does anything in this pass, given whether its amounts are neutral."""
+        return not neutral and any(self.layers) and bool(self.place.any())
+
 
 class Fold(Protocol):
     rank: int  # order at a hook point: gain, threshold, noise
 
-    def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, seed: int) -> Buffers:
-        """Fixed buffers for `count` bends; `sizes` are (heads, columns), 1 where the lever has no such scope."""
+    def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, salt: int) -> Buffers:
+        """Fixed buffers for `count` bends; `sizes` are (heads, columns), 1 where the lever has no such scope. `salt`
+        tells one lever's randomness from another's."""
 
 
 class Buffers(Protocol):
-    alive: bool  # must be written each pass, changed or not (a noise that moves)
+    awake: list[bool]  # per layer: whether the lever does anything there in this pass
+    notices: list[str]  # what a player should know of the last write
 
     def reset(self) -> None:
         """Back to the first pass."""
@@ -63,112 +88,94 @@ class Buffers(Protocol):
     def write(self, uses: Sequence[Use]) -> None:
         """Rewrite the tensors for these bends, in patch order."""
 
-    def layer(self, index: int) -> dict[str, Tensor | tuple[Tensor, ...]]:
-        """One block's view of the tensors, by the lever function's keyword."""
+    def advance(self) -> None:
+        """One pass onward, for what moves by itself."""
+
+    def layer(self, index: int) -> dict[str, Any]:
+        """One block's view, by the lever function's keyword: tensors, tuples of them, and lists that `write` keeps up
+        to date in place."""
 
 
-class _Amount:
-    """Buffers holding one folded number per layer, head and column."""
+def aligned(size: tuple[int, ...], shape: BankShape) -> Tensor:
+    """Zeros on the bank's device, each layer's share at an address that kernels can read in whole words: compiled code
+    would copy what is not."""
+    count = math.prod(size[1:])
+    padded = -(-count // _WORD) * _WORD
+    return torch.zeros(size[0], padded, dtype=shape.dtype, device=shape.device)[:, :count].unflatten(1, size[1:])
 
-    alive = False
 
-    def __init__(self, name: str, shape: BankShape, sizes: tuple[int, int], neutral: float) -> None:
-        self.name, self.neutral = name, neutral
-        heads, columns = sizes
-        self.folded = torch.full((shape.layers, heads, columns), neutral, dtype=torch.float32, device=shape.device)
-        self.heard = self.folded.to(shape.dtype, copy=True)
+_WORD = 64  # elements
 
-    def scales(self, uses: Sequence[Use]) -> list[tuple[Tensor, Tensor]]:
-        """Per bend: its layer weights [layers, 1, 1] and its place weights [1, heads, columns]."""
-        device = self.folded.device
-        layers = torch.tensor([list(use.layers) for use in uses], dtype=torch.float32).to(device)
-        return [(layers[i][:, None, None], (use.heads[:, None] * use.columns)[None]) for i, use in enumerate(uses)]
+
+class Still:
+    """What buffers have in common in which nothing moves by itself."""
+
+    def __init__(self, layers: int) -> None:
+        self.awake = [False] * layers
+        self.notices: list[str] = []
 
     def reset(self) -> None:
-        pass  # nothing here depends on time
+        """Nothing here depends on time."""
 
-    def layer(self, index: int) -> dict[str, Tensor]:
+    def advance(self) -> None:
+        """Nothing here depends on time."""
+
+
+class _Amounts(Still):
+    """Buffers holding one folded number per layer, head and column."""
+
+    def __init__(self, name: str, shape: BankShape, sizes: tuple[int, int], neutral: float, join: Join) -> None:
+        """`join(folded, weights, amount)` folds one more bend into a tensor, given its weights there."""
+        super().__init__(shape.layers)
+        self.name, self.neutral, self._join = name, neutral, join
+        self.folded = torch.full((shape.layers, *sizes), neutral)
+        self.heard = aligned((shape.layers, *sizes), shape)
+        self._upload = Upload(self.heard)
+
+    def write(self, uses: Sequence[Use]) -> None:
+        self.folded.fill_(self.neutral)
+        heard = [use for use in uses if use.heard(float(use.amounts[self.name]) == self.neutral)]
+        for index, group in by_weight(heard):
+            row = torch.full_like(self.folded[0], self.neutral)
+            for weight, i in group:
+                row = self._join(row, weight * heard[i].place, float(heard[i].amounts[self.name]))
+            self.folded[index] = row
+        self._upload(self.folded)
+        self.awake[:] = awake_layers(heard, len(self.awake))
+
+    def layer(self, index: int) -> dict[str, Any]:
         return {self.name: self.heard[index]}
 
 
-class _Product(_Amount):
-    def write(self, uses: Sequence[Use]) -> None:
-        self.folded.fill_(1.0)
-        for (layers, place), use in zip(self.scales(uses), uses, strict=True):
-            self.folded.mul_(1.0 + layers * place * (float(use.amounts[self.name]) - 1.0))
-        self.heard.copy_(self.folded)
+def by_weight(uses: Sequence[Use]) -> Iterator[tuple[list[int], list[tuple[float, int]]]]:
+    """The layers in groups that the bends weigh alike: their indices, and of every bend at work there its weight and
+    its place in `uses`.
 
-
-class _Maximum(_Amount):
-    def write(self, uses: Sequence[Use]) -> None:
-        self.folded.fill_(0.0)
-        for (layers, place), use in zip(self.scales(uses), uses, strict=True):
-            torch.maximum(self.folded, layers * place * float(use.amounts[self.name]), out=self.folded)
-        self.heard.copy_(self.folded)
-
-
-class _Noises:
-    """Per bend one unit noise with its own seed and motion, and its strength per layer, head and column.
-
-    Independent noises add their variances by themselves; what they cost is one multiply and add a bend.
+    Thirty layers in a window are folded as one: most bends weigh whole windows of layers alike.
     """
-
-    alive = False
-
-    def __init__(self, name: str, shape: BankShape, sizes: tuple[int, int], fields: Sequence[NoiseField]) -> None:
-        self.name, self.fields = name, tuple(fields)
-        self.strength = torch.zeros(shape.layers, len(fields), *sizes, dtype=shape.dtype, device=shape.device)
-
-    def reset(self) -> None:
-        for field in self.fields:
-            field.reset()
-
-    def write(self, uses: Sequence[Use]) -> None:
-        layers = torch.tensor([list(use.layers) for use in uses], dtype=torch.float32).to(self.strength.device)
-        self.alive = False
-        for i, (use, field) in enumerate(zip(uses, self.fields, strict=True)):
-            amount, motion = float(use.amounts[self.name]), float(use.amounts["motion"])
-            place = (use.heads[:, None] * use.columns)[None]
-            self.strength[:, i].copy_(amount * layers[i][:, None, None] * place)
-            if amount > 0 and any(use.layers):
-                field.advance(int(use.amounts["seed"]), motion)
-                self.alive |= motion > 0
-
-    def layer(self, index: int) -> dict[str, Tensor | tuple[Tensor, ...]]:
-        return {self.name: self.strength[index], "epsilon": tuple(field.layer(index) for field in self.fields)}
+    groups: dict[tuple[float, ...], list[int]] = {}
+    for index, weights in enumerate(zip(*(use.layers for use in uses), strict=True)):
+        groups.setdefault(weights, []).append(index)
+    for weights, indices in groups.items():
+        working = [(weight, i) for i, weight in enumerate(weights) if weight > 0]
+        if working:
+            yield indices, working
 
 
-class _Transforms:
-    """Buffers of spatial maps: per bend T - I over the patch grid, its tokens, and its mix per layer."""
+def awake_layers(uses: Sequence[Use], layers: int) -> list[bool]:
+    """Per layer, whether any of these bends has a weight there."""
+    return [any(use.layers[index] > 0 for use in uses) for index in range(layers)]
 
-    alive = False
 
-    def __init__(self, shape: BankShape, count: int, columns: int) -> None:
-        _, self.height, self.width = shape.grid
-        places = self.height * self.width
-        like = {"dtype": shape.dtype, "device": shape.device}
-        self.change = torch.zeros(count, places, places, **like)
-        self.tokens = torch.zeros(count, columns, **like)
-        self.mix = torch.zeros(shape.layers, count, **like)
-        self._built: list[tuple] = [()] * count
+Join = Callable[[Tensor, Tensor, float], Tensor]
 
-    def reset(self) -> None:
-        pass  # nothing here depends on time
 
-    def write(self, uses: Sequence[Use]) -> None:
-        rows = []
-        for i, use in enumerate(uses):
-            amounts = {name: value for name, value in use.amounts.items() if name != "mix"}
-            key = tuple(amounts.values())
-            if key != self._built[i]:
-                self.change[i].copy_(transform_matrix(self.height, self.width, amounts))
-                self._built[i] = key
-            self.tokens[i].copy_(use.columns)
-            rows.append([weight * float(use.amounts["mix"]) for weight in use.layers])
-        self.mix.copy_(torch.tensor(rows, dtype=torch.float32).T)
+def _multiply(folded: Tensor, weights: Tensor, amount: float) -> Tensor:
+    return folded * (1.0 + weights * (amount - 1.0))
 
-    def layer(self, index: int) -> dict[str, Tensor]:
-        return {"change": self.change, "tokens": self.tokens, "mix": self.mix[index]}
+
+def _raise(folded: Tensor, weights: Tensor, amount: float) -> Tensor:
+    return torch.maximum(folded, weights * amount)
 
 
 @dataclass(frozen=True)
@@ -178,8 +185,8 @@ class Product:
     name: str
     rank: int = 0
 
-    def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, seed: int) -> Buffers:
-        return _Product(self.name, shape, sizes, 1.0)
+    def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, salt: int) -> Buffers:
+        return _Amounts(self.name, shape, sizes, 1.0, _multiply)
 
 
 @dataclass(frozen=True)
@@ -189,36 +196,5 @@ class Maximum:
     name: str
     rank: int = 1
 
-    def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, seed: int) -> Buffers:
-        return _Maximum(self.name, shape, sizes, 0.0)
-
-
-@dataclass(frozen=True)
-class Noises:
-    """Each bend keeps a noise of its own, so that variances add and no bend hears another's seed or motion.
-
-    The lever gets its strengths [n, heads, columns] and `epsilon`, n unit noises shaped as the tensor they disturb:
-    [tokens, `width`], where width names a size of the network ("dim" or "ffn_dim").
-    """
-
-    name: str
-    width: str
-    rank: int = 2
-
-    def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, seed: int) -> Buffers:
-        columns = {"dim": shape.dim, "ffn_dim": shape.ffn_dim}[self.width]
-        fields = [
-            NoiseField(shape.tokens, columns, shape.layers, seed + i, shape.device, shape.dtype) for i in range(count)
-        ]
-        return _Noises(self.name, shape, sizes, fields)
-
-
-@dataclass(frozen=True)
-class Transforms:
-    """Spatial transforms of the map compose in patch order; the lever gets each bend's `change` T - I [n, P, P] over
-    the P places of the patch grid, its `tokens` [n, text_len] and its `mix` [n]."""
-
-    rank: int = 0
-
-    def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, seed: int) -> Buffers:
-        return _Transforms(shape, count, sizes[1])
+    def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, salt: int) -> Buffers:
+        return _Amounts(self.name, shape, sizes, 0.0, _raise)

@@ -10,10 +10,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
-
-from torch import Tensor
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from pipelines.bends.fold import Fold
 from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec
@@ -26,18 +24,20 @@ AmountSpec = ControlSpec | SwitchSpec | ChoiceSpec
 class Lever:
     """One kind of intervention at one site.
 
-    `point` is where `apply` is called: `<site>.q|v|map|out` at the attention sites, `ffn.in|hidden|out`.
+    `point` is where `apply` is called: `<site>.q|v|share|columns|map|out` at the attention sites, `ffn.in|hidden|out`.
     `columns` says what its scope can select beyond steps and layers; `heads` whether it can be scoped to heads.
+    `renormalised` is the same lever for bends that ask for rows which still sum to one; None where that means nothing.
     """
 
     id: str
     point: str
-    apply: Callable[..., Tensor]
+    apply: Callable[..., Any]
     fold: Fold
     amounts: dict[str, AmountSpec]
     columns: Columns | None
     heads: bool
     doc: str
+    renormalised: Lever | None = None
 
     @property
     def site(self) -> str:
@@ -57,19 +57,23 @@ def lever(
     amounts: dict[str, AmountSpec],
     columns: dict[str, Columns] | None = None,
     heads: bool = False,
-) -> Callable[[Callable[..., Tensor]], tuple[Lever, ...]]:
+    renormalised: tuple[str, Callable[..., Any]] | None = None,
+) -> Callable[[Callable[..., Any]], tuple[Lever, ...]]:
     """Declare a function as the lever `<site>.<name>` at every site of `at` (site -> hook point).
 
-    `columns` says, per site, what the scope can select: the prompt's tokens or the hidden neurons.
+    `columns` says, per site, what the scope can select: the prompt's tokens or the hidden neurons. `renormalised`,
+    a hook point and a function, takes the function's place in bends with `renormalize: true`.
     """
     per_site = columns or {}
 
-    def declare(apply: Callable[..., Tensor]) -> tuple[Lever, ...]:
+    def declare(apply: Callable[..., Any]) -> tuple[Lever, ...]:
         doc = " ".join((apply.__doc__ or "").split())
-        return tuple(
-            Lever(f"{site}.{name}", point, apply, fold, amounts, per_site.get(site), heads, doc)
-            for site, point in at.items()
-        )
+        made = []
+        for site, point in at.items():
+            plain = Lever(f"{site}.{name}", point, apply, fold, amounts, per_site.get(site), heads, doc)
+            other = replace(plain, point=renormalised[0], apply=renormalised[1]) if renormalised else None
+            made.append(replace(plain, renormalised=other))
+        return tuple(made)
 
     return declare
 

@@ -1,28 +1,57 @@
-"""Noise as an instrument: unit Gaussian fields that stand still, walk slowly, or flicker.
+"""Noise as an instrument: unit Gaussian fields that stand still, walk slowly, or flicker, and how noise bends fold.
 
 One field serves all layers of a lever: each layer reads it from another offset, so that thirty layers cost one draw
-and one buffer. Two layers see the same numbers in different places; at any one place they are independent.
+and one buffer. Two layers see the same numbers in different places; at any one place they are independent. All numbers
+come from one pool of unit normals, read from random offsets: a slice of a pool is far cheaper than a draw, and the
+same seed makes the same noise on every device.
 """
 
 from __future__ import annotations
 
 import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-_STRIDE = 1009  # a prime, so that no two layers see a number in the same channel or token
+from pipelines.bends.fold import BankShape, Buffers, Use, aligned, awake_layers, by_weight
+from pipelines.bends.upload import Upload
+
+VOICES = 4  # noises of one lever that can sound at once, each with its own seed and motion
+SKETCH = 32  # random directions that stand for all keys where the map itself is shaken
+_POOL = 2**21
+_PIECE = 2**20  # read from one offset
+_GRAIN = 64  # offsets are multiples of it: aligned reads are faster
+_STRIDE = 17 * _GRAIN  # from one layer's numbers to the next one's; no two layers hear a number at the same place
+
+
+@lru_cache(maxsize=4)
+def _pool(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Unit normals, the same on every device: mean 0 and variance 1 to the last digit."""
+    numbers = torch.randn(_POOL, generator=torch.Generator().manual_seed(20_19))
+    numbers = (numbers - numbers.mean()) / numbers.std(correction=0)
+    return numbers.to(device, dtype)
 
 
 class NoiseField:
-    """Unit noise [layers][rows, width], advanced once a pass: e_t = sqrt(1 - m^2) e_(t-1) + m fresh."""
+    """Unit noise [layers][repeats, rows, width], advanced once a pass: e_t = sqrt(1 - m^2) e_(t-1) + m fresh."""
 
-    def __init__(self, rows: int, width: int, layers: int, salt: int, device: torch.device, dtype: torch.dtype) -> None:
-        """`salt` keeps fields of the same seed apart (one lever's noise from another's)."""
-        self.rows, self.width, self.salt = rows, width, salt
-        self._walk = torch.zeros(rows * width + (layers - 1) * _STRIDE, device=device)
-        self._heard = self._walk.to(dtype, copy=True)
-        self._generator = torch.Generator(device=device)
+    def __init__(self, size: tuple[int, int, int], layers: int, salt: int, like: Tensor) -> None:
+        """`size` is (repeats, rows, width); `salt` keeps fields of the same seed apart (one lever's noise from
+        another's); `like` gives device and dtype. Repeats, as layers, read the same numbers from other offsets."""
+        self.size, self.salt = size, salt
+        repeats, rows, width = size
+        self._strides = _STRIDE * layers, width, 1
+        # Half precision holds a unit walk well enough and halves what it costs in memory; CPUs are slow at it.
+        kept = torch.float32 if like.device.type == "cpu" else torch.float16
+        count = rows * width + (layers * repeats - 1) * _STRIDE
+        self._walk = torch.zeros(count, device=like.device, dtype=kept)
+        self._heard = self._walk if kept == like.dtype else self._walk.to(like.dtype, copy=True)
+        self._random = random.Random()
         self._seed: int | None = None
 
     def reset(self) -> None:
@@ -33,16 +62,170 @@ class NoiseField:
         """One pass onward; a new seed starts the walk afresh."""
         if seed != self._seed:
             self._seed = seed
-            self._generator.manual_seed((seed * 1_000_003 + self.salt) % 2**63)
-            self._walk.normal_(generator=self._generator)
+            self._random.seed(f"{seed} {self.salt}")
+            self._add_fresh(0.0, 1.0)
         elif motion == 0.0:
             return
         else:
-            fresh = torch.empty_like(self._walk).normal_(generator=self._generator)
-            self._walk.mul_(math.sqrt(1.0 - motion * motion)).add_(fresh, alpha=motion)
-        self._heard.copy_(self._walk)
+            self._add_fresh(math.sqrt(1.0 - motion * motion), motion)
+        if self._heard is not self._walk:
+            self._heard.copy_(self._walk)
 
     def layer(self, index: int) -> Tensor:
-        """The field as one layer sees it, [rows, width]: a view whose address never changes."""
-        start = index * _STRIDE
-        return self._heard[start : start + self.rows * self.width].view(self.rows, self.width)
+        """The field as one layer sees it, [repeats, rows, width]: a view whose address never changes."""
+        return self._heard.as_strided(self.size, self._strides, index * _STRIDE)
+
+    def _add_fresh(self, keep: float, add: float) -> None:
+        """walk = keep * walk + add * fresh unit noise."""
+        pool = _pool(self._walk.device, self._walk.dtype)
+        for part in self._walk.split(_PIECE):
+            start = _GRAIN * self._random.randrange((_POOL - len(part)) // _GRAIN + 1)
+            fresh = pool[start : start + len(part)]
+            part.mul_(keep).add_(fresh, alpha=self._random.choice((-add, add)))
+
+
+class _Voices:
+    """Up to VOICES unit noises with their own seed and motion, and the strength of each per layer, head and column.
+
+    Bends of equal seed and motion speak with one voice, in which their variances add. Where there are more different
+    ones than voices, those left over join the last voice, with its seed and motion.
+    """
+
+    def __init__(self, name: str, shape: BankShape, sizes: tuple[int, int], fields: Sequence[Fields]) -> None:
+        self.name, self.fields = name, tuple(fields)
+        size = (shape.layers, len(self.fields), *sizes)
+        self.variance = torch.zeros(size)
+        self.strength = aligned(size, shape)
+        self._upload = Upload(self.strength)
+        self.awake = [False] * shape.layers
+        self.notices: list[str] = []
+        self._fixed = shape.fixed
+        self.voices = list(range(len(self.fields))) if shape.fixed else []  # those that are carried out
+        self._moving: dict[int, tuple[int, float]] = {}  # voice -> seed and motion
+        self._voice_of: dict[int, int] = {}  # bend -> voice
+
+    def reset(self) -> None:
+        for voice in self.fields:
+            voice.reset()
+
+    def write(self, uses: Sequence[Use]) -> None:
+        self.variance.zero_()
+        voices = self._cast(uses)
+        heard = [use for use in uses if use.heard(float(use.amounts[self.name]) == 0.0)]
+        for index, group in by_weight(heard):
+            for weight, i in group:
+                own = (weight * float(heard[i].amounts[self.name]) * heard[i].place).square()
+                self.variance[index, voices[_manner(heard[i])]] += own
+        self._upload(self.variance.sqrt())
+        sounding = {voices[_manner(use)] for use in heard}
+        self._moving = {voice: _manner(uses[i]) for i, voice in self._voice_of.items() if voice in sounding}
+        self.awake[:] = awake_layers(heard, len(self.awake))
+        if not self._fixed:
+            self.voices[:] = sorted(self._moving)
+
+    def _cast(self, uses: Sequence[Use]) -> dict[tuple[int, float], int]:
+        """Seed and motion -> voice. A voice stays with its first bend while that one's amount is up, so that a walk
+        goes on whatever is turned elsewhere and whichever step it is."""
+        first: dict[tuple[int, float], int] = {}
+        for index, use in enumerate(uses):
+            if float(use.amounts[self.name]) > 0.0:
+                first.setdefault(_manner(use), index)
+        self._voice_of = {index: voice for index, voice in self._voice_of.items() if index in first.values()}
+        free = [voice for voice in range(len(self.fields)) if voice not in self._voice_of.values()]
+        for index in first.values():
+            if index not in self._voice_of and free:
+                self._voice_of[index] = free.pop(0)
+        return {manner: self._voice_of.get(index, len(self.fields) - 1) for manner, index in first.items()}
+
+    def advance(self) -> None:
+        for voice, manner in self._moving.items():
+            self.fields[voice].advance(*manner)
+
+    def layer(self, index: int) -> dict[str, Any]:
+        names = self.fields[0].layer(index)
+        epsilon = {name: tuple(voice.layer(index)[name] for voice in self.fields) for name in names}
+        return {self.name: self.strength[index], **epsilon, "voices": self.voices}
+
+
+def _manner(use: Use) -> tuple[int, float]:
+    """Seed and motion: what tells one voice from another."""
+    return int(use.amounts["seed"]), float(use.amounts["motion"])
+
+
+class Fields:
+    """The noise fields that one voice needs, by the lever function's keyword."""
+
+    def __init__(self, fields: dict[str, NoiseField]) -> None:
+        self.fields = fields
+
+    def reset(self) -> None:
+        for field in self.fields.values():
+            field.reset()
+
+    def advance(self, seed: int, motion: float) -> None:
+        for field in self.fields.values():
+            field.advance(seed, motion)
+
+    def layer(self, index: int) -> dict[str, Tensor]:
+        return {name: field.layer(index) for name, field in self.fields.items()}
+
+
+Rows = Literal["tokens", "keys", "text"]
+Width = Literal["dim", "ffn_dim"]
+
+
+@dataclass(frozen=True)
+class Noises:
+    """Noises whose variances add, shaped as the tensor they disturb: `epsilon`, a tuple of unit noises
+    [repeats, rows, width], their strengths [n, heads, columns], and `voices`, those of them to carry out. `rows` and
+    `width` name sizes of the network; the keys of self-attention repeat a frame's places."""
+
+    name: str
+    rows: Rows
+    width: Width
+    rank: int = 2
+
+    def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, salt: int) -> Buffers:
+        rows = {
+            "tokens": (1, shape.tokens),
+            "keys": (shape.keys // shape.places, shape.places),
+            "text": (1, shape.text_len),
+        }[self.rows]
+        size = (*rows, {"dim": shape.dim, "ffn_dim": shape.ffn_dim}[self.width])
+        return _Voices(self.name, shape, sizes, [_fields(shape, salt, epsilon=size) for _ in range(_voices(count))])
+
+
+@dataclass(frozen=True)
+class MapNoises:
+    """Noises of the attention map, as a sketch over m random directions: `epsilon`, a tuple of unit noises
+    [1, heads * tokens, m], and `signs`, a tuple of unit noises [1, 1, rounds] with one number for every m keys. `keys`
+    names how many of them there are."""
+
+    name: str
+    keys: Rows
+    rank: int = 2
+
+    def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, salt: int) -> Buffers:
+        keys = {"keys": shape.keys, "text": shape.text_len}[self.keys]
+        width = sketch_width(keys)
+        epsilon, signs = (1, shape.heads * shape.tokens, width), (1, 1, -(-keys // width))
+        made = [_fields(shape, salt, epsilon=epsilon, signs=signs) for _ in range(_voices(count))]
+        return _Voices(self.name, shape, sizes, made)
+
+
+def _voices(count: int) -> int:
+    return min(count, VOICES)
+
+
+def _fields(shape: BankShape, salt: int, **sizes: tuple[int, int, int]) -> Fields:
+    like = torch.empty(0, dtype=shape.dtype, device=shape.device)
+    made = enumerate(sizes.items())
+    return Fields({name: NoiseField(size, shape.layers, salt + offset, like) for offset, (name, size) in made})
+
+
+def sketch_width(keys: int) -> int:
+    """How many directions stand for so many keys: all of them where they are few, else a multiple of eight (which
+    matrix units want) that divides them, if there is one of the right size."""
+    if keys <= SKETCH:
+        return keys
+    return next((m for m in (SKETCH, SKETCH - 8, SKETCH // 2) if keys % m == 0), SKETCH)

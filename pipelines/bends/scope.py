@@ -7,12 +7,17 @@ lever toward its neutral amount. This file knows no tensors and no prompt beyond
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 ALL = "all"
 PROMPT = "prompt"
+_COMMAS = re.compile("[,，、]")
+_APOSTROPHES = re.compile("['’]")
+# Scripts written without spaces, by how Unicode names their letters: a word may begin and end anywhere in them.
+_UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "HALFWIDTH KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
 _RANGE = re.compile(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?")
 
 
@@ -115,9 +120,9 @@ def tokens(text: str, words: Words) -> list[float]:
     """
     weights = [0.0] * words.length
     for part in _parts(text):
-        if part == ALL:
+        if part.lower() == ALL:
             return [1.0] * words.length
-        if part == PROMPT:
+        if part.lower() == PROMPT:
             weights[: len(words.offsets)] = [1.0] * len(words.offsets)
         elif _RANGE.fullmatch(part):
             chosen = ranges(part, words.length, "token")
@@ -130,19 +135,45 @@ def tokens(text: str, words: Words) -> list[float]:
 
 def missing(text: str, words: Words) -> list[str]:
     """The words and phrases of a token scope that the prompt does not contain."""
-    plain = [part for part in _parts(text) if part not in (ALL, PROMPT) and not _RANGE.fullmatch(part)]
+    plain = [part for part in _parts(text) if part.lower() not in (ALL, PROMPT) and not _RANGE.fullmatch(part)]
     return [part for part in plain if not _occurrences(part, words)]
 
 
 def _parts(text: str) -> list[str]:
-    return [part for part in (" ".join(piece.lower().split()) for piece in text.split(",")) if part]
+    return [part for part in (" ".join(piece.split()) for piece in _COMMAS.split(text)) if part]
 
 
 def _occurrences(phrase: str, words: Words) -> list[int]:
-    pattern = r"(?<!\w)" + r"\s+".join(re.escape(word) for word in phrase.split()) + r"(?!\w)"
-    found = [match.span() for match in re.finditer(pattern, words.text, re.IGNORECASE)]
+    """The indices of the tokens that share a letter with the phrase, wherever it stands, also over itself."""
+    matches = (match.span(1) for match in _pattern(phrase).finditer(words.text))
+    found = [(begin, stop) for begin, stop in matches if not any(_runs_on(words.text, at) for at in (begin, stop))]
     return [
         index
         for index, (start, end) in enumerate(words.offsets)
         if any(start < stop and end > begin for begin, stop in found)
     ]
+
+
+def _pattern(phrase: str) -> re.Pattern[str]:
+    """The phrase in any case, with either apostrophe, its accents joined to their letters or not."""
+    forms = dict.fromkeys(unicodedata.normalize(form, phrase) for form in ("NFC", "NFD"))
+    written = (r"\s+".join(re.escape(word) for word in form.split()) for form in forms)
+    return re.compile("(?=(" + _APOSTROPHES.sub("['’]", "|".join(written)) + "))", re.IGNORECASE)
+
+
+def _runs_on(text: str, at: int) -> bool:
+    """Whether a word of the text goes on over this place."""
+    if not 0 < at < len(text):
+        return False
+    left, right = text[at - 1], text[at]
+    if not (_in_word(left) and _in_word(right)):
+        return False
+    return _is_mark(right) or not any(unicodedata.name(char, "").startswith(_UNSPACED) for char in (left, right))
+
+
+def _in_word(char: str) -> bool:
+    return char.isalnum() or char == "_" or _is_mark(char)
+
+
+def _is_mark(char: str) -> bool:
+    return unicodedata.category(char).startswith("M")  # an accent or vowel sign of the letter before it

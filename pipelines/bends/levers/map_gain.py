@@ -12,16 +12,22 @@ from pipelines.spec import ControlSpec
 GAIN = ControlSpec(0.0, 8.0, 1.0, warp="cubed", unit="x", doc="1 is neutral, 0 removes, above 1 exaggerates")
 
 
+def shared(attention: Attention, gain: Tensor) -> Attention:
+    """The same gain with rows divided by their new sum: what the others lose, the chosen gain."""
+    return attention.shared(gain)
+
+
 @lever(
     "map.gain",
-    at={"cross": "cross.v"},
+    at={"cross": "cross.columns"},
     fold=Product("gain"),
     amounts={"gain": GAIN},
     columns={"cross": "tokens"},
     heads=True,
+    renormalised=("cross.share", shared),
 )
 def map_gain(v: Tensor, gain: Tensor) -> Tensor:
-    """Multiply columns of the attention map after softmax, without renormalising the rows."""
+    """Multiply columns of the attention map after softmax; rows are renormalised only if asked."""
     # Scaling a column of A scales that row of V: v [B, Lk, heads, d], gain [heads, Lk].
     return v * gain.T[None, :, :, None]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipelines.bends.fold import Noises
 from pipelines.bends.lever import lever
 from pipelines.bends.levers.out_gain import SITES
+from pipelines.bends.noise import Noises
 from pipelines.spec import ControlSpec
 
-Noise = tuple[Tensor, ...]  # one unit noise [L, D] a bend
+Noise = tuple[Tensor, ...]  # one unit noise [repeats, rows, width] a voice
 NOISE = {
     "noise": ControlSpec(0.0, 4.0, 0.0, warp="squared", unit="rms", doc="relative to the signal's own rms"),
     "motion": ControlSpec(0.0, 1.0, 0.0, doc="0 is a frozen texture, 1 fresh noise each pass"),
@@ -18,16 +18,21 @@ NOISE = {
 }
 
 
-@lever("out.noise", at=SITES, fold=Noises("noise", "dim"), amounts=NOISE)
-def out_noise(x: Tensor, noise: Tensor, epsilon: Noise) -> Tensor:
+@lever("out.noise", at=SITES, fold=Noises("noise", "tokens", "dim"), amounts=NOISE)
+def out_noise(x: Tensor, noise: Tensor, epsilon: Noise, voices: list[int]) -> Tensor:
     """Add Gaussian noise to the site's output, relative to the rms of each token's output vector."""
-    return shaken(x, noise[:, 0], epsilon)
+    return shaken(x, noise[:, 0], epsilon, voices)
 
 
-def shaken(x: Tensor, noise: Tensor, epsilon: Noise) -> Tensor:
+def shaken(x: Tensor, noise: Tensor, epsilon: Noise, voices: list[int]) -> Tensor:
     """x [B, L, D] + sum of noise_i * rms(x) * epsilon_i, the rms of each token's vector; noise [n, D] or [n, 1]."""
-    size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)  # [B, L, 1]
-    rms = (size / x.shape[-1] ** 0.5).to(x.dtype)
-    for strength, unit in zip(noise, epsilon, strict=True):
-        x = torch.addcmul(x, rms * strength, unit)
+    size = rms(x)
+    for i in voices:
+        x = torch.addcmul(x, size * noise[i], epsilon[i])
     return x
+
+
+def rms(x: Tensor) -> Tensor:
+    """Root of the mean square over the last axis, which is kept: [..., D] -> [..., 1]."""
+    size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    return (size / x.shape[-1] ** 0.5).to(x.dtype)

@@ -9,6 +9,8 @@ from pipelines.bends.hooks import Attention
 from pipelines.bends.lever import lever
 from pipelines.bends.levers.map_gain import GAIN
 
+LAST = 3  # after the map's noise, which disturbs the product with the louder values
+
 
 @lever(
     "value.gain",
@@ -23,7 +25,7 @@ def value_gain(v: Tensor, gain: Tensor) -> Tensor:
     return v * gain.T[None, :, :, None]  # v [B, Lk, heads, d], gain [heads, Lk]
 
 
-@lever("value.gain", at={"self": "self.map"}, fold=Product("gain"), amounts={"gain": GAIN}, heads=True)
+@lever("value.gain", at={"self": "self.map"}, fold=Product("gain", LAST), amounts={"gain": GAIN}, heads=True)
 def whole_value_gain(z: Tensor, attention: Attention, gain: Tensor) -> Tensor:
     """Multiply every value vector that self-attention reads."""
     # All rows alike, so A V is scaled instead of the many rows of V: z [B, L, heads, d], gain [heads, 1].

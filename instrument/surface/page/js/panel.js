@@ -1,4 +1,4 @@
-// One control for every parameter, made from its description. Groups named in FRONT stand under the picture, the others at its side.
+// One control for every parameter, made from its description. Groups named in FRONT stand under the picture, the others at its side; those in BELOW after the bends.
 
 import "./bar.js";
 import "./pads.js";
@@ -9,6 +9,7 @@ const TAGS = {
   number: "param-bar", switch: "param-switch", choice: "param-choice", text: "param-words", trigger: "param-trigger",
 };
 const FRONT = ["prompt", "engine"];
+const BELOW = ["snapshot", "morph", "clock", "patch", "out"];
 
 /** What is written on a control: its id without its group. */
 function label(param) {
@@ -46,7 +47,9 @@ export class Panel {
     const sections = [...groups].map(([name, controls]) => [name, section(name, controls)]);
     const inFront = ([name]) => FRONT.includes(name);
     this.#front.replaceChildren(...sections.filter(inFront).map(([, element]) => element));
-    this.#side.replaceChildren(...sections.filter((pair) => !inFront(pair)).map(([, element]) => element));
+    const rank = ([name]) => BELOW.indexOf(name); // -1, before all others, for the bends
+    const side = sections.filter((pair) => !inFront(pair)).sort((a, b) => rank(a) - rank(b));
+    this.#side.replaceChildren(...side.map(([, element]) => element));
     this.filter(this.#filter);
     this.#side.scrollTop = scroll;
     if (focused) document.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();

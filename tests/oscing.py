@@ -1,0 +1,74 @@
+"""Shared by the OSC tests: parameters to play, a client on a real socket, and what hypothesis makes messages of."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import strategies as st
+
+from instrument.osc_codec import Message, decode, encode
+from instrument.params import ParamSet
+from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec, TextSpec, TriggerSpec
+
+ADDRESSES = st.from_regex(r"(/[a-z0-9_]{1,8}){1,4}", fullmatch=True)
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
+PLAIN = st.integers(-(2**63), 2**63 - 1) | st.booleans() | TEXTS | st.binary(max_size=40) | st.none()
+ARGS = st.lists(PLAIN | st.floats(width=32, allow_nan=False) | st.lists(PLAIN, max_size=3), max_size=6)
+
+
+def packet(tags: bytes, payload: bytes = b"") -> bytes:
+    """A message to /a, written by hand."""
+    text = b"," + tags
+    return b"/a\0\0" + text + bytes(4 - len(text) % 4) + payload
+
+
+def wait_until(true: Callable[[], Any], seconds: float = 10.0) -> Any:
+    """What `true` returns once it is true, or at the end of the time."""
+    end = time.monotonic() + seconds
+    while not (result := true()) and time.monotonic() < end:
+        time.sleep(0.002)
+    return result
+
+
+def some_params() -> ParamSet:
+    params = ParamSet(notices=lambda text: None)
+    params.add("petals.gain", ControlSpec(0, 8, 1, warp="cubed"))
+    params.add("petals.layers.center", ControlSpec(0, 29, 14.5))
+    params.add("petals.layers.width", ControlSpec(0, 30, 29))
+    params.add("brush.gain", ControlSpec(0, 1, 0))
+    params.add("freeze", SwitchSpec())
+    params.add("mode", ChoiceSpec(("product", "sum"), "product"))
+    params.add("count", ControlSpec(0, 9, 2, step=1))
+    params.add("prompt", TextSpec("water"))
+    params.add("panic", TriggerSpec())
+    params.alias("bend.1.amount", "petals.gain")
+    return params
+
+
+def heard(params: ParamSet, id: str, value: Any) -> bool:
+    return bool(wait_until(lambda: params[id].base == value))
+
+
+class Client:
+    """A program on the other end of a real UDP socket."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.settimeout(5.0)
+        self.socket.connect(("127.0.0.1", port))
+
+    @property
+    def origin(self) -> str:
+        return f"osc:127.0.0.1:{self.socket.getsockname()[1]}"
+
+    def send(self, address: str, *args: Any) -> None:
+        self.socket.send(encode(address, *args))
+
+    def answer(self) -> Message:
+        return decode(self.socket.recv(65536))[0].messages[0]
+
+    def close(self) -> None:
+        self.socket.close()

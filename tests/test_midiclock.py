@@ -1,0 +1,100 @@
+"""The tick filter: known lines with noise, stalls and pauses; and the ticks of a real MIDI clock over JACK."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from instrument.clock import MIDI, Clock
+from instrument.midiclock import PER_BEAT, TickFilter
+from tests.jack import running_jack
+
+
+@given(st.floats(20, 300), st.integers(0, 1000), st.integers(0, 1000))
+def test_steady_ticks_are_their_own_line(bpm, first, seed):
+    filter, period = TickFilter(), 60 / bpm / PER_BEAT
+    filter.start(first)
+    for number in range(100):
+        line = filter.tick(5 + number * period)
+    assert line.period == pytest.approx(period) and line.ticks == first + 99
+    assert line.at == pytest.approx(5 + 99 * period)
+
+
+@given(st.integers(0, 10_000))
+def test_noise_is_filtered_to_a_fraction(seed):
+    noise, filter, period = random.Random(seed), TickFilter(), 60 / 127.33 / PER_BEAT
+    lines, last = [], 0.0
+    for number in range(200):
+        last = max(last, number * period + noise.gauss(0.004, 0.0015))
+        lines.append((filter.tick(last), number * period))
+    for line, due in lines[60:]:
+        assert line.period == pytest.approx(period, rel=0.006)
+        assert abs(line.at - 0.004 - due) < 0.0025
+
+
+def test_too_few_ticks_say_nothing_and_a_long_pause_is_a_new_beginning():
+    filter = TickFilter()
+    assert [filter.tick(n * 0.02) for n in range(5)] == [None] * 5
+    assert filter.tick(0.1).period == pytest.approx(0.02)
+    assert filter.tick(5.0) is None and filter.tick(5.01) is None
+
+
+@given(st.lists(st.floats(0, 100, allow_subnormal=False), max_size=60))
+def test_any_times_are_survived(times):
+    filter = TickFilter()
+    for at in times:
+        line = filter.tick(at)
+        assert line is None or line.period > 0
+
+
+def test_a_real_midi_clock_is_followed():
+    """jack_midi_clock at the transport's tempo, 120; the dummy server's own time runs up to a percent off."""
+    for program in ("jack_midi_clock", "jack_transport", "jack_connect"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed; on Debian: apt install jack-midi-clock jack-tools")
+    with running_jack() as jack:
+        import rtmidi
+
+        port = rtmidi.MidiIn(rtmidi.API_UNIX_JACK, name="tempo", queue_size_limit=16384)
+        port.ignore_types(False, False, True)
+        port.open_virtual_port("in")
+        generator = subprocess.Popen(["jack_midi_clock", "-b", "120"], stdout=subprocess.DEVNULL)
+        try:
+            _connect("jack_midi_clock:mclk_out", "tempo:in")
+            words = {"input": "tempo 120\nplay\nexit\n", "text": True, "capture_output": True}
+            subprocess.run(["jack_transport", "-s", jack.name], **words, check=False, timeout=20)
+            clock = Clock(60)
+            clock.follow(MIDI, time.monotonic())
+            count, tempos, end = 0, [], time.monotonic() + 40
+            while count < 150 and time.monotonic() < end:
+                while (message := port.get_message()) is not None:
+                    now = time.monotonic()
+                    if message[0][0] == 0xFA:
+                        clock.position(0.0)
+                        clock.start(now)
+                    elif message[0][0] == 0xF8:
+                        clock.tick(now)
+                        count += 1
+                        tempos.append(clock.tempo)
+                time.sleep(0.001)
+        finally:
+            generator.terminate()
+            generator.wait(10)
+            port.close_port()
+            port.delete()
+    assert count >= 150, "no ticks came"
+    assert tempos[-1] == pytest.approx(120, rel=0.03)
+    assert max(tempos[-50:]) - min(tempos[-50:]) < 3
+
+
+def _connect(out: str, into: str) -> None:
+    end = time.monotonic() + 20
+    while subprocess.run(["jack_connect", out, into], capture_output=True).returncode:
+        assert time.monotonic() < end, f"{out} and {into} cannot be connected"
+        time.sleep(0.1)

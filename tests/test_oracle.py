@@ -1,0 +1,139 @@
+"""The fast path against a slow one that really builds every map: any bends, any scopes, any shapes."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.bends.bank import Bank, Bend
+from pipelines.bends.fold import BankShape
+from pipelines.bends.lever import discover
+from pipelines.bends.scope import Scope, Span, Words
+from pipelines.spec import ChoiceSpec, SwitchSpec
+from tests import oracle
+
+LEVERS = discover()
+STEPS, LAYERS = 4, 5
+MAPS = ("cross.map.gain", "cross.map.transform", "cross.map.focus", "cross.value.gain")
+SELF = ("self.map.gain", "self.map.focus", "self.value.gain")
+HIDDEN = ("ffn.hidden.gain", "ffn.hidden.threshold")
+
+
+def _amount(draw, spec):
+    if isinstance(spec, SwitchSpec):
+        return draw(st.booleans())
+    if isinstance(spec, ChoiceSpec):
+        return draw(st.sampled_from(spec.options))
+    corner = st.sampled_from([spec.lo, spec.hi, spec.default])
+    return spec.clamp(draw(st.one_of(corner, st.floats(spec.lo, spec.hi, width=32))))
+
+
+def _some(draw, count: int) -> tuple[str, list[float]]:
+    """A range text and the weights it stands for."""
+    if draw(st.booleans()):
+        return "all", [1.0] * count
+    chosen = draw(st.sets(st.integers(0, count - 1), min_size=1))
+    return ", ".join(map(str, sorted(chosen))), [float(i in chosen) for i in range(count)]
+
+
+def _window(lo: float, hi: float, feather: float, at: int) -> float:
+    beyond = max(lo - at, at - hi, 0.0)
+    if beyond < 1e-6:
+        return 1.0
+    return max(0.0, 1 - beyond / feather) if feather else 0.0
+
+
+@st.composite
+def _bend(draw, levers, index: int, heads: int, columns: int):
+    """A bend of the fast path, its values, and the slow path's view of it at one step and layer."""
+    lever = LEVERS[draw(st.sampled_from(levers))]
+    amounts = {name: _amount(draw, spec) for name, spec in lever.amounts.items()}
+    lo, hi = sorted(draw(st.tuples(st.floats(0, LAYERS - 1, width=16), st.floats(0, LAYERS - 1, width=16))))
+    feather = draw(st.sampled_from([0.0, 1.5]))
+    steps = sorted(draw(st.tuples(st.integers(0, STEPS - 1), st.integers(0, STEPS - 1))))
+    head_text, head_weights = _some(draw, heads) if lever.heads else ("all", [])
+    text, weights = _some(draw, columns) if lever.columns else ("all", [])
+    renormalize = lever.renormalised is not None and draw(st.booleans())
+    scope = Scope(Span.of(*steps), Span.of(lo, hi, feather), text, text, heads=head_text)
+    if lever.columns == "tokens":
+        scope = Scope(Span.of(*steps), Span.of(lo, hi, feather), tokens=text, heads=head_text)
+    bend = Bend(f"b{index}", lever, scope, renormalize=renormalize)
+    values = {f"b{index}.{name}": value for name, value in amounts.items()}
+
+    def seen(step: int, layer: int) -> oracle.Bent:
+        weight = _window(lo, hi, feather, layer) * _window(*steps, 0.0, step)
+        return oracle.Bent(lever.id.split(".", 1)[1], amounts, weight, head_weights, weights, renormalize)
+
+    return bend, values, seen
+
+
+@st.composite
+def _case(draw, levers, columns_of):
+    heads = draw(st.integers(1, 3))
+    grid = draw(st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5)))
+    columns = draw(st.integers(1, columns_of))
+    bends = [draw(_bend(levers, i, heads, columns)) for i in range(draw(st.integers(1, 4)))]
+    return heads, grid, columns, bends, draw(st.integers(0, STEPS - 1)), draw(st.integers(0, LAYERS - 1))
+
+
+def _bank(case, text_len: int, ffn_dim: int, fixed: bool) -> Bank:
+    heads, grid, _, bends, step, _ = case
+    like = torch.device("cpu"), torch.float32
+    shape = BankShape(LAYERS, heads, 8 * heads, ffn_dim, text_len, grid, *like, None, fixed)
+    bank = Bank([bend for bend, _, _ in bends], shape, STEPS)
+    bank.read_prompt(Words("", (), text_len))
+    for _, values, _ in bends:
+        bank.write(values)
+    bank.fold(step)
+    assert bank.report() == []
+    return bank
+
+
+def _qkv(heads: int, queries: int, keys: int, seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    sizes = ((2, queries, heads, 8), (2, keys, heads, 8), (2, keys, heads, 8))
+    return [2 * torch.randn(size, generator=generator) for size in sizes]
+
+
+@settings(max_examples=250, deadline=None)
+@given(_case(MAPS, 12), st.booleans(), st.integers(0, 99))
+def test_cross_attention_is_what_the_built_map_says(case, fixed: bool, seed: int) -> None:
+    heads, grid, columns, bends, step, layer = case
+    q, k, v = _qkv(heads, grid[0] * grid[1] * grid[2], columns, seed)
+    got = _bank(case, columns, 16, fixed).layers[layer].attention("cross", q, k, v, grid, None)
+    slow = [seen(step, layer) for _, _, seen in bends]
+    unmoved = oracle.attention([bend for bend in slow if bend.lever != "map.transform"], q, k, v, grid)
+    _close(got, oracle.attention(slow, q, k, v, grid), unmoved)
+
+
+@settings(max_examples=60, deadline=None)
+@given(_case(SELF, 1), st.booleans(), st.integers(0, 99))
+def test_self_attention_is_what_the_built_map_says(case, fixed: bool, seed: int) -> None:
+    heads, grid, _, bends, step, layer = case
+    tokens = grid[0] * grid[1] * grid[2]
+    q, k, v = _qkv(heads, tokens, tokens, seed)
+    got = _bank(case, 4, 16, fixed).layers[layer].attention("self", q, k, v, grid, None)
+    _close(got, oracle.attention([seen(step, layer) for _, _, seen in bends], q, k, v, grid))
+
+
+@settings(max_examples=60, deadline=None)
+@given(_case(HIDDEN, 24), st.booleans(), st.integers(0, 99))
+def test_hidden_levers_are_what_they_say(case, fixed: bool, seed: int) -> None:
+    _, grid, columns, bends, step, layer = case
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(2, grid[0] * grid[1] * grid[2], columns, generator=generator)
+    got = _bank(case, 4, columns, fixed).layers[layer].at("ffn.hidden", z)
+    _close(got, oracle.hidden([seen(step, layer) for _, _, seen in bends], z))
+
+
+def _close(got: torch.Tensor, expected: torch.Tensor, largest: torch.Tensor | None = None) -> None:
+    """Equal to 1e-4 of the largest number that was at work: gains of up to 8^4 may cancel again."""
+    size = float((expected if largest is None else largest).abs().max())
+    torch.testing.assert_close(got.double(), expected, atol=1e-4 * max(1.0, size), rtol=0)
+
+
+def test_every_deterministic_lever_is_in_the_oracle() -> None:
+    plain = {"self.out.gain", "cross.out.gain", "ffn.out.gain", "ffn.in.gain"}  # one factor for everything
+    noisy = {id for id, lever in LEVERS.items() if "noise" in lever.amounts}
+    assert set(LEVERS) - plain - noisy == {*MAPS, *SELF, *HIDDEN}

@@ -1,0 +1,379 @@
+"""What listeners are told: over real sockets, throttled, never their own changes, and never an old value last."""
+
+import socket
+import threading
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from instrument import osc_feedback
+from instrument.osc import OscPortError, OscServer, Target
+from instrument.osc_codec import decode, encode
+from instrument.osc_feedback import Change, Subscription, ends, status_values
+from instrument.params import BadValue
+from pipelines.spec import ControlSpec
+from tests.oscing import Client, heard, some_params, wait_until
+
+STATUS = {"fps": 17.5, "latency_ms": None, "chunks": 42, "warnings": ["x"], "beat": 3.25}
+
+
+class Ear:
+    """A UDP port that keeps what it hears."""
+
+    def __init__(self, client=None):
+        self.socket = client.socket if client else socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        if client is None:
+            self.socket.bind(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.heard = []
+        self._stop = threading.Event()
+        self.socket.settimeout(0.05)
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def _listen(self):
+        while not self._stop.is_set():
+            try:
+                message = decode(self.socket.recv(65536))[0].messages[0]
+            except (TimeoutError, ConnectionError):
+                continue
+            self.heard.append((message.address, *message.args))
+
+    def of(self, address):
+        return [message[1:] for message in self.heard.copy() if message[0] == address]
+
+    def last(self, address):
+        return (self.of(address) or [None])[-1]
+
+    def close(self):
+        self._stop.set()
+        self._thread.join()
+        self.socket.close()
+
+
+@pytest.fixture
+def params():
+    return some_params()
+
+
+@pytest.fixture
+def open_server(params):
+    servers = []
+
+    def opened(outs=()):
+        server = OscServer(params, port=0, notices=lambda text: None, status=lambda: STATUS)
+        server.start(outs)
+        servers.append(server)
+        return server
+
+    yield opened
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def ears():
+    made = []
+
+    def listening(client=None):
+        made.append(Ear(client))
+        return made[-1]
+
+    yield listening
+    for ear in made:
+        ear.close()
+
+
+def test_a_subscriber_hears_the_full_state_then_every_change(params, open_server, ears):
+    server = open_server()
+    client = Client(server.port)
+    ear = ears(client)
+    client.send("/subscribe")
+    everything = {"/petals/gain": (1.0,), "/freeze": (0,), "/mode": ("product",), "/count": (2,), "/prompt": ("water",)}
+    assert wait_until(lambda: all(ear.last(address) == value for address, value in everything.items()))
+    assert ear.of("/petals/layers/center") == [(14.5,)] and not ear.of("/panic") and not ear.of("/bend/1/amount")
+    params.set("petals.gain", 2.5, "page")
+    params.set("freeze", True, "midi")
+    params.trigger("panic", "page")
+    assert wait_until(lambda: ear.last("/petals/gain") == (2.5,) and ear.last("/freeze") == (1,) and ear.of("/panic"))
+    assert ear.of("/panic") == [()]
+
+
+def test_a_subscriber_is_not_told_what_it_did_itself_but_others_are(params, open_server, ears):
+    server = open_server()
+    one, two = Client(server.port), Client(server.port)
+    first, second = ears(one), ears(two)
+    one.send("/subscribe")
+    two.send("/subscribe")
+    assert wait_until(lambda: first.of("/prompt") and second.of("/prompt"))
+    one.send("/petals/gain", 5)
+    one.send("/petals/layers", 2, 4)
+    assert wait_until(lambda: second.last("/petals/gain") == (5.0,) and second.last("/petals/layers/center") == (3.0,))
+    two.send("/petals/gain", 6)
+    assert wait_until(lambda: first.last("/petals/gain") == (6.0,))
+    assert first.of("/petals/gain") == [(1.0,), (6.0,)] and first.of("/petals/layers/center") == [(14.5,)]
+    assert second.of("/petals/gain") == [(1.0,), (5.0,)]
+
+
+def test_a_sweep_is_throttled_and_its_last_value_arrives(params, open_server, ears):
+    server = open_server()
+    client = Client(server.port)
+    ear = ears(client)
+    client.send("/subscribe")
+    assert wait_until(lambda: ear.of("/prompt"))
+    start = time.monotonic()
+    for step in range(2001):
+        params.set("petals.gain", step / 1000, "page")
+        time.sleep(0.0005)
+    seconds = time.monotonic() - start
+    assert wait_until(lambda: ear.last("/petals/gain") == (2.0,))
+    told = [value for (value,) in ear.of("/petals/gain")[1:]]
+    assert 5 < len(told) <= 60 * seconds + 3 and told == sorted(told)
+
+
+def test_another_port_of_the_sender_can_be_named_and_only_some_addresses(params, open_server, ears):
+    server, ear = open_server(), ears()
+    client = Client(server.port)
+    client.send("/subscribe", ear.port, "/bend/*/amount/n", "/petals/layers", "/status/fps")
+    assert wait_until(lambda: ear.of("/status/fps"))
+    assert set(ear.heard) == {("/bend/1/amount/n", 0.5), ("/petals/layers", 0.0, 29.0), ("/status/fps", 17.5)}
+    params.set("petals.gain", 8.0, "page")
+    params.set("petals.layers", (8, 19), "page")
+    params.set("brush.gain", 1.0, "page")
+    assert wait_until(lambda: ear.last("/bend/1/amount/n") == (1.0,) and ear.last("/petals/layers") == (8.0, 19.0))
+    client.send("/petals/gain", 0.0)
+    params.set("petals.layers", (2, 3), "page")
+    assert wait_until(lambda: ear.last("/petals/layers") == (2.0, 3.0))
+    assert ear.last("/bend/1/amount/n") == (1.0,) and not ear.of("/brush/gain")
+
+
+def test_how_it_plays_is_told_a_few_times_a_second(open_server, ears):
+    ear = ears()
+    open_server([f"127.0.0.1:{ear.port}"])
+    assert wait_until(lambda: len(ear.of("/status/fps")) >= 4)
+    assert ear.last("/status/fps") == (17.5,) and ear.last("/status/chunk") == (42,)
+    assert ear.last("/status/beat") == (3.25,)
+    assert not ear.of("/status/latency") and not ear.of("/status/bpm")
+    assert len(ear.of("/status/fps")) < 60
+
+
+def test_targets_named_at_the_start(params, open_server, ears):
+    ear, other = ears(), ears()
+    server = open_server([f"127.0.0.1:{ear.port}", f"localhost:{other.port}/petals/*"])
+    assert wait_until(lambda: ear.of("/prompt") and other.of("/petals/gain")) and not other.of("/prompt")
+    client = Client(server.port)
+    client.send("/petals/gain", 3.0)
+    assert wait_until(lambda: ear.last("/petals/gain") == (3.0,) and other.last("/petals/gain") == (3.0,))
+    ear.socket.sendto(encode("/petals/gain", 4.0), ("127.0.0.1", server.port))  # its own: it knows
+    assert wait_until(lambda: other.last("/petals/gain") == (4.0,))
+    assert ear.last("/petals/gain") == (3.0,)
+
+
+def test_everybody_who_sends_can_be_told(params, open_server, ears):
+    ear = ears()
+    server = open_server(["sender", f"sender:{ear.port}/brush/gain"])
+    client = Client(server.port)
+    own = ears(client)
+    client.send("/petals/gain", 3.0)
+    assert wait_until(lambda: own.last("/prompt") == ("water",) and ear.last("/brush/gain") == (0.0,))
+    params.set("brush.gain", 0.5, "page")
+    assert wait_until(lambda: own.last("/brush/gain") == (0.5,) and ear.last("/brush/gain") == (0.5,))
+
+
+def test_unsubscribing_and_expiring(params, open_server, ears, monkeypatch):
+    server = open_server()
+    client = Client(server.port)
+    client.send("/unsubscribe")
+    assert "there is no subscription from this address" in client.answer().args[0]
+    ear = ears(client)
+    client.send("/subscribe")
+    assert wait_until(lambda: ear.of("/prompt"))
+    client.send("/unsubscribe")
+    assert wait_until(lambda: len(server.feedback) == 0)
+    monkeypatch.setattr("instrument.osc.EXPIRES", 0.6)
+    monkeypatch.setattr(osc_feedback, "EXPIRES", 0.6)
+    client.send("/subscribe")
+    for _ in range(8):  # any message keeps it alive
+        time.sleep(0.2)
+        client.send("/bender/ping")
+    assert len(server.feedback) == 1
+    assert wait_until(lambda: len(server.feedback) == 0)
+    before = len(ear.of("/petals/gain"))
+    params.set("petals.gain", 7.0, "page")
+    time.sleep(0.1)
+    assert len(ear.of("/petals/gain")) == before
+
+
+def test_a_program_that_comes_back_from_another_port_is_told_once(params, open_server, ears):
+    server, ear = open_server(), ears()
+    for _ in range(3):
+        client = Client(server.port)
+        client.send("/subscribe", ear.port)
+        client.send("/bender/ping")
+        assert client.answer().address == "/bender/pong"
+        client.close()
+    assert len(server.feedback) == 1
+    assert wait_until(lambda: ear.of("/status/fps"))
+    before = len(ear.of("/petals/gain"))
+    params.set("petals.gain", 7.0, "page")
+    assert wait_until(lambda: ear.last("/petals/gain") == (7.0,)) and len(ear.of("/petals/gain")) == before + 1
+
+
+@pytest.mark.parametrize("args", [(0,), (70000,), ("petals",), (None,), (9001, 9002), (True,), ("/[a",), ([9001],)])
+def test_a_subscription_that_cannot_be(open_server, args):
+    server = open_server()
+    client = Client(server.port)
+    client.send("/subscribe", *args)
+    address, (text,) = client.answer()
+    assert address == "/error" and text.startswith("/subscribe: ") and len(server.feedback) == 0
+
+
+def test_listeners_are_limited(open_server):
+    server = open_server()
+    clients = [Client(server.port) for _ in range(33)]
+    for client in clients:
+        client.send("/subscribe", "/none")
+    assert wait_until(lambda: server.received == 33)
+    assert len(server.feedback) == 32
+    assert "32 programs are told already" in clients[-1].answer().args[0]
+    for client in clients:
+        client.close()
+
+
+def test_a_new_patch_is_told_too(params, open_server, ears):
+    server = open_server()
+    client = Client(server.port)
+    ear = ears(client)
+    client.send("/subscribe")
+    assert wait_until(lambda: ear.of("/prompt"))
+    with params.together():
+        params.remove("brush.gain")
+        params.add("ink.gain", ControlSpec(0, 4, 2))
+    assert wait_until(lambda: ear.last("/ink/gain") == (2.0,))
+    params.set("ink.gain", 3, "page")
+    assert wait_until(lambda: ear.last("/ink/gain") == (3.0,))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["me", "page", "midi"]), st.integers(0, 8) | st.none()), max_size=40))
+def test_whatever_happens_the_last_word_of_another_is_told_and_never_ones_own(moves):
+    params = some_params()
+    subscription, changes = Subscription(params, "me"), osc_feedback.Changes(params)
+    subscription.tell_all()
+    told = dict.fromkeys(["/petals/gain"], None)
+
+    def beat():
+        subscription.note(changes.take())
+        for message in subscription.take():
+            ((_, ((address, args),)),) = decode(message)
+            if address == "/petals/gain":
+                assert params["petals.gain"].origin != "me" or told["/petals/gain"] is None
+                told[address] = args[0]
+
+    beat()
+    for origin, value in moves:
+        if value is None:
+            beat()
+        else:
+            params.set("petals.gain", value, origin)
+    beat()
+    if params["petals.gain"].origin != "me":
+        assert told["/petals/gain"] == params["petals.gain"].base
+    assert not subscription.waiting
+
+
+def test_a_full_state_is_told_in_portions():
+    params = some_params()
+    for number in range(300):
+        params.add(f"many.a{number}", ControlSpec(0, 1, 0))
+    subscription = Subscription(params, "me")
+    subscription.tell_all()
+    portions = []
+    while subscription.waiting:
+        portions.append(len(subscription.take()))
+    assert max(portions) <= 64 and sum(portions) == len(params) - 1
+
+
+def test_listening_to_single_addresses():
+    params = some_params()
+    subscription = Subscription(params, "me", (), switches_as=bool)
+    for address in ("/freeze", "/petals/gain/n", "/none/yet", "/panic"):
+        subscription.listen(address)
+    assert sorted(decode(m)[0].messages[0] for m in subscription.take()) == [
+        ("/freeze", (False,)),
+        ("/petals/gain/n", (0.5,)),
+    ]
+    params.add("none.yet", ControlSpec(0, 1, 0.25))
+    subscription.note([Change("none.yet", "")])
+    assert decode(subscription.take()[0])[0].messages[0] == ("/none/yet", (0.25,))
+    subscription.ignore("/none/yet")
+    subscription.note([Change("none.yet", "")])
+    assert not subscription.take()
+    with pytest.raises(BadValue, match="more than 1024 addresses"):
+        for number in range(1100):
+            subscription.listen(f"/x/{number}")
+
+
+def test_half_of_a_range_set_by_another_is_told_though_the_other_half_is_ones_own():
+    params = some_params()
+    subscription, changes = Subscription(params, "me", ("/petals/layers",)), osc_feedback.Changes(params)
+    params.set("petals.layers.width", 4, "page")
+    params.set("petals.layers.center", 10, "me")
+    subscription.note(changes.take())
+    assert [decode(m)[0].messages[0] for m in subscription.take()] == [("/petals/layers", (8.0, 12.0))]
+    params.set("petals.layers.center", 12, "me")
+    subscription.note(changes.take())
+    assert not subscription.waiting
+
+
+def test_ends_of_a_range_lie_within_what_can_be():
+    params = some_params()
+    params.set("petals.layers.center", 1)
+    params.set("petals.layers.width", 10)
+    assert ends(params, "petals.layers") == [0, 6]
+    assert ends(params, "petals.layers", normalised=True) == [0, pytest.approx(6 / 29)]
+
+
+def test_status_values():
+    assert status_values(STATUS) == {"/status/fps": 17.5, "/status/chunk": 42, "/status/beat": 3.25}
+    assert status_values({"fps": True, "chunks": "many"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("192.168.0.5:9001", ("192.168.0.5", 9001, ())),
+        ("[::1]:9001", ("::1", 9001, ())),
+        ("sender", ("sender", 0, ())),
+        ("sender:9001", ("sender", 9001, ())),
+        ("localhost:9001/bend/*/amount/n", ("localhost", 9001, ("/bend/*/amount/n",))),
+    ],
+)
+def test_targets(text, target):
+    assert Target.parse(text) == target
+
+
+@pytest.mark.parametrize("text", ["", "9001", "host", "host:", "host:0", "host:70000", "a:b:1", "h:1/[x", "/petals"])
+def test_targets_that_cannot_be(text, params):
+    with pytest.raises(OscPortError, match="--osc-out"):
+        Target.parse(text)
+
+
+def test_targets_of_one_place_are_one():
+    targets = Target.parse_all(["h:1/a", "h:1/b", "h:2", "h:2/a"])
+    assert targets == [Target("h", 1, ("/a", "/b")), Target("h", 2)]
+
+
+def test_a_target_that_does_not_exist_is_named_and_the_port_is_free_again(params):
+    server = OscServer(params, port=0)
+    with pytest.raises(OscPortError, match=r"--osc-out no\.such\.host\.invalid:9001 cannot be reached"):
+        server.start(["no.such.host.invalid:9001"])
+    again = OscServer(params, port=server.port)
+    again.start()
+    client = Client(again.port)
+    client.send("/petals/gain", 3)
+    assert heard(params, "petals.gain", 3)
+    again.close()
+    client.close()

@@ -1,0 +1,144 @@
+"""Which patch plays: the set list, loading by name, saving; and that nothing from outside leaves the folder."""
+
+import time
+
+import pytest
+
+from instrument import patch, patchdesk
+from instrument.params import ParamSet
+from instrument.patchdesk import PatchDesk
+from pipelines.spec import ControlSpec, TextSpec
+
+
+class Desk:
+    def __init__(self, folder=None, songs=("one", "two", "three")):
+        self.told, self.timed = [], []
+        self.params = ParamSet()
+        self.params.add("prompt.text", TextSpec("ice"))
+        self.params.add("engine.seed", ControlSpec(0, 99999, 0, step=1), kept=False)
+        self.params.add("a.gain", ControlSpec(0, 8, 1))
+        self.desk = PatchDesk(self.params, self.on_time, self.told.append)
+        self.desk.folder = folder
+        self.songs = [patch.loads(f"prompt: {name}", name=name) for name in songs]
+        self.desk.set_list(self.songs)
+        self.desk.played(self.songs[0])
+
+    def on_time(self, label, action):
+        self.timed.append(label)
+        action()
+
+    def turn(self):
+        """One look between chunks; what plays after it."""
+        for id in self.params.drain():
+            assert self.desk.obey(id)
+        self.desk.tick()
+        wanted = self.desk.take()
+        if wanted is not None:
+            self.desk.played(wanted)
+        return wanted.name if wanted else None
+
+    def until(self, true, seconds=20):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            name = self.turn()
+            if true(name):
+                return name
+            time.sleep(0.01)
+        raise AssertionError(f"waited in vain; told: {self.told}")
+
+
+def test_next_previous_and_goto_walk_the_set_list():
+    desk = Desk()
+    assert desk.turn() is None
+    for press, plays in (("next", "two"), ("next", "three"), ("next", None), ("previous", "two")):
+        desk.params.trigger(f"patch.{press}")
+        assert desk.turn() == plays
+    assert "there is no other patch in the set list" in desk.told[0]
+    assert desk.params["patch.goto"].base == 2 and desk.params["patch.load"].base == "two"
+    desk.params.set("patch.goto", 3, "midi")
+    assert desk.turn() == "three" and desk.turn() is None
+    desk.params.set("patch.goto", 9, "midi")
+    assert desk.turn() is None and "the set list has 3" in desk.told[-1]
+    assert desk.timed == ["patch"] * 4
+
+
+def test_a_patch_is_loaded_by_name_from_its_folder_only(tmp_path):
+    folder = tmp_path / "patches"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text("prompt: mine")
+    (tmp_path / "secret.yaml").write_text("prompt: secret")
+    desk = Desk(folder)
+    desk.params.set("patch.load", "mine", "osc")
+    assert desk.until(bool) == "mine"
+    for name in ("../secret", str(tmp_path / "secret"), str(tmp_path / "secret.yaml"), "nothing"):
+        told = len(desk.told)
+        desk.params.set("patch.load", name, "osc")
+        desk.until(lambda name, told=told: len(desk.told) > told)
+        assert "no such patch" in desk.told[-1]
+    desk.params.trigger("patch.next")  # on from where the set list was left
+    assert desk.until(bool) == "two"
+
+
+def test_a_broken_file_is_named_and_what_plays_goes_on(tmp_path):
+    (tmp_path / "bad.yaml").write_text("prompt: x\nbends: 3\n")
+    desk = Desk(tmp_path)
+    desk.params.set("patch.load", "bad")
+    desk.until(lambda name: desk.told)
+    assert "bad.yaml:2: bends: should be a list" in desk.told[0] and desk.turn() is None
+
+
+def test_a_patch_for_another_model_is_refused():
+    desk = Desk()
+    desk.desk.set_list([desk.songs[0], patch.loads("model: krea", name="big")])
+    desk.params.trigger("patch.next")
+    assert desk.turn() is None and desk.told == ["big is for the model krea, this show plays house"]
+
+
+def test_reload_reads_the_file_again(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("prompt: before")
+    desk = Desk(tmp_path)
+    desk.params.set("patch.load", "mine")
+    desk.until(bool)
+    file.write_text("prompt: after")
+    desk.params.trigger("patch.reload")
+    desk.until(bool)
+    assert desk.desk._playing.prompt == "after"
+
+
+def test_what_plays_is_saved_under_its_name_or_another(tmp_path):
+    desk = Desk(tmp_path / "patches")
+    desk.params.set("a.gain", 3)
+    desk.params.trigger("patch.save")
+    desk.until(lambda name: desk.told)
+    assert patch.load("one", tmp_path / "patches").values == {"a.gain": 3}
+    desk.desk._saved_at = -1e9
+    desk.params.set("patch.name", "../../evil")
+    desk.params.trigger("patch.save")
+    desk.until(lambda name: len(desk.told) == 2)
+    assert sorted(f.name for f in (tmp_path / "patches").iterdir()) == ["evil.yaml", "one.yaml"]
+    assert len(list(tmp_path.iterdir())) == 1
+    desk.desk.close()
+
+
+def test_a_stuck_button_saves_once_a_second(tmp_path):
+    desk = Desk(tmp_path)
+    for _ in range(500):
+        desk.params.trigger("patch.save")
+    desk.turn()
+    desk.until(lambda name: desk.told)
+    desk.desk.close()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_without_a_folder_it_says_so():
+    desk = Desk()
+    desk.params.trigger("patch.save")
+    desk.turn()
+    assert desk.told == ["there is no folder to save into; start with --patches-dir FOLDER"]
+
+
+def test_other_triggers_are_not_the_desks():
+    assert not Desk().desk.obey("panic")
+    with pytest.raises(ValueError, match="exists already"):
+        patchdesk.declare(Desk().params)
