@@ -1,4 +1,4 @@
-"""The command line: `bender play`, `render`, `list`, `levers`, `params`, `mapping`, `learn`, `bench`.
+"""The command line: `bender play`, `render`, `list`, `models`, `levers`, `params`, `mapping`, `learn`, `bench`.
 
 Parses arguments and hands over; the rest is imported once the words make sense.
 """
@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from instrument.params import suggest
 
-COMMANDS = ("play", "render", "list", "levers", "params", "mapping", "learn", "bench")
+COMMANDS = ("play", "render", "list", "models", "levers", "params", "mapping", "learn", "bench")
 LARGEST = 4096  # pixels a side
 
 
@@ -71,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     _play(commands.add_parser("play", help="play live until Ctrl-C"))
     _render(commands.add_parser("render", help="the same engine, offline, into a file"))
     commands.add_parser("list", help="models, patches, mappings, MIDI ports, outputs")
+    models = commands.add_parser("models", help="what each model is made of, what is missing and what gets it")
+    _models_dir(models)
     commands.add_parser("levers", help="the table of levers")
     params = commands.add_parser("params", help="every parameter of a patch, with range and unit")
     _what(params)
@@ -113,9 +115,14 @@ def _what(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--patches-dir", type=Path, help="your own folder of patches")
 
 
+def _models_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--models-dir", type=Path, help="your folder of models' files (default: models)")
+
+
 def _where(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="a model's name (default: the patch's)")
     parser.add_argument("--weights", type=Path, help="a weights file instead of the model's own")
+    _models_dir(parser)
     parser.add_argument("--size", type=_size, metavar="WxH", help="multiples of 16 (default: the model's)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
     parser.add_argument("--threads", type=_count, help="CPU threads of the model (default: all cores but one)")
@@ -145,6 +152,7 @@ def _play(parser: argparse.ArgumentParser) -> None:
         "--out", action="append", default=[], metavar="OUTPUT", help="camera, file:clip.mp4, ...; several may be given"
     )
     parser.add_argument("--fps", type=_rate, help="a fixed output rate (default: what the engine sustains)")
+    parser.add_argument("--fade", action="store_true", help="with a rate above the engine's, cross-fade between frames")
     parser.add_argument("--host", default="127.0.0.1", help="address of OSC and page (default: %(default)s)")
     parser.add_argument("--osc-port", type=_port, default=9000, help="UDP and TCP port of OSC (default: %(default)s)")
     parser.add_argument(

@@ -44,7 +44,8 @@ from instrument.sheet import draw_sheet
 from instrument.show import Doors, Show, watch
 from instrument.status import Notices, StatusLine
 from pipelines.bends.lever import discover
-from pipelines.recipes import RECIPES, recipe
+from pipelines.files import places, report, survey
+from pipelines.recipes import RECIPES, Recipe, recipe
 from pipelines.spec import ChoiceSpec, ControlSpec, Spec, SwitchSpec, TextSpec
 from pipelines.stream import Stream
 
@@ -59,6 +60,7 @@ def play(options: argparse.Namespace) -> None:
     made = open_outputs(options.out)
     songs = [patch, *(patches.load(named(name), options.patches_dir) for name in options.setlist)]
     show = Show(open_model(options, patch), patch, made, options.fps, model_threads(options.threads))
+    show.pacer.fade = options.fade
     show.engine.sound_check(songs)
     show.engine.desk.folder = options.patches_dir
     set_first_values(show.params, options.set)
@@ -182,11 +184,28 @@ def render(options: argparse.Namespace) -> None:
 
 def list_everything(options: argparse.Namespace) -> None:
     """Models, patches, mappings, MIDI ports and outputs."""
-    _section("models", (f"{name:14} {row.doc}; {row.licence}" for name, row in RECIPES.items()))
+    _section("models", (_model(row) for row in RECIPES.values()))
     _section("patches", (f"{name:14} {patches.load(name).description}" for name in patches.available()))
     _section("mappings", (f"{name:14} {mappings.load(name).description}" for name in mappings.available()))
     _section("MIDI ports", list_ports())
     _section("outputs", (f"{kind:14} {_first_line(made.__doc__)}" for kind, made in outputs.KINDS.items()))
+
+
+def _model(row: Recipe) -> str:
+    """One model in a line: what it is, its licence, and whether it can be played now."""
+    _, missing = survey(row)
+    lack = f"; NOT INSTALLED: missing its {', '.join(need.part for need in missing)}" if missing else ""
+    return f"{row.name:18} {row.doc}; {row.licence}{lack}"
+
+
+def list_models(options: argparse.Namespace) -> None:
+    """Every model with its parts, those that are missing, and what gets them."""
+    for row in RECIPES.values():
+        print(f"{row.name}: {row.doc}; {row.licence}")
+        for line in report(row, options.models_dir) or ["ships with the instrument"]:
+            print(f"  {line}")
+    folder, hub = places(options.models_dir)
+    print(f"looked in {folder} (--models-dir) and {hub}")
 
 
 def list_levers(options: argparse.Namespace) -> None:
@@ -280,6 +299,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "play": play,
     "render": render,
     "list": list_everything,
+    "models": list_models,
     "levers": list_levers,
     "params": list_params,
     "mapping": mapping,

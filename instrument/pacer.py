@@ -2,7 +2,8 @@
 
 A small buffer is played at the rate the source sustains. The rate follows slowly, and a little faster or slower than
 the source as long as more or fewer frames wait than needed. When nothing waits the last frame is held; when too much
-waits the oldest is dropped. Before the first frame a test card goes out. Knows nothing of models, nor of outputs.
+waits the oldest is dropped. Where the output is faster than the source, frames are repeated, or cross-faded into the
+next. Before the first frame a test card goes out. Knows nothing of models, nor of outputs.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class Pacer:
     """Plays pushed frames to `send(frame, stamp)` from its own thread.
 
     `fps` None follows the source; a number is a fixed output rate, at which frames are repeated or skipped as needed;
-    it may be set at any time. `on_sent(stamp, at)` is told of every new frame after it was sent, `at` on `clock`.
+    with `fade` those in between are mixed of their neighbours. Both may be set at any time. `on_sent(stamp, at)` is
+    told of every new frame after it was sent, `at` on `clock`.
     `card` is the picture before the first frame. `send` is called again with the same frame while there is no new one.
     """
 
@@ -68,6 +70,7 @@ class Pacer:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.fps = fps
+        self.fade = False
         self._send, self._on_sent = send, on_sent
         self._clock, self._sleep = clock, sleep
         self._lock = threading.Condition()
@@ -166,13 +169,13 @@ class Pacer:
         with self._lock:
             self._slew(now)
             fresh = self._take()
-            frame, stamp = self._shown
+            (frame, stamp), ahead = self._shown, self._ahead()
             period = 1.0 / (self.fps or self._rate)
             late = now - self._due
             self._due = self._due + period if late < period else now + period
             self._steps.append((now, period))
             self._lock.notify_all()
-        self._emit(frame, stamp, fresh)
+        self._emit(mix(frame, *ahead) if ahead else frame, stamp, fresh)
         return self._due
 
     def _slew(self, now: float) -> None:
@@ -208,6 +211,12 @@ class Pacer:
             self._starving = False
         return taken > 0
 
+    def _ahead(self) -> tuple[np.ndarray, float] | None:
+        """With `fade`, the next frame and how far on the way to it time is; None where the frame is shown as it is."""
+        if not self.fade or self.fps is None or self._shown[1] is CARD or not self._buffer or not 0 < self._credit < 1:
+            return None
+        return self._buffer[0][0], self._credit
+
     def _starve(self, advance: float) -> None:
         self._credit = max(0.0, 1.0 - advance)  # the next frame to come is shown at once, none is skipped to catch up
         if self._shown[1] is CARD:
@@ -242,6 +251,18 @@ class Pacer:
                 dropped=self._dropped,
                 error=self._error,
             )
+
+
+def mix(one: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
+    """uint8 [H, W, 3]: (1 - share) of one and share of the other, to a 256th; one where their sizes differ."""
+    weight = round(256 * share)
+    if one.shape != other.shape or weight == 0:
+        return one
+    wide = one.astype(np.uint16)
+    wide *= 256 - weight
+    wide += other.astype(np.uint16) * np.uint16(weight)
+    wide >>= 8
+    return wide.astype(np.uint8)
 
 
 def _jitter(steps: list[tuple[float, float]]) -> float:

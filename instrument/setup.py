@@ -75,7 +75,7 @@ def open_model(options: argparse.Namespace, patch: Patch) -> System:
         device = pick_device(options.device)
     except (ValueError, RuntimeError) as problem:
         raise UsageError(str(problem)) from None
-    return open_system(wanted, device, pick_dtype(device), options.weights)
+    return open_system(wanted, device, pick_dtype(device), options.weights, options.models_dir)
 
 
 def open_stream(options: argparse.Namespace) -> Stream:

@@ -8,6 +8,7 @@ All indices are Python integers: nothing is read back from the device.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -66,11 +67,12 @@ class KVCache:
         self.k = torch.zeros(size, device=like.device, dtype=like.dtype)
         self.v = torch.zeros(size, device=like.device, dtype=like.dtype)
         self.window, self.sink, self.frame_tokens = window, sink, frame_tokens
-        self.end = 0  # latent frames written since the last reset
+        self.reset()
 
     def reset(self) -> None:
         """Forget everything. Values may stay in memory: nothing beyond the valid tokens is ever read."""
-        self.end = 0
+        self.end = 0  # latent frames written since the last reset
+        self._pinned = 0  # position of the sink's first frame
 
     def place(self, start: int, frames: int) -> Placement:
         """The place of latent frames [start, start + frames), positions counted from the last reset.
@@ -82,17 +84,27 @@ class KVCache:
         if frames > self.window - self.sink:
             raise ValueError(f"a chunk of {frames} latent frames does not fit a window of {self.window - self.sink}")
         self.end = max(self.end, start + frames)
-        held = self.held()
-        rank = {position: age for age, position in enumerate(sorted(held))}
-        ranks = tuple(rank[position] for position in held)
-        return Placement(self._runs(start, frames), len(held) * self.frame_tokens, ranks)
+        return self._placement(enumerate(self._slot(start + frame) for frame in range(frames)))
+
+    def rewrite(self, keep_sink: bool) -> Placement:
+        """The place of the newest latent frames, as many as the window holds, to be written again in one pass.
+
+        Once older ones have fallen out, the first of these frames have no slot of their own. Either they are read
+        from but not written, and the sink stays as it is, or they become the sink.
+        """
+        start = max(0, self.end - self.window)
+        slots = [(frame, self._slot(start + frame)) for frame in range(self.end - start)]
+        if start > 0:
+            slots = [*([] if keep_sink else [(frame, frame) for frame in range(self.sink)]), *slots[self.sink :]]
+            self._pinned = self._pinned if keep_sink else start
+        return self._placement(slots)
 
     def held(self) -> list[int]:
         """The position (latent frame since the reset) in each valid slot, in slot order."""
         if self.end <= self.window:
             return list(range(self.end))
         rolling = range(self.end - (self.window - self.sink), self.end)
-        return list(range(self.sink)) + sorted(rolling, key=self._slot)
+        return list(range(self._pinned, self._pinned + self.sink)) + sorted(rolling, key=self._slot)
 
     def layer(self, index: int, placement: Placement, turn: Turn | None = None) -> LayerMemory:
         """One block's memory for this pass."""
@@ -111,15 +123,18 @@ class KVCache:
             return position
         return self.sink + (position - self.sink) % (self.window - self.sink)
 
-    def _runs(self, start: int, frames: int) -> tuple[Run, ...]:
+    def _placement(self, slots: Iterable[tuple[int, int]]) -> Placement:
+        """Of a pass whose latent frames go to these slots, (frame, slot) each."""
         runs: list[Run] = []
-        for frame in range(frames):
-            first, slot = frame * self.frame_tokens, self._slot(start + frame) * self.frame_tokens
-            if runs and runs[-1].slot + runs[-1].count == slot:
+        for frame, place in slots:
+            first, slot = frame * self.frame_tokens, place * self.frame_tokens
+            if runs and (first, slot) == (runs[-1].first + runs[-1].count, runs[-1].slot + runs[-1].count):
                 runs[-1] = runs[-1]._replace(count=runs[-1].count + self.frame_tokens)
             else:
                 runs.append(Run(first, slot, self.frame_tokens))
-        return tuple(runs)
+        held = self.held()
+        rank = {position: age for age, position in enumerate(sorted(held))}
+        return Placement(tuple(runs), len(held) * self.frame_tokens, tuple(rank[position] for position in held))
 
 
 def remember(memory: LayerMemory, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

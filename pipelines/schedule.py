@@ -34,6 +34,14 @@ def warp(steps: tuple[float, ...], shift: float) -> tuple[float, ...]:
     return tuple(float(grid[GRID - int(step)]) for step in steps)
 
 
+def weakened(steps: tuple[float, ...], strength: float) -> tuple[float, ...]:
+    """A step list that starts from a picture instead of from noise: every entry times strength (0..1), in whole steps.
+    At strength 1 nothing of the picture is left."""
+    if not 0.0 < strength <= 1.0:
+        raise ValueError(f"strength {strength:g}: choose more than 0, at most 1")
+    return tuple(float(int(step * strength)) for step in steps)
+
+
 @dataclass(frozen=True)
 class Schedule:
     """The timesteps of one chunk, noisiest first, and their sigmas."""

@@ -1,70 +1,105 @@
 """Stream: an endless picture, chunk by chunk.
 
-`denoise` yields before every denoising step, so that whoever holds the knobs can write the bank; `commit` runs the
-clean pass that writes the cache; `decode` yields the chunk's pixel frames, in another thread if the caller likes. The
-stream knows no clock, no parameter ids, no outputs.
+`denoise` yields before every denoising step, so that whoever holds the knobs can write the bank; `commit` makes the
+chunk part of the past, where the recipe says so by the clean pass that writes the cache; `decode` yields the chunk's
+pixel frames, in another thread if the caller likes. The stream knows no clock, no parameter ids, no outputs.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.attention import chunk_causal_mask
 from pipelines.bends.bank import CACHE_PASS, Bank, Bend
 from pipelines.bends.fold import BankShape
 from pipelines.bends.probes import Probes
 from pipelines.bends.scope import Words
-from pipelines.cache import KVCache, LayerMemory, Placement
+from pipelines.cache import KVCache
+from pipelines.passes import Passes, Place, StreamBank
+from pipelines.past import Past
 from pipelines.recipes import Recipe
-from pipelines.rope import Rope, Turn
-from pipelines.schedule import to_clean, to_noisy
-from pipelines.taehv import SPACE_SCALE, TAEHV
-from pipelines.text import Prompt
-from pipelines.wan import Grid, TextMemory, Wan
+from pipelines.schedule import GRID, Schedule, to_clean, to_noisy, weakened
+from pipelines.taehv import SPACE_SCALE
+from pipelines.text import Prompt, transition
+from pipelines.wan import TextMemory, Wan
 
 LARGEST = 1920 * 1088  # pixels; maps of larger pictures would not fit into memory
 
 
+class Codec(Protocol):
+    """What turns latents into pictures and back: [N, T, C, h, w] and [N, T, 3, H, W] in 0..1."""
+
+    def fresh(self) -> list[Tensor | None]:
+        """The decoder's memory at the start of a stream."""
+
+    def decode(self, latents: Tensor, memory: list[Tensor | None] | None = None) -> Tensor:
+        """The next pictures; `memory` is updated in place. Without it, a stream of its own."""
+
+    def encode(self, pixels: Tensor, memory: list[Tensor | None] | None = None) -> Tensor:
+        """The latents of pictures; `memory` as above, but the encoder's."""
+
+
 class Chunk(NamedTuple):
-    """Clean latents [1, C, F, H, W]; `begins`: the decoder starts anew with it."""
+    """Clean latents [B, C, F, H, W]; `begins`: the decoder starts anew with it. `pixels` where they are decoded
+    already."""
 
     latents: Tensor
     begins: bool
+    pixels: Tensor | None = None
 
 
 class Stream:
-    """One model playing one bank of bends."""
+    """One model playing one bank of bends.
 
-    def __init__(self, model: Wan, decoder: TAEHV, recipe: Recipe, bends: tuple[Bend, ...] = (), seed: int = 0) -> None:
-        """The picture has the recipe's size; ValueError when it does not split into patches."""
+    `alone` takes the past away from every chunk while it is True, `past_weight` (0..1) turns down what chunks see of
+    it; both act from the next chunk on.
+    """
+
+    def __init__(
+        self,
+        model: Wan,
+        decoder: Codec,
+        recipe: Recipe,
+        bends: tuple[Bend, ...] = (),
+        seed: int = 0,
+        batch: int = 1,
+    ) -> None:
+        """The picture has the recipe's size; ValueError when it does not split into patches. `batch` streams of
+        different noise are played at once, and shown side by side."""
         self.model, self.decoder, self.recipe = model, decoder, recipe
         like = model.patch_embedding.weight
         self.device, self.dtype = like.device, like.dtype
         if recipe.height % SPACE_SCALE or recipe.width % SPACE_SCALE:
             raise ValueError(f"size {recipe.width}x{recipe.height}: both must be multiples of 16")
         self.latent_size = (recipe.height // SPACE_SCALE, recipe.width // SPACE_SCALE)
-        self.grid: Grid = model.grid(recipe.chunk, *self.latent_size)
-        config = model.config
-        self.schedule = recipe.schedule
-        self._rope = Rope(config.head_dim, self.grid.height, self.grid.width, self.device)
-        frame_tokens = self.grid.height * self.grid.width
-        cache_shape = (config.num_layers, 1, config.num_heads, config.head_dim)
-        self.cache = KVCache(cache_shape, recipe.window, frame_tokens, recipe.sink, like)
+        self.schedule: Schedule = recipe.schedule
+        self.batch, self.alone, self.past_weight = batch, False, recipe.past_weight
+        self._passes = Passes(model, recipe, self.latent_size, batch)
+        self.grid = self._passes.grid
+        self.cache: KVCache = self._passes.cache
+        self._past = Past(recipe)
+        self._memory = decoder.fresh()
         self.bank = self.make_bank(bends)
         self.probes = Probes()
         self._generator = torch.Generator(device=self.device)
+        self._embeddings: Tensor | None = None
+        self._coming: deque[Tensor] = deque()  # what the prompt will be, chunk by chunk
         self._text: TextMemory | None = None
+        self._spoken: TextMemory | None = None  # the text of the last chunk
+        self._stale = False  # the cache holds an older text
         self._words: Words | None = None
         self._latents: Tensor | None = None
         self.notice = ""
         self.reset(seed)
 
-    def make_bank(self, bends: tuple[Bend, ...], fixed: bool = False) -> Bank:
+    def make_bank(self, bends: tuple[Bend, ...], fixed: bool = False) -> StreamBank:
         """A bank of these bends for this model; give it to `play` between chunks. `fixed`: for a compiled forward."""
         config = self.model.config
         shape = BankShape(
@@ -79,7 +114,7 @@ class Stream:
             self.recipe.window,
             fixed,
         )
-        return Bank(bends, shape, len(self.schedule.timesteps))
+        return StreamBank(bends, shape, len(self.schedule.timesteps))
 
     @property
     def steps(self) -> int:
@@ -96,40 +131,90 @@ class Stream:
     def forget(self) -> None:
         """Empty the cache only: the picture goes on from the decoder's memory, the model starts anew."""
         self.cache.reset()
+        self._past.forget()
         self._position = 0
 
     def read_prompt(self, prompt: Prompt) -> None:
-        """Play this prompt from the next pass on."""
-        with torch.inference_mode():
-            self._text = self.model.read_text(prompt.embeddings.to(self.device, self.dtype))
+        """Play this prompt from the next pass on, or where the recipe says so by and by from the next chunk on."""
         self.bank.read_prompt(prompt.words)
         self._words = prompt.words
+        self._coming.clear()
+        if self._embeddings is None or self.recipe.prompt_chunks == 1:
+            self._say(prompt.embeddings)
+        else:
+            self._coming.extend(transition(self._embeddings, prompt.embeddings, self.recipe.prompt_chunks))
 
-    def play(self, bank: Bank) -> None:
+    def _say(self, embeddings: Tensor) -> None:
+        with torch.inference_mode():
+            text = self._passes.read_text(embeddings)
+        self._stale |= text is not self._text
+        self._text, self._embeddings = text, embeddings
+
+    def play(self, bank: StreamBank) -> None:
         """Swap the bank, between chunks."""
         self.bank = bank
         if self._words is not None:
             bank.read_prompt(self._words)
 
-    def denoise(self) -> Iterator[int]:
-        """Denoise the next chunk; yields each step's index before it runs."""
+    @property
+    def next_frames(self) -> int:
+        """Latent frames of the next chunk."""
+        return self.recipe.first_chunk if self._position == 0 else self.recipe.chunk
+
+    def start(self, latents: Tensor) -> list[Chunk]:
+        """Go on from these clean latents [B, C, F, h, w], a picture's or a clip's, as if they had been played: their
+        chunks, ready to decode. Call it after a reset.
+
+        Raises ValueError when the frames do not split into the recipe's chunks.
+        """
         if self._text is None:
             raise RuntimeError("the stream has no prompt; call read_prompt first")
-        placement = self.cache.place(self._position, self.recipe.chunk)
-        x = self._noise()
-        sigmas = (*self.schedule.sigmas[1:], None)
+        self.reset()
+        frames, at, chunks = latents.shape[2], 0, []
+        while at < frames:
+            size = self.next_frames
+            if at + size > frames:
+                whole = f"{self.recipe.first_chunk} and then multiples of {self.recipe.chunk}"
+                raise ValueError(f"{frames} latent frames cannot begin a stream; give {whole}")
+            chunk = latents[:, :, at : at + size].to(self.device, self.dtype)
+            with torch.inference_mode():
+                if self.recipe.cache != "rebuild":
+                    self._make_room()
+                    self._clean_pass(chunk, self._passes.place(self._position, size), self._text)
+                chunks.append(self._enter(chunk))
+            at += size
+        self._spoken = self._text
+        return chunks
+
+    def denoise(self, source: Tensor | None = None, strength: float = 1.0) -> Iterator[int]:
+        """Denoise the next chunk; yields each step's index before it runs.
+
+        From noise, or from clean latents [B, C, F, h, w] of a video (see `next_frames`) noised to `strength`, 0..1.
+        Raises ValueError where these do not fit.
+        """
+        if self._text is None:
+            raise RuntimeError("the stream has no prompt; call read_prompt first")
+        with torch.inference_mode():
+            self._begin()
+        place = self._passes.place(self._position, self.next_frames)
+        bias = self._passes.past_bias(place, self.past_weight)
+        x, schedule = self._noise(place.frames), self.schedule
+        if source is not None:
+            x, schedule = self._mixed(source, x, strength)
+        sigmas = (*schedule.sigmas[1:], None)
         for step, (timestep, sigma, following) in enumerate(
-            zip(self.schedule.timesteps, self.schedule.sigmas, sigmas, strict=True)
+            zip(schedule.timesteps, schedule.sigmas, sigmas, strict=True)
         ):
             yield step
             with torch.inference_mode():
-                flow = self._forward(x, timestep, placement, step)
+                flow = self._forward(x, timestep, place, step, bias)
                 clean = self._limit(to_clean(x, flow, sigma))
                 x = clean if following is None else to_noisy(clean, self._renoise(x, clean, sigma), following)
+        self._spoken = self._text
         self._latents = x
 
     def commit(self) -> Chunk | None:
-        """Write the clean chunk into the cache and return it, ready to decode.
+        """Make the clean chunk part of the past and return it, ready to decode.
 
         A chunk that is not finite never enters the cache: the result is None, the past is forgotten, and `notice`
         says so.
@@ -137,64 +222,127 @@ class Stream:
         latents, self._latents = self._latents, None
         if latents is None:
             raise RuntimeError("there is no chunk to commit; run denoise to its end first")
-        placement = self.cache.place(self._position, self.recipe.chunk)
         with torch.inference_mode():
-            flow = self._forward(latents, self.recipe.context_timestep, placement, CACHE_PASS)
-            if not bool(torch.isfinite(latents).all() & torch.isfinite(flow).all()):
+            finite = torch.isfinite(latents).all()
+            if self.recipe.cache != "rebuild":
+                place = self._passes.place(self._position, latents.shape[2])
+                finite &= torch.isfinite(self._clean_pass(latents, place, self._text)).all()
+            if not bool(finite):
                 self.notice = "a chunk was not finite: dropped, cache reset"
                 self.forget()
                 return None
-        self.notice = ""
-        self._position += self.recipe.chunk
-        chunk, self._begins = Chunk(latents, self._begins), False
-        return chunk
+            self.notice = ""
+            return self._enter(latents)
 
     def decode(self, chunk: Chunk) -> Iterator[np.ndarray]:
         """The chunk's frames, uint8 [H, W, 3]. Chunks come in order; any one thread may do it while the next chunk is
         being denoised."""
-        if chunk.begins:
-            self._memory = self.decoder.decoder.fresh()
         with torch.inference_mode():
-            pixels = self.decoder.decode(chunk.latents.transpose(1, 2), self._memory)[0]  # [T, 3, H, W]
+            pixels = self._pixels(chunk) if chunk.pixels is None else chunk.pixels
+            pixels = torch.cat(pixels.unbind(0), dim=-1)  # [T, 3, H, B * W]
             frames = (pixels * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
         yield from frames
 
     def forward_again(self, bank: Bank) -> Callable[[Tensor, Tensor], Tensor]:
         """The network's pass (x, t) -> flow under a bank, at the place of the last chunk: to be timed or recorded."""
-        position = self._position - self.recipe.chunk
-        return self._at(position, self.cache.place(position, self.recipe.chunk), bank)
+        place = self._passes.place(self._position - self.recipe.chunk, self.recipe.chunk)
+        return self._passes.at(place, self._text, bank.layers)
 
-    def _forward(self, x: Tensor, timestep: float, placement: Placement, step: int | None) -> Tensor:
-        t = torch.full((1, self.recipe.chunk), timestep, device=self.device)
-        self.bank.fold(step)
-        self.probes.arm(step, self.bank.layers)
+    # --- the cache, as the recipe's rule has it ---
+
+    def _begin(self) -> None:
+        """What happens before a chunk: the prompt moves on, and the cache is brought up to date."""
+        if self._coming:
+            self._say(self._coming.popleft())
+        if self.alone:
+            self.forget()
+        self._make_room()
+        if self._stale and self._position and self.recipe.recache != "no":
+            place = self._passes.rewrite(self.recipe.recache == "behind sink")
+            self._clean_pass(self._past.last(place.frames), place, self._text)
+        self._stale = False
+
+    def _make_room(self) -> None:
+        """Begin the cache again where the recipe's rule is not to let frames fall out of it."""
+        rule = self.recipe.cache
+        full = self._position + self.next_frames > self.recipe.window
+        if rule == "rebuild" or (rule == "restart" and full):
+            self.cache.reset()
+            self._position = 0
+            context = self._past.context(self._encode)
+            if context is not None:
+                place = self._passes.place(0, context.shape[2])
+                # A cache that is made anew for every chunk follows the prompt one chunk behind.
+                self._clean_pass(context, place, self._spoken if rule == "rebuild" else self._text)
+                self._position = place.frames
+
+    def _clean_pass(self, latents: Tensor, place: Place, text: TextMemory) -> Tensor:
+        """Write the keys and values of clean latents into the cache; the flow, of no use but to see if all went well.
+
+        Frames of a cache begun again see those of their own chunk and of earlier ones; frames rewritten for a new
+        prompt all see each other.
+        """
+        begun = place.start == 0 and place.frames > self.recipe.chunk and self.recipe.cache != "roll"
+        mask = chunk_causal_mask(place.frames, self._passes.frame_tokens, self.recipe.chunk) if begun else None
+        mask = None if mask is None else mask.to(self.device)
+        bank = self.bank.of(place.frames)
+        bank.fold(CACHE_PASS)
+        t = self._passes.times(self.recipe.context_timestep, place.frames)
+        return self._run(CACHE_PASS, bank, lambda: self._passes.at(place, text, bank.layers, mask)(latents, t))
+
+    def _enter(self, latents: Tensor) -> Chunk:
+        """The chunk becomes the newest of the past."""
+        self._position += latents.shape[2]
+        self._past.add(latents)
+        chunk, self._begins = Chunk(latents, self._begins), False
+        if self._past.wants_pixels:
+            chunk = chunk._replace(pixels=self._pixels(chunk))
+            self._past.see(chunk.pixels)
+        return chunk
+
+    # --- parts of a pass ---
+
+    def _forward(self, x: Tensor, timestep: float, place: Place, step: int, bias: Tensor | None) -> Tensor:
+        bank = self.bank.of(place.frames)
+        bank.fold(step)
+        t = self._passes.times(timestep, place.frames)
+        return self._run(step, bank, lambda: self._passes.at(place, self._text, bank.layers, bias)(x, t))
+
+    def _run(self, step: int | None, bank: Bank, run: Callable[[], Tensor]) -> Tensor:
+        """A pass under the eyes of the probes, if it has the size they expect."""
+        if bank is self.bank:
+            self.probes.arm(step, bank.layers)
         try:
-            return self._at(self._position, placement, self.bank)(x, t)
+            return run()
         finally:
             self.probes.disarm()
 
-    def _at(self, position: int, placement: Placement, bank: Bank) -> Callable[[Tensor, Tensor], Tensor]:
-        """The network's pass for a chunk at this position."""
-        text, (turn, key_turn) = self._text, self._turns(position, placement)
-        memory: tuple[LayerMemory, ...] = tuple(
-            self.cache.layer(index, placement, key_turn) for index in range(self.model.config.num_layers)
-        )
-        return lambda x, t: self.model(x, t, text, turn, memory, bends=bank.layers)
+    def _pixels(self, chunk: Chunk) -> Tensor:
+        """The chunk's pictures [B, T, 3, H, W] in 0..1."""
+        if chunk.begins:
+            self._memory = self.decoder.fresh()
+        return self.decoder.decode(chunk.latents.transpose(1, 2), self._memory)
 
-    def _turns(self, position: int, placement: Placement) -> tuple[Turn, Turn | None]:
-        chunk = self.recipe.chunk
-        if self.recipe.positions == "absolute":
-            return self._rope.turn(range(position, position + chunk)), None
-        newest = len(placement.ranks)
-        return self._rope.turn(range(newest - chunk, newest)), self._rope.turn(placement.ranks)
+    def _encode(self, pixels: Tensor) -> Tensor:
+        """Pictures [B, T, 3, H, W] as a stream of their own -> latents [B, C, F, h, w]."""
+        return self.decoder.encode(pixels).transpose(1, 2)
 
-    def _noise(self) -> Tensor:
-        shape = (1, self.model.config.in_dim, self.recipe.chunk, *self.latent_size)
+    def _noise(self, frames: int) -> Tensor:
+        shape = (self.batch, self.model.config.in_dim, frames, *self.latent_size)
         return torch.randn(shape, generator=self._generator, device=self.device).to(self.dtype)
+
+    def _mixed(self, source: Tensor, noise: Tensor, strength: float) -> tuple[Tensor, Schedule]:
+        """Where denoising a video's latents begins, and the steps it takes from there."""
+        if source.shape != noise.shape:
+            raise ValueError(f"latents of {tuple(source.shape)} cannot be a chunk; this one is {tuple(noise.shape)}")
+        recipe = self.recipe
+        schedule = Schedule.of(weakened(recipe.steps, strength), recipe.shift, recipe.warped)
+        source = source.to(self.device, self.dtype)
+        return to_noisy(source, noise, schedule.timesteps[0] / GRID), schedule
 
     def _renoise(self, x: Tensor, clean: Tensor, sigma: float) -> Tensor:
         if self.recipe.renoise == "fresh":
-            return self._noise()
+            return self._noise(x.shape[2])
         return (x - (1 - sigma) * clean) / sigma  # the noise that x holds if `clean` is right
 
     def _limit(self, x: Tensor) -> Tensor:

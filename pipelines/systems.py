@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from pipelines.checkpoint import LoadError, open_checkpoint
+from pipelines.files import located
 from pipelines.house import model as house
-from pipelines.recipes import HOUSE, Recipe
-from pipelines.stream import Stream
+from pipelines.load import make, open_transformer
+from pipelines.lora import merge, read_lora
+from pipelines.pieces import PiecesError, PieceTokenizer, open_pieces
+from pipelines.recipes import SELF_FORCING, Recipe
+from pipelines.stream import Codec, Stream
 from pipelines.taehv import TAEHV, TAEHVConfig
 from pipelines.text import Prompt, TextEncoder
-from pipelines.wan import Wan, WanConfig
+from pipelines.umt5 import UMT5Text, prompt_cache
+from pipelines.vae import load_vae
+from pipelines.wan import Wan
+
+log = logging.getLogger(__name__)
+
+ROOMY = 40 * 2**30  # bytes of a graphics card that holds the text encoder beside everything else
 
 
 @dataclass(frozen=True)
@@ -22,27 +35,66 @@ class System:
 
     recipe: Recipe
     model: Wan
-    decoder: TAEHV
+    decoder: Codec
     encoder: TextEncoder
 
 
-def open_system(recipe: Recipe, device: torch.device, dtype: torch.dtype, weights: Path | None = None) -> System:
-    """Load a recipe's weights, from `weights` or from where they ship. Raises LoadError naming what is wrong."""
-    model, decoder, encoder = house.load(weights or house.WEIGHTS, device, dtype)
-    return System(recipe, model, decoder, encoder)
+def open_system(
+    recipe: Recipe,
+    device: torch.device,
+    dtype: torch.dtype,
+    weights: Path | None = None,
+    models: Path | None = None,
+) -> System:
+    """Load a recipe's weights, from `weights` or from where they ship or are looked for (`models`, see files.py).
+
+    Raises LoadError naming what is wrong, in one line.
+    """
+    if recipe.parts == "own":
+        model, decoder, encoder = house.load(weights or house.WEIGHTS, device, dtype)
+        return System(recipe, model, decoder, encoder)
+    return _open_wan(recipe, torch.empty(0, device=device, dtype=dtype), weights, models)
+
+
+def _open_wan(recipe: Recipe, like: Tensor, weights: Path | None, models: Path | None) -> System:
+    """A system made of Wan's parts, each in a file of its own; `weights` is another transformer."""
+    paths = located(recipe, models, () if weights is None else ("transformer",))
+    paths["transformer"] = weights or paths["transformer"]
+    tokenizer = _tokenizer(paths["tokenizer"], recipe)
+    stored = open_transformer(paths["transformer"], recipe.config)
+    if "lora" in paths:
+        source = str(paths["lora"])
+        stored = merge(stored, read_lora(open_checkpoint(paths["lora"]), source), source)
+    model = make(lambda: Wan(recipe.config), stored, str(paths["transformer"]), like)
+    decoder = (load_vae if recipe.parts == "wan" else _load_taehv)(paths["vae"], like)
+    if "not for commercial use" in recipe.licence:
+        log.warning("model '%s': %s", recipe.name, recipe.licence)
+    return System(recipe, model, decoder, UMT5Text(paths["text"], tokenizer, _place(like.device), prompt_cache()))
+
+
+def _tokenizer(folder: Path, recipe: Recipe) -> PieceTokenizer:
+    try:
+        return open_pieces(folder, recipe.config.text_len)
+    except PiecesError as problem:
+        raise LoadError(str(problem)) from problem
+
+
+def _load_taehv(path: Path, like: Tensor) -> TAEHV:
+    taehv = make(TAEHV, open_checkpoint(path), str(path), like)
+    return taehv.to(memory_format=torch.channels_last)  # which tensors taken from a file are not
+
+
+def _place(device: torch.device) -> Tensor:
+    """Where the text encoder runs, in half precision: 11 GiB that a small graphics card needs for the model itself."""
+    roomy = device.type == "cuda" and torch.cuda.get_device_properties(device).total_memory >= ROOMY
+    return torch.empty(0, device=device if roomy else "cpu", dtype=torch.bfloat16)
 
 
 SHAPES = {  # of real-time systems, for their speed
     "1.3b": replace(
-        HOUSE,
+        SELF_FORCING,
         name="1.3b (random weights)",
         doc="the shape of Wan2.1 1.3B as Self-Forcing and LongLive play it",
-        config=WanConfig(dim=1536, ffn_dim=8960, num_heads=12, num_layers=30),
-        steps=(1000, 750, 500, 250),
-        renoise="fresh",
-        chunk=3,
-        window=21,
-        latent_limit=None,
         width=576,
         height=320,
         weights="",

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
+import torch
 from torch import Tensor
 
 from pipelines.bends.scope import Words
@@ -39,15 +40,65 @@ class TextEncoder(Protocol):
         """Any text, however odd, gives a prompt; what was not understood is in its notices."""
 
 
-def blend(prompts: Sequence[Prompt], weights: Sequence[float]) -> Tensor:
-    """The weighted mean of prompts' embeddings, [1, text_len, text_dim]; weights need not sum to one.
+Blend = Literal["linear", "slerp"]
 
-    Raises ValueError when the lists differ in length or all weights are zero.
+
+def blend(prompts: Sequence[Prompt], weights: Sequence[float], how: Blend = "linear") -> Tensor:
+    """Prompts' embeddings mixed by weight, [1, text_len, text_dim]; weights need not sum to one. See `mix`."""
+    return mix([prompt.embeddings for prompt in prompts], weights, how)
+
+
+def mix(embeddings: Sequence[Tensor], weights: Sequence[float], how: Blend = "linear") -> Tensor:
+    """Embeddings [1, rows, dim] mixed by weight: their mean, or with "slerp" one after the other along great circles.
+
+    Raises ValueError when the lists differ in length, a weight is negative or all are zero.
     """
-    if len(prompts) != len(weights) or not sum(weights) > 0:
-        raise ValueError(f"blending needs one weight per prompt and a positive sum, got {list(weights)}")
-    total = sum(weights)
-    mixed = prompts[0].embeddings * (weights[0] / total)
-    for prompt, weight in zip(prompts[1:], weights[1:], strict=True):
-        mixed = mixed + prompt.embeddings * (weight / total)
+    if len(embeddings) != len(weights) or min(weights, default=-1.0) < 0 or not sum(weights) > 0:
+        raise ValueError(f"blending needs one weight per prompt, none negative and a positive sum, got {list(weights)}")
+    mixed, total = embeddings[0] * 0.0, 0.0
+    for rows, weight in zip(embeddings, weights, strict=True):
+        if weight > 0:
+            total += weight
+            mixed = rows if total == weight else between(mixed, rows, weight / total, how)
     return mixed
+
+
+def between(start: Tensor, end: Tensor, share: float, how: Blend = "linear") -> Tensor:
+    """Embeddings [..., rows, dim] on the way from start (share 0) to end (share 1).
+
+    "slerp" turns each row's direction at an even speed and moves its length linearly (Shoemake 1985); rows without a
+    direction of their own, or with opposite ones, go straight.
+    """
+    if share <= 0.0 or share >= 1.0:
+        return start if share <= 0.0 else end
+    straight = start + (end - start) * share
+    if how == "linear":
+        return straight
+    lengths = start.norm(dim=-1, keepdim=True), end.norm(dim=-1, keepdim=True)
+    a, b = start / lengths[0].clamp(min=SHORTEST), end / lengths[1].clamp(min=SHORTEST)
+    cosine = (a * b).sum(-1, keepdim=True).clamp(-1.0, 1.0)
+    angle = torch.acos(cosine)
+    turned = (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle).clamp(min=SHORTEST)
+    turned = turned * (lengths[0] + (lengths[1] - lengths[0]) * share)
+    clear = (torch.minimum(*lengths) > SHORTEST) & (cosine.abs() < PARALLEL)
+    return torch.where(clear, turned, straight)
+
+
+SHORTEST = 1e-6  # rows shorter than this have no direction
+PARALLEL = 1 - 1e-6  # cosine beyond which a great circle is a straight line, or no one circle
+
+
+def transition(start: Tensor, end: Tensor, count: int, how: Blend = "linear") -> list[Tensor]:
+    """`count` embeddings from start to end, both included: one a chunk. A single one is the end."""
+    if count < 1:
+        raise ValueError(f"a transition of {count} chunks: take 1 or more")
+    if count == 1:
+        return [end]
+    return [between(start, end, i / (count - 1), how) for i in range(count)]
+
+
+def share_at(now: float, began: float, seconds: float) -> float:
+    """How far a timed transition has come, 0..1: even in time, and done at once where it takes none."""
+    if seconds <= 0.0:
+        return 1.0
+    return min(max((now - began) / seconds, 0.0), 1.0)

@@ -39,6 +39,30 @@ def test_holds_the_sink_and_the_newest(window: int, sink: int, sizes: list[int])
         assert torch.equal(k, -v)
 
 
+@settings(max_examples=60, deadline=None)
+@given(window=st.integers(2, 9), sink=st.integers(0, 4), before=st.integers(1, 20), after=st.integers(0, 9))
+@pytest.mark.parametrize("keep_sink", [True, False])
+def test_a_rewrite_reaches_all_that_is_held(window: int, sink: int, before: int, after: int, keep_sink: bool) -> None:
+    """Frames keep their place; frames written again are told by 100 more."""
+    sink = min(sink, window - 1)
+    cache = KVCache((1, 1, 1, 1), window, S, sink)
+    for start in range(before):
+        _write(cache, start, 1)
+    first = max(0, before - window)
+    k = torch.arange(first, before).repeat_interleave(S).float()[None, :, None, None] + 100
+    keys, _ = remember(cache.layer(0, cache.rewrite(keep_sink)), k, -k)
+    kept = sink if first and keep_sink else 0
+    expected = [*range(kept), *(100 + p for p in range(first + kept, before))]
+    assert sorted(keys.flatten().tolist()) == sorted(float(p) for p in expected for _ in range(S))
+    assert cache.ordered(0)[0].flatten().tolist() == [float(p) for p in expected for _ in range(S)]
+    for start in range(before, before + after):
+        _write(cache, start, 1)
+    pinned = expected[:sink]
+    if before + after > window:
+        held = cache.ordered(0)[0].flatten().tolist()[: sink * S : S]
+        assert held == [float(p) for p in pinned] + [float(p) for p in range(before, sink)]
+
+
 def test_ranks_count_from_the_oldest_held() -> None:
     cache = KVCache((1, 1, 1, 1), 4, S, 1)
     for start in range(7):

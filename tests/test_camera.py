@@ -116,6 +116,14 @@ def test_size_fit_and_rate():
     assert Recorder.made[-1].size == (96, 96) and Recorder.made[-1].fps == 30
 
 
+def test_mirrored():
+    output = parse("camera?backend=recorder&mirror")
+    output.open(64, 32, 24)
+    output.send(noise())
+    output.close()
+    assert (Recorder.made[-1].frames[0] == noise()[:, ::-1]).all()
+
+
 def test_odd_sizes():
     output = parse("camera?backend=recorder")
     output.open(65, 33, 24)
@@ -157,7 +165,7 @@ def test_without_pyvirtualcam_everything_else_still_works():
         "except OutputError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install pyvirtualcam" in done.stdout
+    assert 'pip install "attentionbender[camera]"' in done.stdout
 
 
 def test_importing_outputs_does_not_import_the_camera_library():
@@ -185,3 +193,54 @@ def test_the_real_linux_camera_code(tmp_path):
     frames = np.fromfile(tmp_path / "frames", np.uint8).reshape(2, 32 * 64 * 3 // 2)  # I420
     assert frames[:, 0].tolist() == pytest.approx([76, 29], abs=20)  # luma of red and blue
     assert frames[0, -1] > 200 and frames[1, 32 * 64] > 200  # red in V, blue in U
+
+
+GUEST = """
+import subprocess, threading, time
+import numpy as np
+from instrument.outputs import OutputRunner, parse
+
+for width, height in ((576, 320), (575, 321), (1280, 720)):
+    runner = OutputRunner(parse("camera"))
+    runner.start(width, height, 24)
+    done = threading.Event()
+
+    def feed():
+        frame = np.full((height, width, 3), (220, 30, 20), np.uint8)
+        frame[:, width // 2 :] = (20, 30, 220)
+        while not done.wait(0.02):
+            runner.send(frame)
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    time.sleep(1)
+    take = ["ffmpeg", "-loglevel", "error", "-f", "v4l2", "-i", "/dev/video0", "-frames:v", "5"]
+    raw = subprocess.run([*take, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"], capture_output=True, timeout=60)
+    done.set()
+    feeder.join()
+    closed = runner.close()
+    even = (height - height % 2, width - width % 2, 3)
+    frames = np.frombuffer(raw.stdout, np.uint8).reshape(-1, *even)
+    last = frames[-1]
+    left, right = last[:, : width // 3].mean((0, 1)).round(), last[:, -width // 3 :].mean((0, 1)).round()
+    print("SEEN", runner.output.device, len(frames), width, height, *left.astype(int), *right.astype(int), closed)
+"""
+
+
+@pytest.mark.slow
+def test_the_real_kernel_module_in_a_virtual_machine(tmp_path):
+    from tests.vm import Machine
+
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg is not installed; on Debian: apt install ffmpeg")
+    said = Machine(tmp_path).run(GUEST)
+    seen = [line.split()[1:] for line in said.splitlines() if line.startswith("SEEN")]
+    assert [line[:4] for line in seen] == [
+        ["/dev/video0", "5", "576", "320"],
+        ["/dev/video0", "5", "575", "321"],
+        ["/dev/video0", "5", "1280", "720"],
+    ], said[-3000:]
+    for *_, red, green, blue, red2, green2, blue2, closed in seen:
+        assert [int(n) for n in (red, green, blue)] == pytest.approx([220, 30, 20], abs=6)
+        assert [int(n) for n in (red2, green2, blue2)] == pytest.approx([20, 30, 220], abs=6)
+        assert closed == "True"

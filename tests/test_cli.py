@@ -47,6 +47,7 @@ REFUSED = {
     ("--mapping", "knob.yaml"): "knob.yaml:2: bindings 1 cc",
     ("--mapping", "open.yaml"): "open.yaml:3: not valid YAML",
     ("--model", "huose"): "no model 'huose'; did you mean 'house'?",
+    ("--model", "longlive"): "model 'longlive' is not installed: missing Efficient-Large-Model/LongLive-1.3B/models/",
     ("--weights", "/nonexistent"): "/nonexistent",
     ("--device", "cdua"): "--device cdua: did you mean 'cuda'?",
     ("--device", "toaster"): "there are: auto, cpu, cuda, mps",
@@ -198,8 +199,24 @@ def test_render_writes_several_outputs_at_once() -> None:
 def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("list") == 0
     shown = capsys.readouterr().out
-    for words in ("house", "all-levers", "undertow", "nanokontrol2", "MIDI ports", "camera", "file", "dummy"):
+    for words in ("house", "longlive", "NOT INSTALLED", "all-levers", "undertow", "nanokontrol2"):
         assert words in shown
+    for words in ("MIDI ports", "camera", "file", "dummy"):
+        assert words in shown
+
+
+def test_models_says_what_is_here_and_what_gets_the_rest(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    vae = tmp_path / "mine" / "Wan2.1-T2V-1.3B" / "Wan2.1_VAE.pth"
+    vae.parent.mkdir(parents=True)
+    vae.write_bytes(b"")
+    assert run("models", "--models-dir", tmp_path / "mine") == 0
+    told = capsys.readouterr().out
+    assert "house: " in told and "ships with the instrument" in told
+    assert told.count(f"vae          {vae}") == 5
+    assert "transformer  MISSING tianweiy/CausVid/autoregressive_checkpoint/model.pt" in told
+    assert "hf download krea/krea-realtime-video krea-realtime-video-14b.safetensors" in told
+    assert told.rstrip().endswith(f"looked in {tmp_path / 'mine'} (--models-dir) and {tmp_path / 'hub'}")
 
 
 def test_a_mapping_is_checked_and_drawn(capsys: pytest.CaptureFixture[str]) -> None:

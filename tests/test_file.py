@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from instrument.outputs import OutputError, OutputRunner, parse
+from instrument.outputs import OutputError, OutputGroup, OutputRunner, parse
 from instrument.outputs.adapt import Adapted
 
 
@@ -185,12 +185,11 @@ def test_another_size_midway_is_an_error(tmp_path):
     output.close()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
-@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.mov"])
-def test_a_killed_program_leaves_a_readable_recording(tmp_path, name):
+def killed_while_recording(spec):
+    """A program that records 200 frames at 20 a second and is killed without a word."""
     code = (
         "import numpy as np, time; from instrument.outputs import parse\n"
-        f"out = parse('file:{tmp_path}/{name}'); out.open(128, 72, 20)\n"
+        f"out = parse('{spec}'); out.open(128, 72, 20)\n"
         "rng = np.random.default_rng(0); pictures = rng.integers(0, 256, (8, 72, 128, 3), np.uint8)\n"
         "for n in range(200): out.send(pictures[n % 8])\n"
         "print('ready', flush=True); time.sleep(60)"
@@ -199,8 +198,63 @@ def test_a_killed_program_leaves_a_readable_recording(tmp_path, name):
     assert child.stdout.readline().strip() == b"ready"
     child.send_signal(signal.SIGKILL)
     child.communicate(timeout=10)
+    return np.random.default_rng(0).integers(0, 256, (8, 72, 128, 3), np.uint8)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.mov"])
+def test_a_killed_program_leaves_a_readable_recording(tmp_path, name):
+    killed_while_recording(f"file:{tmp_path}/{name}")
     frames, _ = decode(tmp_path / name)
     assert len(frames) >= 100  # the encoder's look-ahead and the last second may be lost
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_a_killed_lossless_recording_is_bit_for_bit_as_far_as_it_goes(tmp_path):
+    pictures = killed_while_recording(f"file:{tmp_path}/clip.mkv?lossless")
+    frames, _ = decode(tmp_path / "clip.mkv")
+    assert len(frames) >= 180
+    assert all((frame == pictures[n % 8]).all() for n, frame in enumerate(frames))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_a_killed_sequence_has_whole_pictures_only(tmp_path):
+    code = (
+        "import numpy as np; from instrument.outputs import parse\n"
+        f"out = parse('file:{tmp_path}/####.png'); out.open(512, 288, 20)\n"
+        "noise = np.random.default_rng(0).integers(0, 256, (288, 512, 3), np.uint8)\n"
+        "print('ready', flush=True)\n"
+        "while True: out.send(noise)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert child.stdout.readline().strip() == b"ready"
+    end = time.monotonic() + 30
+    while len(list(tmp_path.glob("*.png"))) < 10 and time.monotonic() < end:
+        time.sleep(0.001)
+    child.kill()
+    child.communicate(timeout=10)
+    noise = np.random.default_rng(0).integers(0, 256, (288, 512, 3), np.uint8)
+    whole = sorted(path for path in tmp_path.glob("*.png") if not path.name.startswith("."))
+    assert len(whole) >= 10
+    assert all((decode(path)[0][0] == noise).all() for path in whole[-3:])
+
+
+def test_a_disk_that_fills_while_recording_disturbs_nothing_else(tmp_path):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("needs /dev/full")
+    (tmp_path / "clip.mkv").symlink_to("/dev/full")
+    (tmp_path / "clip-2.mkv").symlink_to("/dev/full")
+    group = OutputGroup([parse(f"file:{tmp_path}/clip.mkv?overwrite"), parse("dummy")])
+    group.start(128, 72, 25)
+    end = time.monotonic() + 10
+    while not group.stats()[0].error and time.monotonic() < end:
+        group.send(ramp(1))
+        time.sleep(0.01)
+    full, well = group.stats()
+    assert "check the folder's permissions and the disk's free space" in full.error
+    assert "No space left" in full.error
+    assert well.sent >= 1 and not well.errors and not well.dropped
+    group.close()
 
 
 def test_through_the_runner_in_real_time(tmp_path):

@@ -94,7 +94,7 @@ def test_common_options_wrap_the_output():
     [
         ("camra", "did you mean 'camera'?"),
         ("clip.mp4", "did you mean 'file:clip.mp4'?"),
-        ("hologram", "there are: camera, dummy, file"),
+        ("hologram", "there are: camera, dummy, file, ndi, screen, spout, stream, syphon"),
         ("file:clip.mp4?sise=10x10", "did you mean 'size'?"),
         ("file:clip.mp4?size=huge", "512x288"),
         ("dummy?fit=squeeze", "letterbox, crop, stretch"),
@@ -169,12 +169,12 @@ def test_a_slow_output_does_not_hold_up_its_neighbour():
 
 def test_a_failing_output_is_opened_again():
     output = Failing(times=3)
-    runner = OutputRunner(output, back_off=(0.01, 0.02))
+    runner = OutputRunner(output, back_off=(0.01, 0.02), settled=0.1)
     runner.start(64, 32, 24)
 
     def fed():
         runner.send(flat(1, 1, 1))
-        return output.got >= 2
+        return output.got >= 2 and not runner.stats().error
 
     assert until(fed)
     runner.close()
@@ -182,6 +182,37 @@ def test_a_failing_output_is_opened_again():
     assert output.opens == 4
     assert stats.errors == 3
     assert stats.error == ""  # over, so no longer shown
+
+
+def test_an_output_that_fails_every_few_frames_is_not_called_well_and_waits_longer():
+    class Flapping(Output):
+        name, pauses, ended = "flapping", [], 0.0
+
+        def open(self, width, height, fps):
+            self.left = 2
+            if self.ended:
+                self.pauses.append(time.monotonic() - self.ended)
+
+        def send(self, frame, at=None):
+            self.left -= 1
+            if self.left < 0:
+                self.ended = time.monotonic()
+                raise ConnectionResetError("peer went away")
+
+    output = Flapping()
+    runner = OutputRunner(output, back_off=(0.05, 0.1, 0.2))
+    runner.start(64, 32, 24)
+    shown = []
+
+    def fed():
+        runner.send(flat(1, 1, 1))
+        shown.append(bool(runner.stats().error))
+        return len(output.pauses) >= 4
+
+    assert until(fed)
+    runner.close()
+    assert shown == sorted(shown)  # once shown, the reason stays
+    assert [pause >= wanted for pause, wanted in zip(output.pauses, (0.05, 0.1, 0.2, 0.2), strict=False)] == [True] * 4
 
 
 def test_the_reason_shows_while_the_failure_lasts_and_closing_is_quick():

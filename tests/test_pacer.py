@@ -5,9 +5,11 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from instrument.outputs.testcard import CARD
-from instrument.pacer import FIRST_RATE, Pacer
+from instrument.pacer import FIRST_RATE, Pacer, mix
 from instrument.rate import ArrivalRate
 
 FRAME = np.zeros((4, 8, 3), np.uint8)
@@ -146,6 +148,62 @@ def test_a_set_rate_near_the_source_plays_every_frame_once():
     sim = Simulation(fps=20)
     sim.run(30, 4, 0.2)
     assert set(np.diff([stamp for at, stamp in sim.fresh if at > 5])) == {1}
+
+
+def flat(value):
+    return np.full((4, 8, 3), value, np.uint8)
+
+
+def played_at_triple_rate(fade, frames=60):
+    """What goes out at 30 a second of a source that makes ten a second, frame n being all of the value 3 n."""
+    now, sent = [0.0], []
+    pacer = Pacer(lambda frame, stamp: sent.append((frame, stamp)), 30.0, clock=lambda: now[0])
+    pacer.fade = fade
+    due = 0.0
+    for number in range(frames):
+        pacer.push(flat(3 * number), number)
+        while due < (number + 1) / 10:
+            now[0] = max(now[0], due)
+            due = pacer.step(now[0])
+        now[0] = (number + 1) / 10
+    return [(int(frame[0, 0, 0]), stamp) for frame, stamp in sent if stamp is not CARD]
+
+
+def test_a_source_slower_than_a_set_rate_is_held_frame_by_frame():
+    sent = played_at_triple_rate(fade=False)
+    assert all(value == 3 * stamp for value, stamp in sent)
+
+
+def test_with_fade_the_frames_between_are_mixed_of_their_neighbours():
+    sent = played_at_triple_rate(fade=True)
+    late = sent[len(sent) // 2 :]
+    values = [value for value, _ in late]
+    assert all(3 * stamp <= value <= 3 * stamp + 3 for value, stamp in late)  # never past the next
+    assert values == sorted(values)
+    between = sum(value % 3 != 0 for value in values)
+    assert between >= len(values) // 3  # one of the three in each period is a frame of the source's own
+
+
+def test_fade_changes_nothing_when_the_output_follows_the_source():
+    sim = Simulation()
+    sim.pacer.fade = True
+    frames = []
+    sim.pacer._send = lambda frame, stamp: frames.append((frame, stamp))
+    sim.run(5)
+    assert all(frame is FRAME for frame, stamp in frames if stamp is not CARD)
+
+
+@given(one=st.integers(0, 255), other=st.integers(0, 255), share=st.floats(0, 1))
+def test_a_mix_lies_between_and_at_its_ends_is_either(one, other, share):
+    mixed = int(mix(flat(one), flat(other), share)[0, 0, 0])
+    assert abs(mixed - ((1 - share) * one + share * other)) <= 1.5
+    assert min(one, other) <= mixed <= max(one, other)
+    assert (mix(flat(one), flat(other), 0.0) == one).all() and (mix(flat(one), flat(other), 1.0) == other).all()
+
+
+def test_frames_of_two_sizes_are_not_mixed():
+    small = np.zeros((2, 2, 3), np.uint8)
+    assert mix(small, flat(9), 0.5) is small
 
 
 def test_waiting_for_room_locks_a_fast_source_to_a_set_rate():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from instrument import mapping, patch
-from instrument.engine import bends_of, declare, declare_bends
+from instrument.engine import bends_of
+from instrument.loading import declared
 from instrument.params import ParamSet
 from instrument.touch import Touch
 from pipelines.bends.bank import MASTER
@@ -16,11 +17,8 @@ from pipelines.recipes import recipe
 
 
 def _params(loaded: patch.Patch) -> ParamSet:
-    params, row = ParamSet(), recipe(loaded.model)
-    declare(params)
-    declare_bends(params, bends_of(loaded, row.config), len(row.steps), row.config.num_layers)
-    patch.set_values(loaded, params)
-    return params
+    row = recipe(loaded.model)
+    return declared(loaded, row.config, len(row.steps))
 
 
 @pytest.mark.parametrize("name", patch.available())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipelines.schedule import Schedule, nearest_sigma, sigma_grid, to_clean, to_noisy, warp
+from pipelines.schedule import Schedule, nearest_sigma, sigma_grid, to_clean, to_noisy, warp, weakened
 from pipelines.wan import sinusoid
 from tests import golden
 
@@ -19,6 +19,21 @@ def test_tables_equal_the_reference(shift: int) -> None:
     torch.testing.assert_close(warped, case[f"sched{shift}.warp_1000_750_500_250"])
     got = nearest_sigma(case[f"sched{shift}.query_t"], shift)
     torch.testing.assert_close(got, case[f"sched{shift}.nearest_sigma"])
+
+
+def test_the_step_lists_of_the_reference() -> None:
+    case = golden.tensors("units/units")
+    for count in (4, 5):
+        steps = weakened(tuple(1000 * (1 - i / (count - 1)) for i in range(count)), 1.0)
+        torch.testing.assert_close(torch.tensor(warp(steps, 5.0)), case[f"krea_schedule_steps{count}"])
+
+
+def test_a_weaker_list_starts_later_and_ends_as_it_did() -> None:
+    assert weakened((1000, 750, 500, 250, 0), 0.7) == (700, 525, 350, 175, 0)
+    assert weakened((1000, 757, 522), 1.0) == (1000, 757, 522)
+    for strength in (0.0, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="more than 0, at most 1"):
+            weakened((1000,), strength)
 
 
 def test_sinusoid_equals_the_reference() -> None:

@@ -1,4 +1,4 @@
-"""The stream: what a seed fixes, what the past does, endless play, and the reference loop."""
+"""The stream: what a seed fixes, what the past does, and endless play."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pipelines.load import fill, original_names
-from pipelines.recipes import HOUSE, Recipe
+from pipelines.recipes import HOUSE, LONGLIVE, RECIPES
 from pipelines.stream import Stream, sized
-from pipelines.wan import Wan
-from tests import golden
-from tests.tiny import CONFIG, RECIPE, play, prompt, stream, taehv, wan
+from tests.recorded import small
+from tests.tiny import RECIPE, play, prompt, stream, taehv, wan
 
 
 def test_a_seed_fixes_everything_and_reset_starts_it_again() -> None:
@@ -43,12 +41,12 @@ def test_positions_count_from_the_window_where_the_recipe_says_so() -> None:
     recipe = replace(RECIPE, positions="window", sink=1)
     playing = stream(recipe=recipe)
     play(playing, 9)
-    placement = playing.cache.place(playing._position, 1)
-    turn, keys = playing._turns(playing._position, placement)
+    place = playing._passes.place(playing._position, 1)
+    turn, keys = playing._passes.turns(place)
     assert keys is not None and keys.cos.shape[0] == recipe.window * 24
-    torch.testing.assert_close(turn.cos, playing._rope.turn([recipe.window - 1]).cos)
-    oldest = placement.ranks.index(0)
-    torch.testing.assert_close(keys.cos[oldest * 24 : oldest * 24 + 24], playing._rope.turn([0]).cos)
+    torch.testing.assert_close(turn.cos, playing._passes.rope.turn([recipe.window - 1]).cos)
+    oldest = place.slots.ranks.index(0)
+    torch.testing.assert_close(keys.cos[oldest * 24 : oldest * 24 + 24], playing._passes.rope.turn([0]).cos)
 
 
 def test_without_a_sink_both_ways_of_counting_are_the_same_picture() -> None:
@@ -69,63 +67,69 @@ def test_forgetting_keeps_the_prompt_and_goes_on() -> None:
     assert playing.cache.end == 0 and play(playing, 1).shape[0] == 4 and playing.cache.end == 1
 
 
+def test_alone_every_chunk_is_a_first_one() -> None:
+    """Without a past, the prompt kept; the picture goes on from the decoder's memory, and so does the noise."""
+    playing, fresh = stream(), stream()
+    play(playing, 3), play(fresh, 3)
+    playing.alone = True
+    for _ in range(2):
+        fresh.forget()
+        assert (play(playing, 1) == play(fresh, 1)).all()
+        assert playing.cache.end == 1
+    playing.alone = False
+    assert (play(playing, 2) == play(fresh, 2)).all() and playing.cache.end == 3
+
+
+@pytest.mark.parametrize("name", ["self-forcing", "causvid", "longlive", "longlive-endless", "krea"])
+def test_the_past_can_be_taken_away_and_given_back_in_every_system(name: str) -> None:
+    playing = stream(recipe=small(RECIPES[name], steps=(1000, 500), window=9 if name != "krea" else 6))
+    play(playing, 4)
+    playing.read_prompt(prompt("a grey moon", seed=4))
+    playing.alone = True
+    play(playing, 2)
+    assert playing._position == 3 and playing._past.count == 3
+    playing.alone = False
+    assert play(playing, 4).shape == (4 * 12, 64, 96, 3)
+
+
+def test_a_new_prompt_comes_in_at_once_or_by_and_by() -> None:
+    new = prompt("a grey moon", seed=4)
+    for chunks in (1, 3):
+        playing = stream(recipe=replace(RECIPE, prompt_chunks=chunks))
+        old = playing._embeddings
+        play(playing, 1)
+        playing.read_prompt(new)
+        shares = []
+        for _ in range(4):
+            play(playing, 1)
+            shares.append(float(((playing._embeddings - old) / (new.embeddings - old)).nanmean()))
+        assert shares == pytest.approx([1.0] * 4 if chunks == 1 else [0.0, 0.5, 1.0, 1.0], abs=1e-4)
+
+
+def test_a_prompt_changed_within_a_chunk_is_heard_at_the_next_step() -> None:
+    """And rewrites the memory before the next chunk, where the recipe rewrites it."""
+    recipe = small(LONGLIVE, window=6, sink=1, chunk=2, first_chunk=2, steps=(1000, 500))
+    playing = stream(recipe=recipe)
+    play(playing, 3)
+    steps = playing.denoise()
+    next(steps)
+    old = playing._text
+    playing.read_prompt(prompt("a grey moon", seed=4))
+    assert playing._text is not old and playing._stale
+    assert list(steps) == [1]
+    playing.commit()
+    kept = playing.cache.k.clone()
+    next(playing.denoise())
+    changed = (playing.cache.k != kept).flatten(3).any(-1)[:, 0]  # [layers, tokens]
+    # The first layer's keys come before any text; the sink stays as it is.
+    assert not changed[:, :24].any() and changed[1:, 24:].all() and not playing._stale
+
+
 def test_latents_stay_within_the_recipes_limit() -> None:
     playing = stream(recipe=replace(RECIPE, latent_limit=0.5))
     for _ in playing.denoise():
         pass
     assert playing.commit().latents.abs().max() <= 0.5
-
-
-class _Recorded(Stream):
-    """A stream whose noise was recorded from the reference implementation."""
-
-    def __init__(self, model: Wan, recipe: Recipe, noise: list[torch.Tensor]) -> None:
-        self._recorded = noise
-        super().__init__(model, taehv(), recipe)
-
-    def _noise(self) -> torch.Tensor:
-        return self._recorded.pop(0)
-
-
-@pytest.mark.parametrize("case", ["global_b1", "local6_b1"])
-def test_the_whole_loop_equals_the_reference(case: str) -> None:
-    """Recorded noise in, latents out: denoising, fresh re-noising and the clean pass, chunk after chunk."""
-    tensors, facts = golden.tensors(f"self_forcing/{case}"), golden.facts(f"self_forcing/{case}")
-    model = Wan(CONFIG).eval().requires_grad_(False)
-    fill(model, original_names(golden.tensors("self_forcing/weights")), "weights")
-    window = facts["local_attn_size"] if facts["local_attn_size"] > 0 else 21
-    recipe = replace(
-        HOUSE,
-        config=CONFIG,
-        steps=(1000, 750, 500, 250),
-        renoise="fresh",
-        chunk=3,
-        window=window,
-        latent_limit=None,
-        width=96,
-        height=64,
-    )
-    playing = _Recorded(model, recipe, _in_order(tensors))
-    playing.read_prompt(replace(prompt(), embeddings=tensors["prompt_embeds.p0"]))
-    made = []
-    for _ in range(tensors["output_latents"].shape[1] // 3):
-        for _ in playing.denoise():
-            pass
-        made.append(playing.commit().latents.transpose(1, 2))
-    torch.testing.assert_close(torch.cat(made, 1), tensors["output_latents"], atol=1e-4, rtol=0)
-
-
-def _in_order(tensors: dict[str, torch.Tensor]) -> list[torch.Tensor]:
-    """Each chunk's first noise and then its re-noisings, as [1, C, F, H, W]."""
-    first = tensors["noise"].split(3, dim=1)
-    again = [tensors[name] for name in sorted(name for name in tensors if name.startswith("renoise"))]
-    per_chunk = len(again) // len(first)
-    ordered = []
-    for i, noise in enumerate(first):
-        ordered.append(noise.transpose(1, 2))
-        chunk = again[i * per_chunk : (i + 1) * per_chunk]
-        ordered += [piece.reshape(1, 3, *piece.shape[-3:]).transpose(1, 2) for piece in chunk]
-    return ordered
 
 
 def test_refusals() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pipelines.text import blend
+from pipelines.text import between, blend, mix, share_at, transition
 from tests.tiny import prompt
 
 
@@ -16,6 +20,43 @@ def test_a_blend_is_the_weighted_mean() -> None:
     for weights in ([1.0], [0.0, 0.0]):
         with pytest.raises(ValueError, match="positive sum"):
             blend([a, b], weights)
+
+
+def test_a_spherical_blend_keeps_the_length_and_turns_evenly() -> None:
+    a, b = torch.tensor([[[1.0, 0.0], [2.0, 0.0], [0.0, 0.0]]]), torch.tensor([[[0.0, 1.0], [0.0, 4.0], [0.0, 0.0]]])
+    half = between(a, b, 1 / 3, "slerp")[0]
+    angle = math.pi / 6
+    expected = torch.tensor([[math.cos(angle), math.sin(angle)], [0, 0], [0, 0]])
+    torch.testing.assert_close(half[0], expected[0])
+    torch.testing.assert_close(half[1].norm(), torch.tensor(2 + 2 / 3))
+    assert half[2].tolist() == [0.0, 0.0]  # padding stays padding
+
+
+@pytest.mark.parametrize("how", ["linear", "slerp"])
+def test_the_ends_of_a_blend_are_the_prompts_themselves(how: str) -> None:
+    a, b, c = (prompt(seed=seed).embeddings for seed in (1, 2, 3))
+    assert torch.equal(between(a, b, 0.0, how), a) and torch.equal(between(a, b, 1.0, how), b)
+    assert torch.equal(mix([a, b, c], [0, 2.5, 0], how), b)
+    assert torch.isfinite(mix([a, -a, a], [1, 1, 1], how)).all()  # opposite rows have no one way
+    torch.testing.assert_close(mix([a, a, a], [1, 2, 3], how), a, atol=1e-5, rtol=1e-5)
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=5).filter(lambda weights: sum(weights) > 1e-3))
+@settings(max_examples=40, deadline=None)
+def test_a_linear_mix_of_any_number_is_their_weighted_mean(weights: list[float]) -> None:
+    rows = [torch.randn(1, 2, 3, generator=torch.Generator().manual_seed(i)) for i in range(len(weights))]
+    expected = sum(row * (weight / sum(weights)) for row, weight in zip(rows, weights, strict=True))
+    torch.testing.assert_close(mix(rows, weights), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_transitions() -> None:
+    a, b = torch.zeros(1, 1, 2), torch.ones(1, 1, 2)
+    assert [float(x[0, 0, 0]) for x in transition(a, b, 5)] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert torch.equal(transition(a, b, 1)[0], b)  # never stuck on the old one
+    with pytest.raises(ValueError, match="1 or more"):
+        transition(a, b, 0)
+    assert [share_at(now, 10.0, 4.0) for now in (9, 10, 11, 14, 99)] == [0.0, 0.0, 0.25, 1.0, 1.0]
+    assert share_at(10.0, 10.0, 0.0) == 1.0
 
 
 def test_words_are_what_a_scope_needs() -> None:

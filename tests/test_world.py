@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pipelines.house import names
+from pipelines.house.scenes import interleave, siblings
 from pipelines.house.world import (
     VOCABULARY,
     captions,
@@ -44,6 +45,22 @@ def test_the_same_seed_gives_the_same_world():
     assert captions(a, 3) == captions(b, 3)
     assert captions(a, 3) != captions(other, 3)
     assert torch.equal(render(a[:3], frames=2, **SMALL), render(b[:3], frames=2, **SMALL))
+
+
+def test_siblings_differ_in_one_thing():
+    scenes = sample(400, 3)
+    others = siblings(scenes, 4)
+    places = others.place[:, None].expand(-1, 2)
+    assert not is_held_back(others.colour, others.subject, places).any()
+    same = [(getattr(scenes, name) == getattr(others, name)).view(400, -1).all(1) for name in vars(scenes)]
+    changes = 400 - torch.stack(same, 1).sum(0)
+    assert dict(zip(vars(scenes), changes.tolist(), strict=True)).keys() >= {"colour", "jitter"}
+    assert int((~torch.stack(same, 1)).sum(1).max()) == 1
+    counted = {name: int(count) for name, count in zip(vars(scenes), changes, strict=True)}
+    assert counted["jitter"] == counted["slot_jitter"] == counted["count"] == counted["camera"] == 0
+    assert all(counted[name] > 40 for name in ("colour", "subject", "motion", "place", "light"))
+    both = interleave(scenes[:3], others[:3])
+    assert both.place.tolist() == torch.stack([scenes.place[:3], others.place[:3]], 1).flatten().tolist()
 
 
 @pytest.mark.parametrize(("height", "width"), [(144, 256), (90, 160), (128, 128), (256, 144), (66, 202)])

@@ -1,6 +1,7 @@
 """The ways out for frames, by name: `parse("file:clip.mp4?size=512x288")` makes one from its spec.
 
-A spec is kind[:target][?option=value&flag]. Options that any output takes: size=WxH, fit=letterbox|crop|stretch, fps=N.
+A spec is kind[:target][?option=value&flag]. Options that any output takes: size=WxH or scale=N,
+fit=letterbox|crop|stretch, fps=N, mirror. In an option's value %26 is an ampersand, as in the address of a web page.
 A new output is one file and one row in KINDS. Importing this opens nothing.
 """
 
@@ -9,15 +10,21 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable
 from typing import Any
+from urllib.parse import unquote
 
 from .adapt import Adapted
 from .base import Output, OutputError
 from .camera import CameraOutput
 from .dummy import DummyOutput
 from .file import FileOutput
-from .fit import FITS
+from .fit import as_fit
 from .group import OutputGroup
+from .ndi import NdiOutput
 from .runner import OutputRunner, OutputStats
+from .screen import ScreenOutput
+from .spout import SpoutOutput
+from .stream import StreamOutput
+from .syphon import SyphonOutput
 
 __all__ = ["KINDS", "Output", "OutputError", "OutputGroup", "OutputRunner", "OutputStats", "parse"]
 
@@ -25,6 +32,11 @@ KINDS: dict[str, type[Output]] = {
     "camera": CameraOutput,
     "dummy": DummyOutput,
     "file": FileOutput,
+    "ndi": NdiOutput,
+    "screen": ScreenOutput,
+    "spout": SpoutOutput,
+    "stream": StreamOutput,
+    "syphon": SyphonOutput,
 }
 
 
@@ -44,8 +56,10 @@ def parse(spec: str) -> Output:
         name, given, text = part.partition("=")
         if name not in known:
             raise OutputError(spec, f"'{kind}' has no option '{name}'", _hint(name, known))
-        values[name] = _read(spec, name, text if given else None, known[name])
-    common = {name: values.pop(name) for name in _COMMON if name in values}
+        values[name] = _read(spec, name, unquote(text) if given else None, known[name])
+    common = {name: values.pop(name) for name in _COMMON if name in values and name not in make.options}
+    if "size" in common and "scale" in common:
+        raise OutputError(spec, "has a size and a scale", "give one of them")
     if kind == "file" and not target:
         raise OutputError(spec, "needs a file name", "write for example file:clip.mp4")
     output = make(target, **values)
@@ -78,12 +92,6 @@ def _size(text: str) -> tuple[int, int]:
     raise ValueError("width x height in pixels, for example 512x288")
 
 
-def _fit(text: str) -> str:
-    if text in FITS:
-        return text
-    raise ValueError(f"one of {', '.join(FITS)}")
-
-
 def _rate(text: str) -> float:
     try:
         rate = float(text)
@@ -94,7 +102,17 @@ def _rate(text: str) -> float:
     raise ValueError("frames per second, 0.1 to 240")
 
 
-_COMMON: dict[str, Callable[[str], Any]] = {"size": _size, "fit": _fit, "fps": _rate}
+def _scale(text: str) -> float:
+    try:
+        scale = float(text)
+    except ValueError:
+        scale = 0.0
+    if 0.125 <= scale <= 8:
+        return scale
+    raise ValueError("how many times the picture's size, 0.125 to 8")
+
+
+_COMMON: dict[str, Callable[[str], Any]] = {"size": _size, "scale": _scale, "fit": as_fit, "fps": _rate, "mirror": bool}
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

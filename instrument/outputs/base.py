@@ -51,3 +51,10 @@ def even(frame: np.ndarray) -> np.ndarray:
     if height % 2 == 0 and width % 2 == 0:
         return frame
     return np.ascontiguousarray(frame[: height - height % 2, : width - width % 2])
+
+
+def opaque(frame: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """The frame with a fourth byte of 255 to each pixel, written to `pixels` (uint8 [H, W, 4]), which is returned."""
+    pixels[..., :3] = frame
+    pixels[..., 3] = 255
+    return pixels

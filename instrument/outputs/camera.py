@@ -1,7 +1,8 @@
 """A virtual webcam, which video call, streaming and VJ programs can pick as a source.
 
-The work is done by pyvirtualcam, which is licensed GPLv2: it is imported only when a camera is opened, and everything
-else runs without it. This file knows nothing of pacing; frames go to the camera as they come.
+The work is done by pyvirtualcam, which is licensed GPLv2, an optional extra: pip install "attentionbender[camera]". It
+is imported only when a camera is opened, and everything else runs without it. This file knows nothing of pacing; frames
+go to the camera as they come.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ REMEDIES = {
     "darwin": "install OBS 30 or newer, then start and stop its virtual camera once to let the system approve it",
     "win32": "install OBS, whose installer brings the OBS Virtual Camera (for transparency: UnityCapture)",
 }
+
+
+INSTALL = 'pip install "attentionbender[camera]"'
 
 
 class CameraOutput(Output):
@@ -50,7 +54,7 @@ class CameraOutput(Output):
         try:
             return importlib.import_module("pyvirtualcam")
         except ImportError as error:
-            raise OutputError(self.name, f"pyvirtualcam is missing ({error})", "pip install pyvirtualcam") from error
+            raise OutputError(self.name, f"pyvirtualcam is missing ({error})", INSTALL) from error
 
     def send(self, frame: np.ndarray, at: float | None = None) -> None:
         self._camera.send(even(frame))

@@ -12,6 +12,13 @@ Fit = Literal["letterbox", "crop", "stretch"]
 FITS: tuple[str, ...] = get_args(Fit)
 
 
+def as_fit(text: str) -> Fit:
+    """The fit of that name. Raises ValueError saying which there are."""
+    if text in FITS:
+        return text
+    raise ValueError(f"one of {', '.join(FITS)}")
+
+
 class Fitter:
     """Scales frames to `width` x `height`: letterbox keeps the whole picture, crop fills all, stretch does both."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,22 +14,56 @@ from .testcard import CARD
 
 
 class OutputGroup:
-    """Start, feed and close outputs together. `send` has the form a Pacer calls."""
+    """Start, feed and close outputs together; add and remove single ones while the rest plays on.
+
+    `send` has the form a Pacer calls, and never waits for any of the others.
+    """
 
     def __init__(self, outputs: Sequence[Output]) -> None:
-        self.runners = [OutputRunner(output) for output in outputs]
+        self.runners: tuple[OutputRunner, ...] = tuple(OutputRunner(output) for output in outputs)
+        self._change = threading.Lock()  # one at a time adds, removes or closes; `send` reads the tuple as it is
+        self._shape: tuple[int, int, float] | None = None  # width, height, fps while started
 
     def start(self, width: int, height: int, fps: float) -> None:
         """Open all. Raises the OutputError of the first that refuses, after closing those already open."""
-        started: list[OutputRunner] = []
-        try:
-            for runner in self.runners:
-                runner.start(width, height, fps)
-                started.append(runner)
-        except OutputError:
-            for runner in started:
-                runner.close()
-            raise
+        with self._change:
+            started: list[OutputRunner] = []
+            try:
+                for runner in self.runners:
+                    runner.start(width, height, fps)
+                    started.append(runner)
+            except OutputError:
+                for runner in started:
+                    runner.close()
+                raise
+            self._shape = (width, height, fps)
+
+    def add(self, output: Output) -> None:
+        """Open one more and feed it from now on. Waits for it to open; raises its OutputError, then nothing changed."""
+        with self._change:
+            runner = OutputRunner(output)
+            if self._shape is None:
+                raise OutputError(output.name, "the outputs are not playing", "add it once the show has started")
+            runner.start(*self._shape)
+            self.runners = (*self.runners, runner)
+
+    def remove(self, name: str, timeout: float = 10.0) -> bool:
+        """Finish and let go of the output of that name, the newest where several have it.
+
+        False if it did not end within `timeout` seconds and was left behind. Raises OutputError where there is none.
+        """
+        with self._change:
+            found = next((runner for runner in reversed(self.runners) if runner.output.name == name), None)
+            if found is None:
+                raise OutputError(name, "there is no such output", self._hint(name))
+            self.runners = tuple(runner for runner in self.runners if runner is not found)
+        return found.close(timeout)
+
+    def _hint(self, name: str) -> str:
+        names = [runner.output.name for runner in self.runners]
+        if close := difflib.get_close_matches(name, names, n=1):
+            return f"did you mean '{close[0]}'?"
+        return f"there are: {', '.join(names)}" if names else "there are none"
 
     def send(self, frame: np.ndarray, stamp: object = None) -> None:
         """frame: uint8 [H, W, 3] to every output; the test card only to those that want it."""
@@ -36,8 +72,10 @@ class OutputGroup:
                 runner.send(frame)
 
     def close(self, timeout: float = 10.0) -> None:
-        for runner in self.runners:
-            runner.close(timeout)
+        with self._change:
+            self._shape = None
+            for runner in self.runners:
+                runner.close(timeout)
 
     def stats(self) -> list[OutputStats]:
         return [runner.stats() for runner in self.runners]

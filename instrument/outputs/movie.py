@@ -1,4 +1,4 @@
-"""Frames into one movie file through PyAV. Knows codecs and containers; knows nothing of names, queues or options."""
+"""Frames into a movie through PyAV. Knows codecs and containers; knows nothing of names, queues or options."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from av.video.reformatter import VideoReformatter
 
 from .base import even
@@ -51,27 +52,22 @@ RECIPES = {
 }
 
 
-class MovieWriter:
-    """An open movie file. `write` takes RGB frames of the size given; a size change raises ValueError."""
+class Encoder:
+    """Frames into an open container. `write` takes RGB frames of the size given; a size change raises ValueError."""
 
-    def __init__(self, path: Path, recipe: Recipe, size: tuple[int, int], fps: float) -> None:
-        """Raises OSError (PyAV's errors are OSErrors) when the file cannot be made."""
-        self.path = path
+    def __init__(self, container: OutputContainer, recipe: Recipe, size: tuple[int, int], fps: float) -> None:
+        """Closes the container and raises OSError (PyAV's errors are OSErrors) where it cannot take such a stream."""
+        self._container = container
         self._recipe, self._size, self._fps = recipe, size, fps
-        subsampled = recipe.pix_fmt.startswith("yuv4")
-        width, height = (n - n % 2 for n in size) if subsampled else size
-        self._even = subsampled
+        self._even = recipe.pix_fmt.startswith("yuv4")
+        width, height = (n - n % 2 for n in size) if self._even else size
         self._scaler = VideoReformatter()
-        path.open("wb").close()  # FFmpeg opens it only with the first frame; a refusal should come now
-        self._container = av.open(str(path), "w", options=recipe.container)
         try:
-            self._stream = self._container.add_stream(
-                recipe.codec, Fraction(fps).limit_denominator(1001), recipe.options
-            )
+            self._stream = container.add_stream(recipe.codec, Fraction(fps).limit_denominator(1001), recipe.options)
             self._set_up(width, height)
             self._graph = _palette_graph(width, height) if recipe.palette else None
         except (OSError, ValueError):
-            self._container.close()
+            container.close()
             raise
         self._start: float | None = None
         self._count = 0
@@ -90,7 +86,7 @@ class MovieWriter:
         """frame: uint8 [h, w, 3]; `at`: seconds on any steady clock, or None for one frame of 1/fps."""
         if (frame.shape[1], frame.shape[0]) != self._size:
             raise ValueError(
-                f"frame is {frame.shape[1]}x{frame.shape[0]}, the file was opened for {self._size[0]}x{self._size[1]}"
+                f"frame is {frame.shape[1]}x{frame.shape[0]}, this was opened for {self._size[0]}x{self._size[1]}"
             )
         picture = self._picture(even(frame) if self._even else frame)
         picture.pts = self._stamp(at)
@@ -130,15 +126,27 @@ class MovieWriter:
         return [mapped]
 
     def close(self) -> None:
-        """Finish the file; one that got no frame is taken away again."""
-        if not self._count:  # no header was written either: FFmpeg's mp4 writer crashes on a header without frames
-            self._container.close()
-            self.path.unlink(missing_ok=True)
-            return
+        """Send what the codec still holds and close the container; harmless where no frame came."""
         try:
-            self._container.mux(self._stream.encode(None))
+            if self._count:  # no header was written either: FFmpeg's mp4 writer crashes on a header without frames
+                self._container.mux(self._stream.encode(None))
         finally:
             self._container.close()
+
+
+class MovieWriter(Encoder):
+    """A movie file at `path`; one that got no frame is taken away again when it closes."""
+
+    def __init__(self, path: Path, recipe: Recipe, size: tuple[int, int], fps: float) -> None:
+        """Raises OSError when the file cannot be made."""
+        self.path = path
+        path.open("wb").close()  # FFmpeg opens it only with the first frame; a refusal should come now
+        super().__init__(av.open(str(path), "w", options=recipe.container), recipe, size, fps)
+
+    def close(self) -> None:
+        super().close()
+        if not self._count:
+            self.path.unlink(missing_ok=True)
 
 
 def _palette_graph(width: int, height: int) -> av.filter.Graph:

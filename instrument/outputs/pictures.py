@@ -38,6 +38,17 @@ ENCODERS: dict[str, Callable[[int], Encode]] = {
 }
 
 
+def _write_whole(path: Path, data: bytes) -> None:
+    """The file appears under its name only when it is complete, whatever happens on the way."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
 class SequenceWriter:
     """One file per frame; the run of `#` in the name is the number, going on after the highest there, or from 0."""
 
@@ -58,7 +69,7 @@ class SequenceWriter:
 
     def write(self, frame: np.ndarray, at: float | None) -> None:
         name = f"{self._before}{self._next:0{self._digits}d}{self._after}"
-        self.path.with_name(name).write_bytes(self._encode(frame))
+        _write_whole(self.path.with_name(name), self._encode(frame))
         self._next += 1
 
     def close(self) -> None:

@@ -17,11 +17,12 @@ from .fit import Fitter
 log = logging.getLogger(__name__)
 
 BACK_OFF = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before each new attempt to open a failed output
+SETTLED = 5.0  # seconds of sending after which an output that failed counts as well again
 
 
 @dataclass(frozen=True, slots=True)
 class OutputStats:
-    """How one output fares. `error` is the last failure while it lasts, empty once frames go out again."""
+    """How one output fares. `error` is the last failure, empty once frames have gone out again for a while."""
 
     name: str
     sent: int = 0
@@ -34,13 +35,16 @@ class OutputRunner:
     """Feeds one output from a thread of its own, through a short queue whose oldest frame drops when it is full.
 
     `send` never waits. Frames of another size than the output was opened for are fitted to it. When the output fails it
-    is closed and opened again after a pause that grows; the frames of that time count as dropped.
+    is closed and opened again after a pause that grows; the frames of that time count as dropped. One that fails again
+    and again after a few frames, as a stream to a server that is away does, is not called well in between.
     """
 
-    def __init__(self, output: Output, depth: int = 3, back_off: tuple[float, ...] = BACK_OFF) -> None:
+    def __init__(
+        self, output: Output, depth: int = 3, back_off: tuple[float, ...] = BACK_OFF, settled: float = SETTLED
+    ) -> None:
         self.output = output
         self._depth = depth
-        self._back_off = back_off
+        self._back_off, self._settled = back_off, settled
         self._queue: deque[tuple[np.ndarray, float]] = deque()
         self._ready = threading.Condition()
         self._closing = False
@@ -88,9 +92,7 @@ class OutputRunner:
         return self._stats
 
     def _count(self, sent: int = 0, dropped: int = 0) -> None:
-        stats = self._stats
-        error = "" if sent else stats.error
-        self._stats = replace(stats, sent=stats.sent + sent, dropped=stats.dropped + dropped, error=error)
+        self._stats = replace(self._stats, sent=self._stats.sent + sent, dropped=self._stats.dropped + dropped)
 
     def _run(self, width: int, height: int, fps: float) -> None:
         try:
@@ -100,17 +102,21 @@ class OutputRunner:
         self._tried.set()
         if self._refusal is not None:
             return
-        failures, fit = 0, Fitter(width, height)
+        failures, fit, opened = 0, Fitter(width, height), time.monotonic()
         while (item := self._next()) is not None:
             error = self._attempt(lambda item=item: self.output.send(fit(item[0]), item[1]))
             if error is None:
-                failures = 0
+                well = failures > 0 and time.monotonic() - opened >= self._settled
+                failures = 0 if well else failures
                 with self._ready:
                     self._count(sent=1)
+                    if well:
+                        self._stats = replace(self._stats, error="")
                 continue
             failures = self._recover(failures, lambda: self.output.open(width, height, fps))
             if failures < 0:
                 return
+            opened = time.monotonic()
         self._attempt(self.output.close)
 
     def _next(self) -> tuple[np.ndarray, float] | None:

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pipelines.house import world
 from pipelines.house.loop import autocast
+from pipelines.house.scenes import interleave, siblings
 from pipelines.house.text import HouseText
-from pipelines.taehv import TAEHV, TIME_SCALE
+from pipelines.taehv import SPACE_SCALE, TAEHV, TIME_SCALE
 
 LATEST_START = 4000  # pixel frames: clips begin anywhere in the first minutes of an endless scene
 
@@ -73,18 +75,20 @@ class ClipPool:
 
 @dataclass(frozen=True)
 class LatentBank:
-    """latents [N, F, C, h, w] bfloat16, and per clip several captions as token ids [N, K, text_len] int16."""
+    """latents [N, F, C, h, w] bfloat16, per clip several captions as token ids [N, K, text_len] int16, and where the
+    subjects are, masks [N, F, h, w] uint8. In a bank of siblings, clips 2i and 2i + 1 differ in one thing."""
 
     latents: Tensor
     tokens: Tensor
+    masks: Tensor
 
     def __len__(self) -> int:
         return len(self.latents)
 
 
 class BankPlan(NamedTuple):
-    """How large a bank to make: clips, seconds at most, latent frames per clip, captions per clip, the seed, and how
-    many clips to render at once."""
+    """How large a bank to make: clips, seconds at most, latent frames per clip, captions per clip, the seed, how many
+    clips to render at once (an even number), and whether every second clip is its forerunner's sibling."""
 
     clips: int
     seconds: float
@@ -92,23 +96,40 @@ class BankPlan(NamedTuple):
     captions: int = 4
     seed: int = 1
     block: int = 128
+    siblings: bool = False
 
 
 def make_bank(vae: TAEHV, text: HouseText, plan: BankPlan, size: Size, device: torch.device) -> LatentBank:
     """Render and encode training clips until there are enough or the seconds are over (at least one block)."""
     began = time.monotonic()
     size = Size(plan.frames * TIME_SCALE, size.height, size.width)
-    latents, tokens, made = [], [], 0
+    latents, tokens, masks, made = [], [], [], 0
     while made < plan.clips and (not made or time.monotonic() - began < plan.seconds):
         seed = plan.seed * 1_000_003 + len(latents)
-        scenes = world.sample(min(plan.block, plan.clips - made), seed)
-        pixels = clips(scenes, starts(len(scenes), seed), size, device)
-        latents.append(encode(vae, pixels).to(torch.bfloat16))
+        scenes, start = _scenes(plan, min(plan.block, plan.clips - made), seed)
+        latents.append(encode(vae, clips(scenes, start, size, device)).to(torch.bfloat16))
+        masks.append(latent_masks(scenes, start, size, device))
         tokens.append(_captions(text, scenes, plan.captions, seed))
         made += len(scenes)
         if device.type == "cuda":
             torch.cuda.synchronize(device)  # so that the clock tells the truth
-    return LatentBank(torch.cat(latents), torch.cat(tokens).to(device))
+    return LatentBank(torch.cat(latents), torch.cat(tokens).to(device), torch.cat(masks))
+
+
+def _scenes(plan: BankPlan, count: int, seed: int) -> tuple[world.Scenes, Tensor]:
+    """Training scenes, and the pixel frame each begins with."""
+    if not plan.siblings:
+        return world.sample(count, seed), starts(count, seed)
+    scenes = world.sample((count + 1) // 2, seed)
+    return interleave(scenes, siblings(scenes, seed)), starts(len(scenes), seed).repeat_interleave(2)
+
+
+def latent_masks(scenes: world.Scenes, start: Tensor, size: Size, device: torch.device) -> Tensor:
+    """Where the subjects are, anywhere within each latent pixel and frame: uint8 [N, T / 4, h, w]."""
+    finer = 2  # drawn at twice the size of the latents
+    height, width = (finer * side // SPACE_SCALE for side in (size.height, size.width))
+    masks = world.render_masks(scenes, start.to(device), size.frames, height, width, device=device).amax(2)
+    return F.max_pool3d((masks * 255).round_(), (TIME_SCALE, finer, finer)).to(torch.uint8)
 
 
 @torch.no_grad()
@@ -123,13 +144,13 @@ def read_bank(path: Path, mark: str, device: torch.device) -> LatentBank | None:
     if not path.is_file():
         return None
     state = torch.load(path, map_location=device, weights_only=True)
-    return LatentBank(state["latents"], state["tokens"]) if state["mark"] == mark else None
+    return LatentBank(state["latents"], state["tokens"], state["masks"]) if state["mark"] == mark else None
 
 
 def write_bank(path: Path, mark: str, bank: LatentBank) -> None:
     """Keep a bank for the next call; `mark` says which autoencoder made it."""
     partial = path.with_name(path.name + ".partial")
-    torch.save({"mark": mark, "latents": bank.latents, "tokens": bank.tokens}, partial)
+    torch.save({"mark": mark, "latents": bank.latents, "tokens": bank.tokens, "masks": bank.masks}, partial)
     partial.replace(path)
 
 

@@ -3,6 +3,9 @@
 One forward sees [clean frames 0..F-1 ; noisy frames 0..F-1]. A clean frame attends to the clean window that ends with
 itself, which is what the cache pass of a stream computes; a noisy frame attends to the clean frames before it and to
 itself, which is what a denoising pass computes. So F frames are learned from at once, each at its own noise level.
+
+First frames, which have no past and only the words to go by, are learned from apart: a still costs a sixteenth of a
+clip of eight frames, and it is from stills that the model learns what words look like.
 """
 
 from __future__ import annotations
@@ -16,27 +19,18 @@ from torch import Tensor, nn
 
 from pipelines.attention import attend
 from pipelines.bends.hooks import LayerBends
+from pipelines.house.batches import Batch, draw, draw_stills
 from pipelines.house.data import LatentBank
 from pipelines.house.loop import Session, autocast
 from pipelines.house.model import HouseConfig
-from pipelines.house.text import PAD, UNK, HouseText
+from pipelines.house.text import HouseText
 from pipelines.rope import Rope, Turn
 from pipelines.wan import Wan
 
-SHIFT = 5.0
-PURE_NOISE = 0.15  # share of frames at sigma 1, where every chunk begins
-UNKNOWN = 0.05  # share of words hidden as [UNK]
-NO_PROMPT = 0.08  # share of captions left out altogether
-PAST_NOISE = 0.2  # the most noise in the past of half of the clips, so that errors of play are forgiven
-
-
-class Batch(NamedTuple):
-    """x [B, C, 2F, h, w], t [B, 2F] in 0..1000, target [B, C, F, h, w], tokens [B, text_len]."""
-
-    x: Tensor
-    t: Tensor
-    target: Tensor
-    tokens: Tensor
+GUIDANCE = {"clips": 0.2, "stills": 0.4}
+"""How much of the words' own effect is added to what is learned, for each kind of lesson: w makes the model draw as a
+model guided by 1 / (1 - w) would, at no cost in play."""
+GUIDED_FROM, GUIDED_WHOLLY = 0.4, 0.5  # shares of the training between which the guidance comes in
 
 
 class TeacherForcing(LayerBends):
@@ -68,53 +62,114 @@ class Learner(nn.Module):
 class Teacher:
     """Computes the loss of a batch; holds what stays the same from step to step."""
 
-    def __init__(self, config: HouseConfig, frames: int, device: torch.device, dense: bool = False) -> None:
+    def __init__(
+        self, config: HouseConfig, frames: int, device: torch.device, dense: bool = False, past: bool = True
+    ) -> None:
+        """For batches of `frames` noisy frames, behind as many clean ones unless there is no `past`. `dense`: under a
+        mask instead of frame by frame."""
         patch = config.dit.patch_size[1]
         height, width = config.height // 8 // patch, config.width // 8 // patch
-        self.frames, self.dense = frames, dense
-        rope = Rope(config.dit.head_dim, height, width, device)
-        self.turn: Turn = rope.turn([*range(frames), *range(frames)])
-        self.bends = (TeacherForcing(frames, config.window),) * config.dit.num_layers
+        self.frames = frames
+        self.turn: Turn = Rope(config.dit.head_dim, height, width, device).turn([*range(frames)] * (1 + past))
+        forced = (TeacherForcing(frames, config.window),) * config.dit.num_layers
+        self.bends = None if dense or not past else forced
         self.mask = teacher_mask(frames, height * width, config.window).to(device) if dense else None
-        self.compiled = False
 
-    def compile(self, learner: Learner, batch: Batch) -> str:
-        """Compile the transformer's blocks (one small graph serves them all), and prove it on a batch.
+    def loss(self, learner: Learner, batch: Batch, guidance: float = 0.0) -> Tensor:
+        """Mean squared error of the flow on the noisy frames, weighted, in float32."""
+        flow = self.flow(learner, batch.x, batch.t, batch.tokens)
+        target = self._guided(learner, batch, flow.detach(), guidance) if guidance else batch.target
+        error = (batch.weight * (flow - target).square()).mean()
+        return error / batch.weight.mean()
 
-        A compiler that fails, or computes something else than the plain forward, is switched off again: training is
-        only slower without it. Returns what came of it, in words.
+    def flow(self, learner: Learner, x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
+        """The flow of the noisy frames [B, C, F, h, w], in float32."""
+        with autocast(x.device):
+            memory = learner.dit.read_text(learner.text(tokens))
+            flow = learner.dit(x, t, memory, self.turn, None, self.mask, self.bends)
+        return flow[:, :, -self.frames :].float()
+
+    @torch.no_grad()
+    def _guided(self, learner: Learner, batch: Batch, flow: Tensor, guidance: float) -> Tensor:
+        """The target, moved on by what the words change in the model's own flow (Tang et al. 2025, arXiv 2502.12154).
+
+        Twice as far for one half of the batch, which comes to the same and costs half.
         """
-        plain = self._trial(learner, batch)
-        for block in learner.dit.blocks:
-            block.compile()
-        try:
-            loss = self._trial(learner, batch)
-            sound = all(bool(p.grad.isfinite().all()) for p in learner.parameters() if p.grad is not None)
-            close = abs(loss - plain) < 0.01 * plain
-            outcome = "compiled" if sound and close else f"unsound: loss {loss}, plain {plain}, finite {sound}"
-        except torch.cuda.OutOfMemoryError:
-            raise
-        except Exception as failure:  # compilers throw anything
-            outcome = f"failed: {type(failure).__name__}: {str(failure)[:400]}"
-        learner.zero_grad(set_to_none=True)
-        self.compiled = outcome == "compiled"
-        if not self.compiled:
-            torch.compiler.set_stance("force_eager")
-        return outcome
+        half = max(1, len(flow) // 2)
+        wordless = self.flow(learner, batch.x[:half], batch.t[:half], torch.zeros_like(batch.tokens[:half]))
+        target = batch.target.clone()
+        target[:half] += 2 * guidance * (flow[:half] - wordless)
+        return target
 
-    def _trial(self, learner: Learner, batch: Batch) -> float:
-        learner.zero_grad(set_to_none=True)
-        loss = self.loss(learner, batch)
+
+class Lesson(NamedTuple):
+    """One part of what every step learns from; `guidance` in full."""
+
+    name: str
+    teacher: Teacher
+    bank: LatentBank
+    draw: Callable[[LatentBank, int, torch.Generator], Batch]
+    count: int
+    guidance: float
+
+    def loss(self, learner: Learner, generator: torch.Generator, guided: float) -> Tensor:
+        """The loss of a fresh batch with a share of the guidance."""
+        batch = self.draw(self.bank, self.count, generator)
+        return self.teacher.loss(learner, batch, guided * self.guidance)
+
+
+class Counts(NamedTuple):
+    """Clips and stills per step."""
+
+    clips: int
+    stills: int
+
+
+def lessons(config: HouseConfig, clips: LatentBank, stills: LatentBank, counts: Counts, dense: bool) -> list[Lesson]:
+    """Clips under teacher forcing, and stills."""
+    device, frames = clips.latents.device, clips.latents.shape[1]
+    moving = Teacher(config, frames, device, dense)
+    still = Teacher(config, 1, device, past=False)
+    return [
+        Lesson("clips", moving, clips, draw, counts.clips, GUIDANCE["clips"]),
+        Lesson("stills", still, stills, draw_stills, counts.stills, GUIDANCE["stills"]),
+    ]
+
+
+def compile_blocks(learner: Learner, taught: list[Lesson]) -> str:
+    """Compile the transformer's blocks (one small graph per kind of lesson serves them all), and prove it.
+
+    A compiler that fails, or computes something else than the plain forward, is switched off again: training is
+    only slower without it. Returns what came of it, in words.
+    """
+    plain = _trial(learner, taught)
+    for block in learner.dit.blocks:
+        block.compile(dynamic=False)
+    try:
+        loss = _trial(learner, taught)
+        sound = all(bool(p.grad.isfinite().all()) for p in learner.parameters() if p.grad is not None)
+        close = abs(loss - plain) < 0.01 * plain
+        outcome = "compiled" if sound and close else f"unsound: loss {loss}, plain {plain}, finite {sound}"
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except Exception as failure:  # compilers throw anything
+        outcome = f"failed: {type(failure).__name__}: {str(failure)[:400]}"
+    learner.zero_grad(set_to_none=True)
+    if outcome != "compiled":
+        torch.compiler.set_stance("force_eager")
+    return outcome
+
+
+def _trial(learner: Learner, taught: list[Lesson]) -> float:
+    """The loss of the same batches every time, guided, with its gradients."""
+    learner.zero_grad(set_to_none=True)
+    total = 0.0
+    for lesson in taught:
+        generator = torch.Generator(device=lesson.bank.latents.device).manual_seed(0)
+        loss = lesson.loss(learner, generator, 1.0)
         loss.backward()
-        return float(loss.detach())
-
-    def loss(self, learner: Learner, batch: Batch) -> Tensor:
-        """Mean squared error of the flow on the noisy half, in float32."""
-        with autocast(batch.x.device):
-            memory = learner.dit.read_text(learner.text(batch.tokens))
-            bends = None if self.dense else self.bends
-            flow = learner.dit(batch.x, batch.t, memory, self.turn, None, self.mask, bends)
-        return (flow[:, :, self.frames :].float() - batch.target).square().mean()
+        total += float(loss.detach())
+    return total
 
 
 def framewise(q: Tensor, k: Tensor, v: Tensor, frames: int, window: int) -> Tensor:
@@ -149,56 +204,18 @@ def teacher_mask(frames: int, tokens_per_frame: int, window: int) -> Tensor:
     return mask.repeat_interleave(tokens_per_frame, 0).repeat_interleave(tokens_per_frame, 1)
 
 
-def draw(bank: LatentBank, count: int, generator: torch.Generator) -> Batch:
-    """A batch of clips at random noise levels, with one of their captions each."""
-    device = bank.latents.device
-
-    def chance(*shape: int) -> Tensor:
-        return torch.rand(shape, generator=generator, device=device)
-
-    def noise() -> Tensor:
-        return torch.randn(clean.shape, generator=generator, device=device)
-
-    index = torch.randint(len(bank), (count,), generator=generator, device=device)
-    clean = bank.latents[index].float().transpose(1, 2)  # [B, C, F, h, w]
-    frames = clean.shape[2]
-    sigma = noise_levels(chance(count, frames), chance(count, frames))
-    fresh = noise()
-    noisy = torch.lerp(clean, fresh, _wide(sigma))
-    spoil = PAST_NOISE * chance(count, 1) * (chance(count, 1) < 0.5)
-    past = torch.lerp(clean, noise(), _wide(spoil.expand(-1, frames)))
-    t = torch.cat([torch.zeros_like(sigma), 1000 * sigma], dim=1)
-    tokens = _one_caption(bank.tokens[index], chance(count))
-    hidden = drop_words(tokens, chance(*tokens.shape), chance(count, 1))
-    return Batch(torch.cat([past, noisy], dim=2), t, fresh - clean, hidden)
+def guided(progress: float) -> float:
+    """The share of the guidance at this share of the training."""
+    return min(1.0, max(0.0, (progress - GUIDED_FROM) / (GUIDED_WHOLLY - GUIDED_FROM)))
 
 
-def noise_levels(u: Tensor, pure: Tensor) -> Tensor:
-    """Sigmas from uniform numbers: shifted toward noise, and some at exactly 1."""
-    return torch.where(pure < PURE_NOISE, torch.ones_like(u), SHIFT * u / (1 + (SHIFT - 1) * u))
-
-
-def drop_words(tokens: Tensor, word: Tensor, whole: Tensor) -> Tensor:
-    """tokens [B, L] with some words unknown and some prompts empty, decided by uniform numbers [B, L] and [B, 1]."""
-    tokens = torch.where((tokens != PAD) & (word < UNKNOWN), torch.full_like(tokens, UNK), tokens)
-    return torch.where(whole < NO_PROMPT, torch.full_like(tokens, PAD), tokens)
-
-
-def train(session: Session, teacher: Teacher, bank: LatentBank, show: Callable[[], None], every: float) -> None:
+def train(session: Session, taught: list[Lesson], show: Callable[[], None], every: float) -> None:
     """Run the session to the end of its time; `show` is called every so many seconds."""
     learner, shown = session.module, time.monotonic()
     while session.running():
-        batch = draw(bank, session.settings.batch, session.generator)
-        session.update(teacher.loss(learner, batch))
+        share = guided(session.progress())
+        losses = {lesson.name: lesson.loss(learner, session.generator, share) for lesson in taught}
+        session.update(torch.stack([*losses.values()]).sum(), losses)
         if time.monotonic() - shown > every:
             show()
             shown = time.monotonic()
-
-
-def _one_caption(tokens: Tensor, chance: Tensor) -> Tensor:
-    which = (chance * tokens.shape[1]).long()
-    return tokens[torch.arange(len(tokens), device=tokens.device), which].long()
-
-
-def _wide(sigma: Tensor) -> Tensor:
-    return sigma[:, None, :, None, None]

@@ -18,10 +18,12 @@ from torch import Tensor
 
 from pipelines.house import world
 from pipelines.house.data import Size, clips, starts
-from pipelines.house.judge import ANSWERS, SPAN, Judge, Schooling, answers, ask, look, school
+from pipelines.house.judge import ANSWERS, JUDGE, SPAN, Judge, answers, ask, look
+from pipelines.house.judge import load as load_judge
 from pipelines.house.model import WEIGHTS, describe, load
 from pipelines.house.names import COLOURS, HUES
 from pipelines.house.sampler import SamplePlan, sample_clips
+from pipelines.recipes import HOUSE as RECIPE
 
 STANDS_OUT = 0.01  # share of pixels, the most saturated and bright, that the hue is read from
 
@@ -66,7 +68,7 @@ def movement(pixels: Tensor) -> float:
     return float(pixels.float().diff(dim=1).abs().mean())
 
 
-def report(pixels: Tensor, scenes: world.Scenes, judge: Judge, plan: Schooling) -> Report:
+def report(pixels: Tensor, scenes: world.Scenes, judge: Judge) -> Report:
     """What clips [N, T, 3, H, W] in 0..1 show, against the scenes they should show."""
     names = list(COLOURS)
     hued = torch.tensor([names[int(index)] in HUES for index in scenes.colour[:, 0]])
@@ -74,7 +76,7 @@ def report(pixels: Tensor, scenes: world.Scenes, judge: Judge, plan: Schooling) 
     found = dominant_hue(pixels)
     circle = torch.tensor(list(HUES.values()))
     nearest = circle[hue_distance(found[:, None], circle[None]).argmin(dim=1)]
-    told, right = ask(judge, look(pixels, plan.height, plan.width)), answers(scenes)
+    told, right = ask(judge, look(pixels)), answers(scenes)
     return Report(
         float(hue_distance(found, wanted)[hued].mean()),
         float((nearest == wanted)[hued].float().mean()),
@@ -89,19 +91,18 @@ def evaluate(args: argparse.Namespace) -> dict[str, Report]:
     torch.set_float32_matmul_precision("high")
     config, _ = describe(args.weights)
     house = load(args.weights, args.device)
-    plan = Schooling(60 * args.minutes, args.clips, config.height // 2, config.width // 2)
-    judge = school(plan, args.device)
+    judge, _ = load_judge(args.judge, args.device)
     scenes = world.sample(args.n, seed=args.seed, split="heldback", pairs=0.0)
     size = Size(SPAN, config.height, config.width)
     real = [
         clips(scenes[i : i + 16], starts(args.n, args.seed)[i : i + 16], size, args.device).cpu()
         for i in range(0, args.n, 16)
     ]
-    reports = {"real": report(torch.cat(real).float() / 255, scenes, judge, plan)}
+    reports = {"real": report(torch.cat(real).float() / 255, scenes, judge)}
     prompts = world.captions(scenes, seed=args.seed, full=True)
     steps = tuple(float(step) for step in args.steps.split(","))
     sampled = sample_clips(house, config, prompts, SamplePlan(args.frames, args.seed, steps))
-    reports["sampled"] = report(sampled[:, -SPAN:], scenes, judge, plan)
+    reports["sampled"] = report(sampled[:, -SPAN:], scenes, judge)
     return reports
 
 
@@ -123,9 +124,10 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--device", type=torch.device, default=torch.device(default))
     parser.add_argument("--n", type=int, default=160, help="held-back captions")
     parser.add_argument("--frames", type=int, default=12, help="latent frames per clip; the last eight are measured")
-    parser.add_argument("--steps", default="1000,750,500,250", help="denoising steps before warping")
-    parser.add_argument("--minutes", type=float, default=2.0, help="schooling of the classifier")
-    parser.add_argument("--clips", type=int, default=8000, help="real clips it learns from, at most")
+    parser.add_argument(
+        "--steps", default=",".join(f"{s:g}" for s in RECIPE.steps), help="denoising steps before warping"
+    )
+    parser.add_argument("--judge", type=Path, default=JUDGE, help="the classifier; see pipelines.house.judge")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, help="write the JSON here, too")
     args = parser.parse_args(words)

@@ -17,10 +17,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipelines.house.muon import Muon
+
 
 @dataclass(frozen=True)
 class Settings:
-    """How a stage is trained. Minutes are wall-clock: this call's, and those of all calls together (0 = this call)."""
+    """How a stage is trained. Minutes are wall-clock: this call's, and those of all calls together (0 = this call).
+
+    `matrix_lr`: the learning rate of the matrices inside the transformer's blocks, by Muon; 0 leaves all to AdamW.
+    `hold`: share of the budget at the full learning rate, before it falls.
+    """
 
     run: Path
     device: torch.device
@@ -29,8 +35,10 @@ class Settings:
     batch: int
     lr: float
     betas: tuple[float, float]
+    matrix_lr: float = 0.0
     decay: float = 0.01
     warmup: int = 300
+    hold: float = 0.2
     ema: float = 0.999
     clip: float = 1.0
     seed: int = 0
@@ -48,7 +56,7 @@ class Session:
         self.name, self.settings, self.config = name, settings, json.loads(json.dumps(config))
         self.module = module.to(settings.device).train()
         self.ema = copy.deepcopy(self.module).eval().requires_grad_(False)
-        self.optimiser = _optimiser(self.module, settings)
+        self.optimisers = _optimisers(self.module, settings)
         self.generator = torch.Generator(device=settings.device).manual_seed(settings.seed)
         self.step, self.used, self.looped, self.facts = 0, 0.0, 0.0, {}
         self.path = settings.run / f"{name}.pt"
@@ -84,18 +92,22 @@ class Session:
         return min(1.0, done / max(done + self._remaining(), 1e-9))
 
     def rate(self) -> float:
-        """The learning rate now: a linear warm-up, then a cosine down to a hundredth."""
+        """The learning rate now, as a share of the full one: a linear warm-up, level, then a line to a hundredth."""
         warm = min(1.0, (self.step + 1) / self.settings.warmup)
-        return self.settings.lr * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.progress())))
+        fall = max(0.0, self.progress() - self.settings.hold) / (1 - self.settings.hold)
+        return warm * (1 - 0.99 * fall)
 
     def update(self, loss: Tensor, parts: dict[str, Tensor] | None = None) -> None:
         """One step down the loss's gradient; `parts` are averaged into the log."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate()
-        self.optimiser.zero_grad(set_to_none=True)
+        rate = self.rate()
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+            for group in optimiser.param_groups:
+                group["lr"] = rate * optimiser.defaults["lr"]
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self._parameters, self.settings.clip)
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         self.step += 1
         decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -108,7 +120,7 @@ class Session:
             "config": self.config,
             "module": self.module.state_dict(),
             "ema": self.ema.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "generator": self.generator.get_state(),
             "step": self.step,
             "used": self.used + time.monotonic() - self.settings.began,
@@ -138,7 +150,9 @@ class Session:
         now = time.monotonic()
         rounded = {key: float(f"{mean:.5g}") for key, mean in means.items()}
         speed = round(since / max(now - self._logged, 1e-9), 3)
-        self.log(**rounded, lr=float(f"{self.rate():.4g}"), progress=round(self.progress(), 4), steps_per_second=speed)
+        self.log(
+            **rounded, rate=float(f"{self.rate():.4g}"), progress=round(self.progress(), 4), steps_per_second=speed
+        )
         self._sums, self._logged, self._logged_step = {}, now, self.step
         if not math.isfinite(means["loss"]):
             raise RuntimeError(
@@ -153,7 +167,8 @@ class Session:
             raise ValueError(f"{self.path} was trained with another configuration; use another --run, or --fresh")
         self.module.load_state_dict(state["module"])
         self.ema.load_state_dict(state["ema"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for optimiser, kept in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(kept)
         self.generator.set_state(state["generator"])
         self.step, self.used, self.looped = state["step"], state["used"], state["looped"]
         self.facts = state["facts"]
@@ -181,9 +196,19 @@ def autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
 
 
-def _optimiser(module: nn.Module, settings: Settings) -> torch.optim.AdamW:
-    matrices = [p for name, p in module.named_parameters() if p.ndim >= 2 and "modulation" not in name]
-    chosen = {id(p) for p in matrices}
-    others = [p for p in module.parameters() if id(p) not in chosen]
-    groups = [{"params": matrices, "weight_decay": settings.decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, fused=settings.device.type == "cuda")
+def _optimisers(module: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
+    """AdamW, and Muon for the matrices inside blocks where there is a rate for them."""
+    named = list(module.named_parameters())
+    turned = [p for name, p in named if settings.matrix_lr and p.ndim == 2 and ".blocks." in name]
+    taken = {id(p) for p in turned}
+    large = [p for name, p in named if p.ndim >= 2 and "modulation" not in name and id(p) not in taken]
+    taken |= {id(p) for p in large}
+    small = [p for _, p in named if id(p) not in taken]
+    groups = [{"params": large, "weight_decay": settings.decay}, {"params": small, "weight_decay": 0.0}]
+    fused = settings.device.type == "cuda"
+    made: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, fused=fused),
+    ]
+    if turned:
+        made.append(Muon(turned, settings.matrix_lr, weight_decay=settings.decay))
+    return made

@@ -17,6 +17,14 @@ from pipelines.house.names import CAMERAS, COLOURS, LIGHTS, MOTIONS, PLACES, SUB
 SLOTS = 2  # the most subjects in one scene
 JITTERS = 8  # uniform numbers per scene, and per subject
 HELD_BACK = 0.1
+_VARIED = {
+    "colour": len(COLOURS),
+    "subject": len(SUBJECTS),
+    "motion": len(MOTIONS),
+    "place": len(PLACES),
+    "light": len(LIGHTS),
+}
+_ROUNDS = 16  # of looking for a sibling that is not held back
 _TRIES = {False: 32, True: 512}  # candidates drawn per subject, by held: enough that running out is out of the question
 
 
@@ -92,6 +100,52 @@ def sample(n: int, seed: int, split: str = "train", pairs: float = 0.25) -> Scen
         jitter=torch.rand(n, JITTERS, generator=dice),
         slot_jitter=torch.rand(n, SLOTS, JITTERS, generator=dice),
     )
+
+
+def siblings(scenes: Scenes, seed: int) -> Scenes:
+    """The same scenes with one thing changed: a first subject's colour, kind or motion, the place or the light.
+
+    All jitters stay, so whatever is not changed looks the same. No sibling of a training scene is held back; the few
+    for which nothing fitting is found are the scene itself.
+    """
+    dice = torch.Generator().manual_seed(seed)
+    which = torch.randint(len(_VARIED), (len(scenes),), generator=dice)
+    made, waiting = scenes, torch.ones(len(scenes), dtype=torch.bool)
+    for _ in range(_ROUNDS):
+        tried = _vary(scenes, which, dice)
+        held = is_held_back(tried.colour, tried.subject, tried.place[:, None].expand(-1, SLOTS)).any(1)
+        twins = (tried.colour[:, 0] == tried.colour[:, 1]) | (tried.subject[:, 0] == tried.subject[:, 1])
+        good = waiting & ~held & ~twins
+        made = _where(good, tried, made)
+        waiting = waiting & ~good
+    return made
+
+
+def interleave(first: Scenes, second: Scenes) -> Scenes:
+    """Two batches of the same length as one, a scene of the first and a scene of the second in turn."""
+    pairs = zip(_columns(first), _columns(second), strict=True)
+    return Scenes(*(torch.stack(pair, dim=1).flatten(0, 1) for pair in pairs))
+
+
+def _vary(scenes: Scenes, which: Tensor, dice: torch.Generator) -> Scenes:
+    """Each scene with another value of its attribute number `which` [N] of those that vary."""
+    changes = {}
+    for index, (name, count) in enumerate(_VARIED.items()):
+        old = getattr(scenes, name)
+        first = old[:, 0] if old.ndim == 2 else old
+        other = (first + 1 + torch.randint(count - 1, first.shape, generator=dice)) % count
+        new = torch.where(which == index, other, first)
+        changes[name] = torch.stack([new, old[:, 1]], dim=1) if old.ndim == 2 else new
+    return scenes.alter(**changes)
+
+
+def _where(choice: Tensor, a: Scenes, b: Scenes) -> Scenes:
+    pairs = zip(_columns(a), _columns(b), strict=True)
+    return Scenes(*(torch.where(choice.view(-1, *[1] * (x.ndim - 1)), x, y) for x, y in pairs))
+
+
+def _columns(scenes: Scenes) -> list[Tensor]:
+    return [getattr(scenes, f.name) for f in fields(scenes)]
 
 
 def _draw_subject(dice: torch.Generator, place: Tensor, held: bool, taken=None) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
-"""Train the house model:  python -m pipelines.house.train autoencoder | diffusion | export | sample | join
+"""Train the house model:  python -m pipelines.house.train autoencoder | bank | compile | diffusion | export | sample
 
     python -m pipelines.house.train autoencoder --minutes 7
+    python -m pipelines.house.train bank & python -m pipelines.house.train compile; wait     # saves the first call time
     python -m pipelines.house.train diffusion --minutes 9 --total-minutes 15     # again until the total is used up
     python -m pipelines.house.train export
     python -m pipelines.house.train sample
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -71,42 +73,80 @@ def train_diffusion(args: argparse.Namespace) -> None:
     if not args.init_has_vae:
         house.vae.load_state_dict(read_checkpoint(args.run / "autoencoder.pt")["ema"])
     learner = diffusion.Learner(house.dit, house.text)
-    session = Session("diffusion", learner, _settings(args, 6e-4, (0.9, 0.95)), _plain(config))
-    bank = _bank(args, config, house, session)
-    teacher = diffusion.Teacher(config, bank.latents.shape[1], args.device, dense=args.attention == "dense")
+    session = Session("diffusion", learner, _settings(args, 1e-3, (0.9, 0.95)), _plain(config))
+    clips, stills = (_bank(args, plan, config, house, session.log) for plan in _plans(args))
+    session.facts |= {"clips": len(clips), "stills": len(stills)}
+    taught = diffusion.lessons(config, clips, stills, _counts(args), args.attention == "dense")
     if args.compile:
         began = time.monotonic()
-        batch = diffusion.draw(bank, args.batch, torch.Generator(device=args.device).manual_seed(0))
-        outcome = teacher.compile(learner, batch)
+        outcome = diffusion.compile_blocks(learner, taught)
         session.log(compile=outcome, took=round(time.monotonic() - began, 1))
 
     def show() -> None:
         _sheet(args, config, House(session.ema.dit, house.vae, session.ema.text), f"diffusion-{session.step:06d}")
 
-    diffusion.train(session, teacher, bank, show, 60 * args.sheet_minutes)
+    diffusion.train(session, taught, show, 60 * args.sheet_minutes)
     session.save()
     show()
     if args.device.type == "cuda":
         session.log(peak_gib=round(torch.cuda.max_memory_allocated() / 2**30, 1))
 
 
-def _bank(args: argparse.Namespace, config: HouseConfig, house: House, session: Session) -> LatentBank:
-    plan = BankPlan(args.clips, args.bank_seconds, block=args.block, captions=args.captions)
+def fill_banks(args: argparse.Namespace) -> None:
+    """Render and encode what the diffusion stage reads, and keep it for that stage."""
+    config, house = _begin(args)
+    house.vae.to(args.device).eval().requires_grad_(False)
+    args.run.mkdir(parents=True, exist_ok=True)
+    for plan in _plans(args):
+        _bank(args, plan, config, house, lambda **entries: print(entries, flush=True))
+
+
+def warm_up(args: argparse.Namespace) -> None:
+    """Compile what the diffusion stage compiles, on noise; with the cache on disk that stage starts faster."""
+    config, house = _begin(args)
+    learner = diffusion.Learner(house.dit, house.text).to(args.device).train()
+    height, width = config.height // 8, config.width // 8
+
+    def noise(frames: int) -> LatentBank:
+        words = torch.randint(2, 50, (64, 1, config.text.text_len), dtype=torch.int16, device=args.device)
+        latents = torch.randn(64, frames, config.dit.in_dim, height, width, device=args.device).bfloat16()
+        return LatentBank(latents, words, torch.zeros(64, frames, height, width, dtype=torch.uint8, device=args.device))
+
+    began = time.monotonic()
+    taught = diffusion.lessons(config, noise(BankPlan(0, 0).frames), noise(1), _counts(args), args.attention == "dense")
+    print(diffusion.compile_blocks(learner, taught), round(time.monotonic() - began, 1), flush=True)
+
+
+def _plans(args: argparse.Namespace) -> tuple[BankPlan, BankPlan]:
+    """Of the clips and of the stills."""
+    clips = BankPlan(args.clips, args.bank_seconds, block=args.block, captions=args.captions, siblings=True)
+    stills = BankPlan(args.stills, args.bank_seconds, 1, args.captions, seed=2, block=8 * args.block)
+    return clips, stills
+
+
+def _counts(args: argparse.Namespace) -> diffusion.Counts:
+    return diffusion.Counts(args.batch, args.still_batch)
+
+
+def _bank(
+    args: argparse.Namespace, plan: BankPlan, config: HouseConfig, house: House, log: Callable[..., None]
+) -> LatentBank:
+    """From disk when it is there and may be, else made."""
     digest = hashlib.sha256(repr((config, plan)).encode())
     for value in house.vae.state_dict().values():
         digest.update(value.float().cpu().contiguous().numpy().tobytes())
-    began = time.monotonic()
-    bank = read_bank(args.run / "bank.pt", digest.hexdigest(), args.device) if args.bank_cache else None
+    path, began = args.run / f"bank{plan.frames}.pt", time.monotonic()
+    bank = read_bank(path, digest.hexdigest(), args.device) if args.bank_cache else None
     kept = bank is not None
     if bank is None:
-        bank = make_bank(house.vae, session.module.text, plan, Size(0, config.height, config.width), args.device)
+        bank = make_bank(house.vae, house.text, plan, Size(0, config.height, config.width), args.device)
         if args.bank_cache:
-            write_bank(args.run / "bank.pt", digest.hexdigest(), bank)
+            write_bank(path, digest.hexdigest(), bank)
     some = bank.latents[:2000].float()
     spread = {"mean": round(float(some.mean()), 3), "std": round(float(some.std()), 3)}
     channels = [round(float(value), 2) for value in some.std(dim=(0, 1, 3, 4))]
-    session.log(clips=len(bank), kept=kept, took=round(time.monotonic() - began, 1), **spread, channel_std=channels)
-    session.facts |= {"clips": len(bank)}
+    took = round(time.monotonic() - began, 1)
+    log(clips=len(bank), frames=plan.frames, kept=kept, took=took, **spread, channel_std=channels)
     return bank
 
 
@@ -177,6 +217,7 @@ def _settings(args: argparse.Namespace, lr: float, betas: tuple[float, float]) -
         args.batch,
         args.lr or lr,
         betas,
+        matrix_lr=getattr(args, "matrix_lr", 0.0),
         warmup=args.warmup,
         seed=args.seed,
         log_every=args.log_every,
@@ -197,22 +238,36 @@ def _parser() -> argparse.ArgumentParser:
     first.add_argument("--jitter", type=float, default=0.05, help="noise on the latents while training")
     first.add_argument("--measure", action="store_true", help="only measure what the checkpoint holds")
     second = _verb(verbs, "diffusion", train_diffusion, "the transformer and the text encoder")
-    _training(second, minutes=9, batch=64)
+    _training(second, minutes=9, batch=32)
+    second.add_argument("--matrix-lr", type=float, default=1.5e-3, help="of the blocks' matrices; 0: the same as all")
+    second.add_argument("--sheet-minutes", type=float, default=3.0)
     _banking(second)
+    _compiling(second)
     _sampling(second)
-    third = _verb(verbs, "export", export_weights, "write the weights file")
-    third.add_argument("--out", type=Path, default=WEIGHTS)
-    third.add_argument("--shard-mib", type=float, default=0.0, help="also write pieces of at most this size")
-    third.add_argument("--shards", type=Path, help="folder of the pieces")
-    fourth = _verb(verbs, "sample", sample, "a contact sheet from the weights file")
-    fourth.add_argument("--weights", type=Path, default=WEIGHTS)
-    fourth.add_argument("--prompt", action="append")
-    fourth.add_argument("--name", default="sample")
-    _sampling(fourth)
-    fifth = _verb(verbs, "join", join, "put the pieces of a split file together")
-    fifth.add_argument("pieces", type=Path, nargs="+")
-    fifth.add_argument("--out", type=Path, default=WEIGHTS)
+    _more_verbs(verbs)
     return parser
+
+
+def _more_verbs(verbs) -> None:
+    """Those that train nothing."""
+    fill = _verb(verbs, "bank", fill_banks, "render and encode what the diffusion stage reads")
+    _banking(fill)
+    fill.set_defaults(bank_cache=True)
+    warm = _verb(verbs, "compile", warm_up, "compile what the diffusion stage compiles, for its cache")
+    warm.add_argument("--batch", type=int, default=32)
+    _compiling(warm)
+    out = _verb(verbs, "export", export_weights, "write the weights file")
+    out.add_argument("--out", type=Path, default=WEIGHTS)
+    out.add_argument("--shard-mib", type=float, default=0.0, help="also write pieces of at most this size")
+    out.add_argument("--shards", type=Path, help="folder of the pieces")
+    show = _verb(verbs, "sample", sample, "a contact sheet from the weights file")
+    show.add_argument("--weights", type=Path, default=WEIGHTS)
+    show.add_argument("--prompt", action="append")
+    show.add_argument("--name", default="sample")
+    _sampling(show)
+    put = _verb(verbs, "join", join, "put the pieces of a split file together")
+    put.add_argument("pieces", type=Path, nargs="+")
+    put.add_argument("--out", type=Path, default=WEIGHTS)
 
 
 def _verb(verbs, name: str, run, doc: str) -> argparse.ArgumentParser:
@@ -238,14 +293,18 @@ def _training(parser: argparse.ArgumentParser, minutes: float, batch: int) -> No
 
 
 def _banking(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--clips", type=int, default=40_000, help="size of the latent bank")
-    parser.add_argument("--bank-seconds", type=float, default=110.0, help="stop filling the bank after this long")
+    parser.add_argument("--clips", type=int, default=16_000, help="clips in the bank")
+    parser.add_argument("--stills", type=int, default=64_000, help="first frames in the bank")
+    parser.add_argument("--bank-seconds", type=float, default=110.0, help="stop filling either after this long")
     parser.add_argument("--bank-cache", action="store_true", help="keep the bank on disk for the next call")
     parser.add_argument("--block", type=int, default=128, help="clips rendered at once")
     parser.add_argument("--captions", type=int, default=4, help="captions per clip")
+
+
+def _compiling(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--still-batch", type=int, default=512, help="first frames per step, besides the clips")
     parser.add_argument("--attention", choices=("framewise", "dense"), default="framewise")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=torch.cuda.is_available())
-    parser.add_argument("--sheet-minutes", type=float, default=3.0)
 
 
 def _sampling(parser: argparse.ArgumentParser) -> None:
