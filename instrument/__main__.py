@@ -1,4 +1,4 @@
-"""The command line: `bender play`, `render`, `list`, `levers`, `params`, `learn`, `bench`.
+"""The command line: `bender play`, `render`, `list`, `models`, `levers`, `params`, `mapping`, `learn`, `bench`.
 
 Parses arguments and hands over; the rest is imported once the words make sense.
 """
@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from instrument.params import suggest
 
-COMMANDS = ("play", "render", "list", "models", "levers", "params", "learn", "bench")
+COMMANDS = ("play", "render", "list", "models", "levers", "params", "mapping", "learn", "bench")
 LARGEST = 4096  # pixels a side
 
 
@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     levers.add_argument("--markdown", action="store_true", help="as the README shows it")
     params = commands.add_parser("params", help="every parameter of a patch, with range and unit")
     _what(params)
+    _mapping(commands.add_parser("mapping", help="check a mapping, or draw its controller with what everything does"))
     learn = commands.add_parser("learn", help="bind a control you touch to a parameter you name")
     learn.add_argument("target", help="parameter id, or a trigger such as panic")
     learn.add_argument("--mapping", type=Path, default=Path("my.yaml"), help="file to write to (default: %(default)s)")
@@ -99,6 +100,15 @@ def _parser() -> argparse.ArgumentParser:
         "--seconds", type=_seconds, default=10.0, help="of each row of `bench control` (default: %(default)g)"
     )
     return parser
+
+
+def _mapping(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("check", "show"), help="check it, or draw it as SVG")
+    parser.add_argument("mapping", help="a mapping's name or file")
+    parser.add_argument("--mappings-dir", type=Path, help="your own folder of mappings")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where to draw it (default: to the terminal)")
+    parser.add_argument("--patch", default="all-levers", help="the patch it should play (default: %(default)s)")
+    parser.add_argument("--patches-dir", type=Path, help="your own folder of patches")
 
 
 def _what(parser: argparse.ArgumentParser) -> None:
@@ -133,7 +143,11 @@ def _play(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--setlist", nargs="+", default=[], metavar="PATCH", help="more patches, prepared at start: patch.next, ..."
     )
-    parser.add_argument("--mapping", default="default", help="a mapping's name or file (default: %(default)s)")
+    parser.add_argument(
+        "--mapping",
+        action="append",
+        help="a mapping's name or file; several for several controllers (default: default)",
+    )
     parser.add_argument("--mappings-dir", type=Path, help="your own folder of mappings")
     parser.add_argument(
         "--out", action="append", default=[], metavar="OUTPUT", help="camera, file:clip.mp4, ...; several may be given"
@@ -152,7 +166,7 @@ def _play(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-mdns", action="store_true", help="do not announce OSC and OSCQuery on the network")
     parser.add_argument("--page-port", type=_port, default=8000, help="port of the page (default: %(default)s)")
     parser.add_argument("--no-page", action="store_true", help="do not serve the page")
-    parser.add_argument("--midi", default=None, help="name pattern of MIDI ports (default: the mapping's device)")
+    parser.add_argument("--midi", default=None, help="name pattern of MIDI ports (default: the mappings' own)")
     parser.add_argument("--seconds", type=_seconds, help="stop after so long")
     parser.add_argument("--json", action="store_true", help="status as JSON lines, for machines")
     parser.add_argument("--log", type=Path, metavar="FILE", help="write warnings and faults there in full")

@@ -17,7 +17,7 @@ import torch
 
 from instrument import learn as learning
 from instrument import mapping as mappings
-from instrument import midi, outputs
+from instrument import outputs
 from instrument import patch as patches
 from instrument.audioin import open_ear
 from instrument.bench import bench as run_bench
@@ -26,9 +26,10 @@ from instrument.bench_control import Bench, bench_control
 from instrument.curtain import Curtain
 from instrument.engine import Engine
 from instrument.loading import declared
-from instrument.mapping import Mapping
+from instrument.midi_driver import list_ports
 from instrument.params import ParamSet, UnknownParameter
 from instrument.patch import Patch
+from instrument.rig import Rig
 from instrument.setup import (
     UsageError,
     model_threads,
@@ -39,6 +40,7 @@ from instrument.setup import (
     open_stream,
     set_first_values,
 )
+from instrument.sheet import draw_sheet
 from instrument.show import Doors, Show, watch
 from instrument.status import Notices, StatusLine
 from pipelines.bends.lever import discover
@@ -53,7 +55,9 @@ def play(options: argparse.Namespace) -> None:
     """Play live until Ctrl-C, SIGTERM or the time given."""
     began = time.monotonic()
     patch = open_patch(options)
-    file = mappings.load(named(options.mapping), options.mappings_dir)
+    chosen = options.mapping or [DEFAULT_MAPPING]
+    for which in chosen:  # what is wrong with them is told before the model is loaded
+        mappings.load(named(which), options.mappings_dir)
     made = open_outputs(options.out)
     songs = [patch, *(patches.load(named(name), options.patches_dir) for name in options.setlist)]
     show = Show(open_model(options, patch), patch, made, options.fps, model_threads(options.threads))
@@ -65,13 +69,15 @@ def play(options: argparse.Namespace) -> None:
         options.host,
         options.osc_port,
         None if options.no_page else options.page_port,
-        options.midi or file.device or "*",
         tuple(options.osc_out),
         not options.no_mdns,
     )
+    rig = Rig(show.params, show.notices.tell, options.midi)
+    for which in chosen:
+        rig.load(named(which), options.mappings_dir)
     line = StatusLine(show.status, show.notices, options.json)
     with _hearing(options, show.engine), _logged(show.notices, options.log), _until_stopped() as stopping:
-        show.start(doors, Mapping(file, show.params, show.notices.tell), options.mapping)
+        show.start(doors, rig)
         try:
             line.sheet({**show.facts(), "started in": f"{time.monotonic() - began:.1f} s"})
             watch(show, line, stopping, options.seconds)
@@ -133,6 +139,7 @@ def _until_stopped() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+DEFAULT_MAPPING = "default"
 MOST_DROPPED = 8  # chunks in a row without a picture before a render gives up
 
 
@@ -181,7 +188,7 @@ def list_everything(options: argparse.Namespace) -> None:
     _section("models", (_model(row) for row in RECIPES.values()))
     _section("patches", (f"{name:14} {patches.load(name).description}" for name in patches.available()))
     _section("mappings", (f"{name:14} {mappings.load(name).description}" for name in mappings.available()))
-    _section("MIDI ports", midi.list_ports())
+    _section("MIDI ports", list_ports())
     _section("outputs", (f"{kind:14} {_first_line(made.__doc__)}" for kind, made in outputs.KINDS.items()))
 
 
@@ -224,6 +231,23 @@ def _params_of(patch: Patch) -> ParamSet:
     """The parameters that the patch would play with, without loading its model."""
     row = recipe(patch.model)
     return declared(patch, row.config, len(row.steps))
+
+
+def mapping(options: argparse.Namespace) -> None:
+    """Check a mapping against a patch, or draw its controller."""
+    file = mappings.load(named(options.mapping), options.mappings_dir)
+    if options.action == "check":
+        problems = mappings.Mapping(file, _params_of(open_patch(options))).problems()
+        if problems:
+            raise UsageError("; ".join([*problems[:8], *(["..."] if len(problems) > 8 else [])]))
+        print(f"{options.mapping}: {len(file.bindings)} lines, {len(file.bound)} bindings, all of {options.patch}")
+    elif options.out is None:
+        print(draw_sheet(file, options.mapping))
+    else:
+        try:
+            options.out.write_text(draw_sheet(file, options.mapping), encoding="utf-8")
+        except OSError as problem:
+            raise UsageError(f"--out {options.out}: cannot be written ({problem.strerror})") from None
 
 
 def learn(options: argparse.Namespace) -> None:
@@ -282,6 +306,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "models": list_models,
     "levers": list_levers,
     "params": list_params,
+    "mapping": mapping,
     "learn": learn,
     "bench": bench,
 }

@@ -1,7 +1,7 @@
-"""Learn a binding: wait for a touched control, work out what it is, and write it into a mapping file.
+"""Learn a binding: wait for a touched control, and write what it is into a mapping file.
 
 The file keeps its comments, order and layout. Where the touches come from is up to the caller: `listening` takes them
-from the MIDI ports, a test from a list.
+from the MIDI ports, a Learner from a show that plays, a test from a list.
 """
 
 from __future__ import annotations
@@ -11,110 +11,35 @@ import os
 import queue
 import re
 import tempfile
+import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from instrument import yamlfile
-from instrument.mapping import TARGET, Binding, MappingError, Touch, loads
-from instrument.midi import Api, MidiInput, why_none
+from instrument import profile, yamlfile
+from instrument.binding import TARGET, Binding
+from instrument.classify import Control, Heard, LearnError, classify, collect, enough
+from instrument.mapping import MappingError, loads
+from instrument.midi import Listener, MidiPorts
+from instrument.midi_driver import Api, port_matches, why_none
 from instrument.params import ParamSet, UnknownParameter
+from instrument.profile import Profile
+from instrument.touch import Touch
+from instrument.yamlfile import FileError
 from pipelines.spec import SwitchSpec, TriggerSpec
 
-WINDOW = 0.3  # seconds of touches after the first
-_FINGER = 8  # the most steps an endless knob is taken to make in one message
-
-Heard = tuple[float, Touch | None]  # seconds on any clock; None: nothing happened
+_FLAGS = ("pitch", "pressure")
 
 
-class LearnError(ValueError):
-    """Nothing could be learnt; the text says why and what to do."""
-
-
-@dataclass(frozen=True)
-class Control:
-    """What was touched. kind: knob, endless, button, pad or wheel; `relative` is the encoding of an endless knob."""
-
-    kind: str
-    source: tuple[str, int | str]
-    channel: int
-    relative: str | None = None
-
-    def __str__(self) -> str:
-        name, key = self.source
-        encoding = f" ({self.relative})" if self.relative else ""
-        return f"{self.kind}{encoding}: {name}{'' if name == 'pitch' else f' {key}'} on channel {self.channel}"
-
-
-def collect(heard: Iterable[Heard], timeout: float = 30.0, window: float = WINDOW) -> list[Touch]:
-    """Every touch within `window` seconds of the first. Raises LearnError after `timeout` seconds without any."""
-    touches: list[Touch] = []
-    start = first = None
-    for now, touch in heard:
-        start = now if start is None else start
-        if touch is not None:
-            first = now if first is None else first
-            touches.append(touch)
-        if first is not None and now - first >= window:
-            return touches
-        if first is None and now - start >= timeout:
-            break
-    if not touches:
-        raise LearnError(f"no control was touched within {timeout:g} s; is the controller plugged in and listed?")
-    return touches
-
-
-def classify(touches: list[Touch]) -> Control:
-    """The control that was touched most, and its kind.
-
-    Of two CCs 32 apart that move together the lower is meant: they are the coarse and fine half of one fader. An
-    endless knob should have been turned to the left, slowly; its encoding shows then.
-    """
-    counts = Counter((t.kind, t.key, t.channel) for t in touches if t.kind != "osc")
-    if not counts:
-        raise LearnError("no MIDI control was touched; move one knob or press one pad")
-    kind, key, channel = counts.most_common(1)[0][0]
-    if kind == "cc" and 32 <= key < 64 and counts.get(("cc", key - 32, channel), 0) >= counts["cc", key, channel] / 2:
-        key -= 32
-    if kind == "note":
-        return Control("pad", (kind, key), channel)
-    if kind == "pitch":
-        return Control("wheel", (kind, key), channel)
-    values = [int(t.value) for t in touches if (t.kind, t.key, t.channel) == (kind, key, channel)]
-    relative = encoding(values)
-    if relative:
-        return Control("endless", (kind, key), channel, relative)
-    button = set(values) <= {0, 127} and len(values) <= 4
-    return Control("button" if button else "knob", (kind, key), channel)
-
-
-def encoding(values: list[int]) -> str | None:
-    """How an endless knob codes its steps, told from its messages; None for a knob with ends.
-
-    A knob with ends never sends one value twice in a row; an endless one sends little else.
-    """
-    if len(values) < 3 or not any(a == b for a, b in pairwise(values)):
-        return None
-    if all(0 < v <= _FINGER for v in values):
-        return "signed2"  # turned left as asked, so small numbers are steps to the left
-    if all(0 < v <= _FINGER or v >= 128 - _FINGER for v in values):
-        return "twos"
-    if all(64 - _FINGER <= v < 64 or 64 < v <= 64 + _FINGER for v in values):
-        return "offset" if min(values) < 64 else "signed"
-    if all(0 < v <= _FINGER or 64 < v <= 64 + _FINGER for v in values):
-        return "signed" if values[0] > 64 else "signed2"
-    return None
-
-
-def binding_for(control: Control, target: str, params: ParamSet | None = None) -> dict[str, Any]:
-    """The line of the mapping, as plain data. With `params`, triggers and switches get what suits them.
+def binding_for(
+    control: Control, target: str, params: ParamSet | None = None, controller: Profile | None = None
+) -> dict[str, Any]:
+    """The line of the mapping, as plain data. With `params`, triggers and switches get what suits them; with
+    `controller`, a control that it knows goes by its name.
 
     Raises UnknownParameter for a target that is in neither `params` nor a pattern.
     """
@@ -124,33 +49,40 @@ def binding_for(control: Control, target: str, params: ParamSet | None = None) -
             raise UnknownParameter(target, params.names())
         spec = params[target].spec
     name, key = control.source
-    line: dict[str, Any] = {name: True if name == "pitch" else key, "channel": control.channel}
+    part = controller.part_of(name, key, control.channel) if controller else None
+    line: dict[str, Any] = {name: True if name in _FLAGS else key, "channel": control.channel}
+    if part is not None:
+        line = {"control": part.name}
     if isinstance(spec, TriggerSpec):
         return {**line, "trigger": target}
-    line["to"] = target
+    return {**line, "to": target, **_manner(control, spec, part)}
+
+
+def _manner(control: Control, spec: object, part: profile.Part | None) -> dict[str, Any]:
+    """How the control should move a value that is no trigger."""
     if control.relative:
-        line["relative"] = control.relative
-    elif control.kind == "knob" and not isinstance(spec, SwitchSpec):
-        line["takeover"] = "pickup"
-    elif isinstance(spec, SwitchSpec) and control.kind in ("pad", "button"):
-        line["mode"] = "toggle"
-    elif control.kind == "button":
-        line["mode"] = "gate"
-    return line
+        return {} if part and part.relative == control.relative else {"relative": control.relative}
+    button = control.kind in ("pad", "button")
+    if isinstance(spec, SwitchSpec) and button:
+        return {"mode": "toggle"}
+    if control.kind == "knob" and not isinstance(spec, SwitchSpec):
+        return {"takeover": "pickup"}
+    return {"mode": "gate"} if control.kind == "button" else {}
 
 
-def write(path: Path, line: dict[str, Any], device: str = "") -> bool:
+def write(path: Path, line: dict[str, Any], header: dict[str, str] | None = None) -> bool:
     """Add a binding to a mapping file, making the file if need be; False if the same one stood there already.
 
-    Raises MappingError, with the file untouched, if the file is not a mapping to begin with or cannot be written.
+    `header` is what a new file begins with. Raises MappingError, with the file untouched, if the file is not a mapping
+    to begin with or cannot be written.
     """
     text = yamlfile.read_text(path, MappingError) if path.exists() else ""
-    if Binding.model_validate(line) in loads(text, str(path)).bindings:
+    if Binding.model_validate(line) in loads(text, str(path), path.parent).bindings:
         return False
     data = yamlfile.round_trip().load(text)
     kept = text if data is None else ""  # nothing but comments
     if data is None:
-        data = CommentedMap(device=device)
+        data = CommentedMap(header or {"device": ""})
     if data.get("bindings") is None:
         data["bindings"] = CommentedSeq()
     item = CommentedMap(line)
@@ -158,7 +90,7 @@ def write(path: Path, line: dict[str, Any], device: str = "") -> bool:
     data["bindings"].append(item)
     out = io.StringIO()
     yamlfile.round_trip().dump(data, out)
-    loads(kept + out.getvalue(), str(path))
+    loads(kept + out.getvalue(), str(path), path.parent)
     _replace(path, kept + out.getvalue())
     return True
 
@@ -178,8 +110,44 @@ def _replace(path: Path, text: str) -> None:
 
 def device_of(origin: str) -> str:
     """`midi:nanoKONTROL2:nanoKONTROL2 _ CTRL 20:0` -> `nanoKONTROL2`: what a mapping should call the device."""
-    name = origin.removeprefix("midi:").split(":")[0]
+    name = re.sub(r" #\d+$", "", origin.removeprefix("midi:")).split(":")[0]
     return re.sub(r"[*\s]+", " ", name).strip()
+
+
+def header_of(origin: str, folder: Path | None = None) -> dict[str, str]:
+    """What a new mapping for the controller at this port begins with: its profile where there is one, else its name."""
+    for name in profile.available(folder):
+        try:
+            known, _ = profile.load(name, folder)
+        except FileError:
+            continue  # somebody's own, half written
+        if known.device and port_matches(known.device, origin.removeprefix("midi:")):
+            return {"profile": name}
+    return {"device": device_of(origin)}
+
+
+def _bind(
+    control: Control, path: Path, target: str, params: ParamSet | None, origin: str
+) -> tuple[Control, dict[str, Any]]:
+    """Write the line for a control into the mapping at `path`; raises as `learn` does."""
+    text = yamlfile.read_text(path, MappingError) if path.exists() else ""
+    file = loads(text, str(path), path.parent)
+    header, controller = {}, file.controller
+    if not (file.bindings or file.device or file.profile):
+        header = header_of(origin, path.parent)
+        if "profile" in header:
+            controller, _ = profile.load(header["profile"], path.parent)
+    line = binding_for(control, target, params, controller)
+    write(path, line, header)
+    return control, line
+
+
+def check_target(target: str, params: ParamSet | None) -> None:
+    """Raises LearnError for what is no id at all, UnknownParameter for one that `params` lacks."""
+    if not TARGET.fullmatch(target):
+        raise LearnError(f"'{target}' is not a parameter id such as petals.gain")
+    if params is not None and "*" not in target and target not in params:
+        raise UnknownParameter(target, params.names())
 
 
 def learn(
@@ -187,40 +155,89 @@ def learn(
     target: str,
     heard: Iterable[Heard],
     params: ParamSet | None = None,
-    device: Callable[[], str] = str,
+    origin: Callable[[], str] = str,
     timeout: float = 30.0,
 ) -> tuple[Control, dict[str, Any]]:
     """Wait for a control, bind it to `target` in the mapping at `path`; returns what it is and the line written.
 
-    `device()` is asked for the controller's name when the file is new. Raises UnknownParameter at once if `params`
+    `origin()` is asked for the port it was heard on when the file is new. Raises UnknownParameter at once if `params`
     has no such target, LearnError, or MappingError (then the file is untouched).
     """
-    if not TARGET.fullmatch(target):
-        raise LearnError(f"'{target}' is not a parameter id such as petals.gain")
-    if params is not None and "*" not in target and target not in params:
-        raise UnknownParameter(target, params.names())
-    control = classify(collect(heard, timeout))
-    line = binding_for(control, target, params)
-    write(path, line, device())
-    return control, line
+    check_target(target, params)
+    return _bind(classify(collect(heard, timeout)), path, target, params, origin())
 
 
-class Ear:
-    """A listener that queues what it hears; iterate it for `learn`. `device()` is the controller heard last."""
+class Learner:
+    """Learning while the show plays: armed with a target, it catches the next control and writes the line.
+
+    `arm` and `status` may be called from any thread, the page's say; `hear` and `poll` are called by the MIDI thread.
+    """
+
+    def __init__(self, params: ParamSet) -> None:
+        self._params = params
+        self._lock = threading.Lock()
+        self._path: Path | None = None
+        self._touches: list[Touch] = []
+        self._origin = ""
+        self._first = 0.0
+        self._result: dict[str, Any] = {}
+        self.armed: str | None = None
+
+    def arm(self, target: str, path: Path | None) -> None:
+        """Raises LearnError, UnknownParameter; then nothing is armed."""
+        check_target(target, self._params)
+        if path is None:
+            raise LearnError("there is no mapping of your own to write to; play with --mapping my.yaml")
+        with self._lock:
+            self.armed, self._path, self._touches, self._result = target, path, [], {}
+
+    def disarm(self) -> None:
+        with self._lock:
+            self.armed = None
+
+    def hear(self, touch: Touch, origin: str) -> bool:
+        """Whether the touch was caught; it should move nothing then."""
+        with self._lock:
+            if self.armed is None:
+                return False
+            if not self._touches:
+                self._first, self._origin = time.monotonic(), origin
+            if origin == self._origin:
+                self._touches.append(touch)
+            return True
+
+    def poll(self, now: float) -> None:
+        """Work out what was touched once it has been heard for long enough."""
+        with self._lock:
+            if self.armed is None or not self._touches or not enough(self._touches, now - self._first):
+                return
+            target, self.armed = self.armed, None
+            try:
+                control, line = _bind(classify(self._touches), self._path, target, self._params, self._origin)
+                self._result = {"target": target, "caught": str(control), "line": line, "file": str(self._path)}
+            except (LearnError, UnknownParameter, FileError) as problem:
+                self._result = {"target": target, "error": str(problem)}
+
+    def status(self) -> dict[str, Any]:
+        """JSON-ready: `armed` (a target or None), `heard` so far, and of the last one target, caught, line, file or
+        error."""
+        with self._lock:
+            return {"armed": self.armed, "heard": len(self._touches) if self.armed else 0, **self._result}
+
+
+class Ear(Listener):
+    """A listener that queues what it hears; iterate it for `learn`. `origin()` is the port heard last."""
 
     def __init__(self) -> None:
         self._heard: queue.SimpleQueue[tuple[float, Touch]] = queue.SimpleQueue()
         self._origin = ""
 
-    def handle(self, touch: Touch, origin: str = "") -> None:
+    def handle(self, touch: Touch, origin: str = "", at: float | None = None) -> None:
         self._origin = origin
         self._heard.put((time.monotonic(), touch))
 
-    def counts(self, touch: Touch) -> bool:
-        return True
-
-    def device(self) -> str:
-        return device_of(self._origin)
+    def origin(self) -> str:
+        return self._origin
 
     def __iter__(self) -> Iterator[Heard]:
         while True:
@@ -237,7 +254,7 @@ def listening(pattern: str = "", api: Api | None = None, notices: Callable[[str]
     Raises LearnError on a machine without MIDI.
     """
     ear = Ear()
-    midi = MidiInput(pattern, ear, notices, name="bender learn", api=api, virtual=False)
+    midi = MidiPorts(pattern, ear, notices, name="bender learn", api=api, virtual=False)
     midi.start()
     try:
         if midi.status()["api"] is None:
@@ -257,6 +274,6 @@ def learn_from_port(
 ) -> str:
     """`learn` from the ports that `pattern` means; returns a line to show. Raises as `learn` and `listening` do."""
     with listening(pattern, api) as ear:
-        control, line = learn(path, target, ear, params, ear.device, timeout)
+        control, line = learn(path, target, ear, params, ear.origin, timeout)
     words = ", ".join(f"{key}: {value}" for key, value in line.items())
     return f"{control}; wrote {{{words}}} to {path}"

@@ -7,149 +7,80 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr
 
-from instrument import yamlfile
+from instrument import profile, yamlfile
+from instrument.binding import Binding, Bound, unroll
 from instrument.link import Link
+from instrument.midi_driver import port_matches
 from instrument.params import BadValue, ParamSet, UnknownParameter, suggest
+from instrument.profile import Profile
+from instrument.touch import Touch
 from instrument.yamlfile import Document, FileError, Strict
-from pipelines.spec import TriggerSpec, Warp
+from pipelines.spec import TriggerSpec
 
 log = logging.getLogger(__name__)
 
-TARGET = re.compile(r"[A-Za-z0-9_*]+(\.[A-Za-z0-9_*]+)*")
 _POSITION = re.compile(r"bend\.(\d+)\.")
+_MOST_BOUND = 5000
 
 
 class MappingError(FileError):
     """A mapping cannot be used; the text names file, line and remedy."""
 
 
-class Touch(NamedTuple):
-    """One thing a hand did.
-
-    kind `cc`: key 0..127, value 0..127. `note`: key 0..127, value = velocity, 0 when let go. `pitch`: key 0, value
-    -8192..8191. `osc`: key = the address, value = its argument, 0..1 or text. MIDI channels count from 1; 0 = none.
-    """
-
-    kind: str
-    key: int | str
-    value: float | str
-    channel: int = 0
-
-    @property
-    def travel(self) -> float:
-        """Where the control stands, 0..1; text counts as 1."""
-        if isinstance(self.value, str):
-            return 1.0
-        if self.kind == "pitch":
-            return (self.value + 8192) / 16383
-        return min(max(self.value if self.kind == "osc" else self.value / 127, 0.0), 1.0)
-
-
-def _ends(value: Any) -> Any:
-    numbers = isinstance(value, list) and len(value) == 2 and all(type(end) in (int, float) for end in value)
-    if not numbers or value[0] == value[1]:
-        raise ValueError("write two different numbers, [lo, hi], in the parameter's units")
-    return tuple(value)
-
-
-def _relative(value: Any) -> Any:
-    return "twos" if value is True else value
-
-
-Seven = Annotated[int, Field(ge=0, le=127)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Ends = Annotated[tuple[Finite, Finite], BeforeValidator(_ends)]
-Relative = Literal["twos", "offset", "signed", "signed2"]
-
-
-class Binding(Strict):
-    """One line: one source (cc, note, pitch or osc) to one target (`to`, which may hold *, or `trigger`).
-
-    `range` is in the parameter's units and may run backwards; without it the parameter's own. `curve` replaces the
-    parameter's own. `takeover: pickup` waits until the control passes the value. `mode` makes the source a button.
-    """
-
-    cc: Seven | None = None
-    note: Seven | None = None
-    pitch: Literal[True] | None = None
-    osc: str | None = None
-    channel: Annotated[int, Field(ge=1, le=16)] | None = None
-    to: str | None = None
-    trigger: str | None = None
-    range: Ends | None = None
-    curve: Warp | None = None
-    invert: bool = False
-    takeover: Literal["jump", "pickup"] = "jump"
-    relative: Annotated[Relative, BeforeValidator(_relative)] | None = None
-    mode: Literal["gate", "toggle", "trigger"] | None = None
-
-    @field_validator("to", "trigger")
-    @classmethod
-    def _is_id(cls, id: str | None) -> str | None:
-        if id is not None and not TARGET.fullmatch(id):
-            raise ValueError(f"'{id}' is not a parameter id such as petals.gain or *.gain")
-        return id
-
-    @field_validator("osc")
-    @classmethod
-    def _is_address(cls, address: str | None) -> str | None:
-        if address is not None and not re.fullmatch(r"/[^\s#*,?\[\]{}]+", address):
-            raise ValueError(f"'{address}' is not one OSC address such as /1/fader1")
-        return address
-
-    @model_validator(mode="after")
-    def _one_source_one_target(self) -> Binding:
-        if sum(source is not None for source in (self.cc, self.note, self.pitch, self.osc)) != 1:
-            raise ValueError("give exactly one source: cc, note, pitch or osc")
-        if (self.to is None) == (self.trigger is None):
-            raise ValueError("give exactly one target: to: <parameter id>, or trigger: <trigger id>")
-        return self
-
-    @model_validator(mode="after")
-    def _options_fit_together(self) -> Binding:
-        button = self.mode is not None or self.note is not None or self.trigger is not None
-        if self.osc is not None and self.channel is not None:
-            raise ValueError("an osc source has no channel; remove it")
-        if self.relative and (self.cc is None or self.mode or self.trigger):
-            raise ValueError("relative is for an endless knob: a cc with 'to' and without mode")
-        if self.takeover == "pickup" and (self.relative or button):
-            raise ValueError("takeover: pickup is for faders and knobs with ends; remove it here")
-        if self.trigger is not None and (self.range or self.curve or self.mode):
-            raise ValueError("a trigger has no range, curve or mode; use 'to' for a parameter with a value")
-        if self.curve == "exponential" and self.range and min(self.range) <= 0:
-            raise ValueError("an exponential curve needs a range above 0")
-        return self
-
-    @property
-    def source(self) -> tuple[str, int | str]:
-        """(kind, key) as in a Touch."""
-        for kind in ("cc", "note", "osc"):
-            if getattr(self, kind) is not None:
-                return kind, getattr(self, kind)
-        return "pitch", 0
-
-    @property
-    def counts(self) -> bool:
-        """Whether every message matters, not only the last one."""
-        return bool(self.relative or self.mode or self.trigger or self.note is not None)
+def _page_names(value: Any) -> Any:
+    """3, or names -> names; a page has to be one that `page:` can mean."""
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 64:
+        return tuple(str(number) for number in range(1, value + 1))
+    names = value if isinstance(value, list) else []
+    if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
+        raise ValueError("write how many pages there are, or a list of different names")
+    if {"next", "previous"} & set(names):
+        raise ValueError("no page can be called next or previous; 'go' means something else by them")
+    return tuple(names)
 
 
 class MappingFile(Strict):
-    """The file. `device` is part of the name of a MIDI port (* allowed); empty for any."""
+    """The file. `device` is part of the name of a MIDI port (* allowed), by default the profile's; empty for any."""
 
     version: Literal[1] = 1
     device: str = ""
+    profile: str = ""
     description: str = ""
+    pages: Annotated[tuple[str, ...], BeforeValidator(_page_names)] = ()
     bindings: list[Binding] = Field(default_factory=list)
 
     _document: Document | None = PrivateAttr(None)
+    _profile: Profile | None = PrivateAttr(None)
+    _bound: list[Bound] = PrivateAttr(default_factory=list)
+    _files: list[Path] = PrivateAttr(default_factory=list)
+
+    @property
+    def controller(self) -> Profile | None:
+        """The device profile, if the mapping names one."""
+        return self._profile
+
+    @property
+    def bound(self) -> list[Bound]:
+        """The lines unrolled: rows, pages and control names resolved."""
+        return self._bound
+
+    @property
+    def files(self) -> list[Path]:
+        """What it was read from, where that can be watched."""
+        return self._files
+
+    @property
+    def port(self) -> str:
+        """The pattern of its MIDI ports."""
+        return self.device or (self._profile.device if self._profile else "")
 
     def where(self, index: int) -> str:
         """`file:line` of a binding."""
@@ -161,26 +92,47 @@ class MappingFile(Strict):
 def load(which: str | Path, folder: Path | None = None) -> MappingFile:
     """Read a mapping: a Path is a file; a str is a name in `folder`, else among the mappings that ship.
 
-    Raises MappingError with file, line and remedy.
+    Raises MappingError, or ProfileError for its device profile, with file, line and remedy.
     """
     file = yamlfile.find(which, folder, "mappings")
     if file is None:
         advice = suggest(str(which), available(folder))
         raise MappingError(str(which), 0, f"no such mapping{f' in {folder}' if folder else ''}; {advice}")
-    return loads(yamlfile.read_text(file, MappingError), str(file))
+    beside = file.parent if isinstance(which, Path) else folder
+    made = loads(yamlfile.read_text(file, MappingError), str(file), beside)
+    if isinstance(file, Path):
+        made._files.append(file)
+    return made
 
 
-def loads(text: str, file: str = "mapping") -> MappingFile:
-    """YAML text -> MappingFile; `file` is what errors call it. Raises MappingError."""
+def loads(text: str, file: str = "mapping", folder: Path | None = None) -> MappingFile:
+    """YAML text -> MappingFile; `file` is what errors call it; profiles are looked for in `folder`/devices first.
+
+    Raises MappingError, ProfileError.
+    """
     document = yamlfile.parse(text, file, MappingError)
     made = yamlfile.check(MappingFile, document, MappingError)
     made._document = document
+    if made.profile:
+        if made.profile not in profile.available(folder):
+            advice = suggest(made.profile, profile.available(folder))
+            line = document.line(("profile",))
+            raise MappingError(file, line, f"no device profile '{made.profile}'; {advice}")
+        made._profile, watched = profile.load(made.profile, folder)
+        made._files += [watched] if watched else []
+    for index, binding in enumerate(made.bindings):
+        try:
+            made._bound += unroll(index, binding, made._profile, made.pages)
+            if len(made._bound) > _MOST_BOUND:
+                raise ValueError(f"the rows and pages up to here make more than {_MOST_BOUND} bindings")
+        except ValueError as problem:
+            raise MappingError(file, document.line(("bindings", index)), str(problem)) from None
     return made
 
 
 def available(folder: Path | None = None) -> list[str]:
     """Names that `load` finds."""
-    return yamlfile.names(folder, "mappings")
+    return [name for name in yamlfile.names(folder, "mappings") if not name.startswith(f"{profile.FOLDER}/")]
 
 
 class Mapping:
@@ -192,23 +144,35 @@ class Mapping:
 
     def __init__(self, file: MappingFile, params: ParamSet, notices: Callable[[str], None] | None = None) -> None:
         self.file = file
-        self._params = params
+        self.params = params
+        self.lock = threading.RLock()
+        self.page = 0
+        self.state = 0  # grows with whatever changes what the controls mean: pages, modifiers
         self._notices = notices or log.warning
         self._told: set[tuple[int, str]] = set()
-        self._links: dict[int, list[Link]] = {}
+        self._links: dict[Bound, list[Link]] = {}
         self._structure = -1
-        self._bindings: dict[tuple[str, int | str], list[int]] = {}
-        for index, binding in enumerate(file.bindings):
-            self._bindings.setdefault(binding.source, []).append(index)
+        self._stands: dict[tuple[str, int | str, int], float] = {}  # where each control stands, 0..1
+        self._held: set[tuple[str, int | str, int]] = set()
+        self._pressed: dict[tuple[str, int | str, int], list[Bound]] = {}  # what hears the button let go
+        self._bindings: dict[tuple[str, int | str], list[Bound]] = {}
+        for bound in file.bound:
+            self._bindings.setdefault(bound.source, []).append(bound)
+        self._modifiers = {(kind, key) for bound in file.bound for kind, key, _ in bound.when}
 
     @property
     def device(self) -> str:
-        return self.file.device
+        return self.file.port
 
     @property
     def addresses(self) -> list[str]:
         """OSC addresses that this mapping answers to."""
         return [key for kind, key in self._bindings if kind == "osc"]
+
+    @property
+    def page_name(self) -> str:
+        """The page that is open; empty for a mapping without pages."""
+        return self.file.pages[self.page] if self.file.pages else ""
 
     def answers(self, address: str) -> bool:
         """Whether an OSC address is a source here."""
@@ -216,58 +180,140 @@ class Mapping:
 
     def counts(self, touch: Touch) -> bool:
         """Whether each such message matters (buttons, endless knobs), so that none may be left out."""
-        found = (self.file.bindings[i] for i in self._bindings.get((touch.kind, touch.key), ()))
-        return any(binding.counts or self._fires(binding) for binding in found)
+        source = (touch.kind, touch.key)
+        if source in self._modifiers or touch.kind in ("program", "mmc", "nrpn_step", "rpn_step"):
+            return True
+        return any(bound.counts or self._fires(bound) for bound in self._bindings.get(source, ()))
 
-    def _fires(self, binding: Binding) -> bool:
-        to = binding.to or ""
-        return to in self._params and isinstance(self._params[to].spec, TriggerSpec)
+    def wide(self, key: int, channel: int) -> bool:
+        """Whether a controller sends its value in two halves."""
+        return any(bound.channel in (None, channel) for bound in self._bindings.get(("cc14", key), ()))
 
-    def handle(self, touch: Touch, origin: str = "") -> bool:
+    def _fires(self, bound: Bound) -> bool:
+        to = bound.target or ""
+        return to in self.params and isinstance(self.params[to].spec, TriggerSpec)
+
+    # --- touches ---
+
+    def handle(self, touch: Touch, origin: str = "", at: float | None = None) -> bool:
         """Apply one touch; True if any binding listens to it. Never raises for a bad value or a missing target."""
-        heard = False
-        for index in self._bindings.get((touch.kind, touch.key), ()):
-            binding = self.file.bindings[index]
-            if binding.channel in (None, touch.channel):
-                heard = True
-                self._apply(index, touch, origin)
-        return heard
+        source = (touch.kind.removesuffix("_step"), touch.key)
+        with self.lock:
+            if source in self._modifiers:
+                self._hold(touch)
+            found = [b for b in self._bindings.get(source, ()) if self._comes_from(b, touch.channel, origin)]
+            last = self._stands.get(touch.place)
+            if found:
+                self._stands[touch.place] = touch.travel
+            for bound in self._meant(found, touch):
+                if bound.binding.go is None:
+                    self._apply(bound, touch, origin, last, at)
+                elif touch.presses(last):
+                    self.go(bound.binding.go)
+        return bool(found)
 
-    def _apply(self, index: int, touch: Touch, origin: str) -> None:
+    def _comes_from(self, bound: Bound, channel: int, origin: str) -> bool:
+        device = bound.binding.device
+        if device is not None and not port_matches(device, origin.removeprefix("midi:")):
+            return False
+        return bound.channel in (None, channel)
+
+    def _meant(self, found: list[Bound], touch: Touch) -> list[Bound]:
+        """The bindings that hold now. Whatever a button went down on also hears it come up, on whichever page."""
+        meant = self.active(found)
+        if touch.down:
+            self._pressed[touch.place] = [bound for bound in meant if bound.button]
+            return meant
+        pressed = self._pressed.pop(touch.place, [])
+        return [*pressed, *(bound for bound in meant if bound not in pressed and not (pressed and bound.button))]
+
+    def active(self, found: list[Bound]) -> list[Bound]:
+        """Of bindings to one source, those on the open page that have most of their modifiers held."""
+        here = [b for b in found if (b.pages is None or self.page in b.pages) and all(map(self._is_held, b.when))]
+        most = max((len(bound.when) for bound in here), default=0)
+        return [bound for bound in here if len(bound.when) == most]
+
+    def _hold(self, touch: Touch) -> None:
+        (self._held.add if touch.down else self._held.discard)(touch.place)
+        self.state += 1
+
+    def _is_held(self, modifier: tuple[str, int, int | None]) -> bool:
+        kind, key, channel = modifier
+        return any(place[:2] == (kind, key) and channel in (None, place[2]) for place in self._held)
+
+    def let_go(self) -> None:
+        """A controller went away: nothing is held any more, and nobody knows where its controls stand."""
+        with self.lock:
+            self._held.clear()
+            self._pressed.clear()
+            self._stands.clear()
+            self._release()
+
+    def go(self, page: int | str) -> None:
+        """Open a page: `next`, `previous` (both go round), a name, or a number from 1. Takeover begins anew."""
+        names = self.file.pages
+        if not names:
+            return
+        with self.lock:
+            if page in ("next", "previous"):
+                self.page = (self.page + (1 if page == "next" else -1)) % len(names)
+            else:
+                self.page = names.index(page) if page in names else int(page) - 1
+            self._release()
+
+    def _release(self) -> None:
+        self.state += 1
+        for links in self._links.values():
+            for link in links:
+                link.release()
+
+    def adopt(self, other: Mapping) -> None:
+        """Go on where another version of the same mapping was: its page, and where the controls stand."""
+        with self.lock, other.lock:
+            self.page = self.file.pages.index(other.page_name) if other.page_name in self.file.pages else 0
+            self._stands, self._held = dict(other._stands), set(other._held)
+
+    # --- parameters ---
+
+    def _apply(self, bound: Bound, touch: Touch, origin: str, last: float | None, at: float | None) -> None:
         problems: dict[str, str] = {}  # what it is about -> the words; each is told once
-        with self._params.together():
-            for link in self._linked(index, problems):
+        with self.params.together():
+            for link in self._linked(bound, problems):
                 try:
-                    link.take(self._params, touch, origin)
+                    link.take(self.params, touch, origin, last, at)
                 except (BadValue, UnknownParameter) as problem:
                     problems[link.id] = str(problem)
         for about, problem in problems.items():
-            self._tell(index, about, problem)
+            self._tell(bound, about, problem)
 
-    def _linked(self, index: int, problems: dict[str, str]) -> list[Link]:
+    def links(self, bound: Bound) -> list[Link]:
+        """Where a binding meets parameters now; empty if it meets none."""
+        return self._linked(bound, {})
+
+    def _linked(self, bound: Bound, problems: dict[str, str]) -> list[Link]:
         """The links of a binding, made anew whenever parameters have come or gone."""
-        if self._structure != self._params.structure:
+        if self._structure != self.params.structure:
             self._links.clear()
-            self._structure = self._params.structure
-        if index not in self._links:
-            self._links[index] = self._make(self.file.bindings[index], problems)
-        elif not self._links[index]:
-            self._make(self.file.bindings[index], problems)
-        return self._links[index]
+            self._structure = self.params.structure
+        if bound not in self._links:
+            self._links[bound] = self._make(bound, problems)
+        elif not self._links[bound]:
+            self._make(bound, problems)
+        return self._links[bound]
 
-    def _make(self, binding: Binding, problems: dict[str, str]) -> list[Link]:
-        target = binding.to or binding.trigger or ""
+    def _make(self, bound: Bound, problems: dict[str, str]) -> list[Link]:
+        target, trigger = bound.target or "", bound.binding.trigger is not None
         if "*" in target:
-            found = [p for p in self._params if fnmatchcase(p.id, target)]
-            found = [p for p in found if isinstance(p.spec, TriggerSpec) == (binding.trigger is not None)]
+            found = [p for p in self.params if fnmatchcase(p.id, target)]
+            found = [p for p in found if isinstance(p.spec, TriggerSpec) == trigger]
         else:
-            found = [self._params[target]] if target in self._params else []
+            found = [self.params[target]] if target in self.params else []
         if not found:
             problems["missing"] = self._missing(target)
-        elif binding.trigger is not None and not isinstance(found[0].spec, TriggerSpec):
+        elif trigger and not isinstance(found[0].spec, TriggerSpec):
             problems["type"] = f"{found[0].id} is not a trigger; write 'to: {target}'"
             found = []
-        return [Link(binding, parameter) for parameter in found]
+        return [Link(bound, parameter) for parameter in found]
 
     def _missing(self, target: str) -> str:
         position = _POSITION.match(target)
@@ -275,11 +321,19 @@ class Mapping:
             return f"'{target}': this patch has no such bend or amount"
         if "*" in target:
             return f"no parameter matches '{target}'"
-        return str(UnknownParameter(target, self._params.names()))
+        return str(UnknownParameter(target, self.params.names()))
 
-    def _tell(self, index: int, about: str, problem: str) -> None:
-        if (index, about) not in self._told:
-            self._told.add((index, about))
-            kind, key = self.file.bindings[index].source
-            source = kind if kind == "pitch" else f"{kind} {key}"
-            self._notices(f"{self.file.where(index)}: {source} does nothing: {problem}")
+    def problems(self) -> list[str]:
+        """What does not fit the parameters there are now, a line each: for a check before the show."""
+        found: dict[str, None] = {}
+        for bound in self.file.bound:
+            here: dict[str, str] = {}
+            if bound.target is not None:
+                self._make(bound, here)
+            found |= {f"{self.file.where(bound.index)}: {bound.words}: {problem}": None for problem in here.values()}
+        return list(found)
+
+    def _tell(self, bound: Bound, about: str, problem: str) -> None:
+        if (bound.index, about) not in self._told:
+            self._told.add((bound.index, about))
+            self._notices(f"{self.file.where(bound.index)}: {bound.words} does nothing: {problem}")

@@ -1,196 +1,130 @@
-"""MIDI in: ports opened by name, polled by one thread, and opened again when a cable comes back.
+"""MIDI in and out: ports opened by name, polled by one thread, and opened again when a cable comes back.
 
 The driver's callbacks are never used: they run in the audio server's thread and lose messages there when Python is
-busy. This file knows ports and bytes; what a touch means is the listener's business.
+busy. This file knows when ports come and go; what a touch means, and what a controller shows, is the listener's
+business.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable
-from fnmatch import fnmatchcase
-from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal, Protocol
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
-import mido
-
-from instrument.mapping import Touch
+from instrument import midi_driver
+from instrument.midi_decode import ClockListener, Decoder, Stamp, coalesce
+from instrument.midi_driver import ANY, QUEUE, Api, answering, close, numbered, port_matches
+from instrument.touch import Touch
 
 log = logging.getLogger(__name__)
 
-_QUEUE = 16384  # messages the driver keeps between two polls
 _POLL = 0.002  # seconds
+_SHOW = 1 / 30  # seconds between two looks at what the controllers should show
 _SCAN = 0.5  # seconds between looks at which ports there are
-_ALSA_NUMBERS = re.compile(r" \d+:\d+$")  # they change from one plugging-in to the next
-ANY = ("", "*")  # patterns that mean every port
-_NAMES = {"ALSA": "LINUX_ALSA", "JACK": "UNIX_JACK", "CoreMIDI": "MACOSX_CORE", "WinMM": "WINDOWS_MM"}
+_FLUSH = 0.03  # seconds that the last messages may take to leave
 
-Api = Literal["ALSA", "JACK", "CoreMIDI", "WinMM"]
+Send = Callable[[list[int]], None]
 
 
-class Listener(Protocol):
-    """Who hears the touches; a Mapping is one."""
+class Listener:
+    """Who hears the touches and has a say in what controllers show; a Rig is one. All of it happens in one thread.
 
-    def handle(self, touch: Touch, origin: str = "") -> object: ...
+    Everything but `handle` has a harmless default. `origin` is `midi:` and the port's name.
+    """
+
+    def handle(self, touch: Touch, origin: str = "", at: float | None = None) -> object:
+        """One touch; `at` is when it arrived, on `time.monotonic`."""
+        raise NotImplementedError
 
     def counts(self, touch: Touch) -> bool:
         """Whether every such message matters; of others only the latest of each poll is handed on."""
+        return True
+
+    def wide(self, origin: str, key: int, channel: int) -> bool:
+        """Whether controllers `key` and `key` + 32 are the halves of one value."""
+        return False
+
+    def devices(self) -> list[str]:
+        """The patterns of the ports it wants, where whoever opens them does not say otherwise."""
+        return [""]
+
+    def plugged(self, origin: str, send: Send | None) -> None:
+        """A port is open; called again with `send`, which takes the bytes of one message, once there is a way back."""
+
+    def unplugged(self, origin: str) -> None:
+        """A port is gone."""
+
+    def farewell(self, origin: str) -> None:
+        """The port is about to be closed: the last chance to put the lights out."""
+
+    def show(self, now: float) -> None:
+        """Called thirty times a second: bring every controller up to date."""
+
+    def refresh(self, now: float) -> None:
+        """Called twice a second: look whether files have changed."""
 
 
-class _Caller:
+class _Caller(Listener):
     """A plain function as a Listener that wants everything."""
 
     def __init__(self, function: Callable[[Touch, str], object]) -> None:
-        self.handle = function
+        self._function = function
 
-    def counts(self, touch: Touch) -> bool:
-        return True
-
-
-# --- which driver there is ---
+    def handle(self, touch: Touch, origin: str = "", at: float | None = None) -> object:
+        return self._function(touch, origin)
 
 
-def _driver() -> tuple[ModuleType | None, str]:
-    """python-rtmidi, or why it cannot be loaded; it needs a system library that servers often lack."""
-    try:
-        import rtmidi
-    except ImportError as problem:
-        return None, f"no MIDI: python-rtmidi cannot be loaded ({problem}); on Debian: apt install libasound2"
-    return rtmidi, ""
+class _Port:
+    """One open device: its input, the way back to it, and what its messages have said so far."""
+
+    def __init__(self, origin: str, input: Any, output: Any, decoder: Decoder) -> None:
+        self.origin, self.input, self.output = origin, input, output
+        self.decoder, self.stamp = decoder, Stamp()
+        self.back: tuple[str, int] | None = None  # the name of the output
+        self.dark = False  # there is no way to show anything on it; do not look for one again
+
+    def close(self) -> None:
+        close(self.input)
+        if self.output is not None:
+            close(self.output)
+            self.output = None
 
 
-def jack_server() -> str | None:
-    """What tells the running JACK server from any other, None if none runs. Never starts one, never connects.
-
-    A dead server leaves its socket file behind, so the kernel's list of listening sockets is read instead.
-    """
-    name = f"jack_{os.environ.get('JACK_DEFAULT_SERVER', 'default')}_{os.getuid()}_0" if hasattr(os, "getuid") else ""
-    sockets = Path("/proc/net/unix")
-    if not name or not sockets.exists():
-        return None
-    for line in sockets.read_text(errors="replace").splitlines():
-        columns = line.split()
-        if len(columns) >= 8 and columns[7].endswith("/" + name) and columns[3] == "00010000":
-            return columns[6]
-    return None
-
-
-def choose_api() -> Api | None:
-    """The driver to use on this machine now: ALSA where the kernel has it, else JACK if its server already runs."""
-    rtmidi, _ = _driver()
-    compiled = rtmidi.get_compiled_api() if rtmidi else []
-    usable = {"ALSA": Path("/dev/snd/seq").exists(), "JACK": jack_server() is not None}
-    for api, name in _NAMES.items():
-        if rtmidi and getattr(rtmidi, f"API_{name}") in compiled and usable.get(api, True):
-            return api
-    return None
-
-
-def _make(api: Api, name: str) -> Any:
-    """An input of the driver, not yet connected; raises OSError where the driver refuses."""
-    rtmidi, problem = _driver()
-    if rtmidi is None:
-        raise OSError(problem)
-    os.environ.setdefault("JACK_NO_START_SERVER", "1")
-    number = getattr(rtmidi, f"API_{_NAMES[api]}")
-    made = rtmidi.MidiIn(number, name=name, queue_size_limit=_QUEUE)
-    made.ignore_types(False, False, True)  # active sensing only
-    return made
-
-
-def list_ports(api: Api | None = None) -> list[str]:
-    """Names of the ports that can be listened to now; where there is no MIDI at all, one line that says why."""
-    api = api or choose_api()
-    if api is None:
-        return [why_none()]
-    try:
-        looking = _make(api, "bender list")
-    except OSError as problem:
-        return [f"no MIDI: {problem}"]
-    names = looking.get_ports()
-    looking.delete()
-    return names
-
-
-def why_none() -> str:
-    """Why there is no MIDI on this machine now, in one line."""
-    rtmidi, problem = _driver()
-    if rtmidi is None:
-        return problem
-    return "no MIDI: the kernel has no ALSA sequencer and no JACK server runs; it is used as soon as there is one"
-
-
-# --- names, types, order ---
-
-
-def port_matches(pattern: str, port: str) -> bool:
-    """Whether a device name from a mapping means this port: part of its name, or a pattern with *; case is ignored."""
-    pattern, port = pattern.strip().lower(), _ALSA_NUMBERS.sub("", port).lower()
-    if pattern in ANY:
-        return not port.startswith("midi through")
-    return fnmatchcase(port, pattern) if "*" in pattern else pattern in port
-
-
-def touch_of(data: Iterable[int]) -> Touch | None:
-    """The bytes of one MIDI message as a Touch; None for clock, system exclusive and whatever else is no touch.
-
-    Raises ValueError for bytes that are not MIDI.
-    """
-    try:
-        message = mido.Message.from_bytes(data)
-    except IndexError:
-        raise ValueError("a MIDI message breaks off") from None
-    if message.type == "control_change":
-        return Touch("cc", message.control, message.value, message.channel + 1)
-    if message.type == "note_on":
-        return Touch("note", message.note, message.velocity, message.channel + 1)
-    if message.type == "note_off":
-        return Touch("note", message.note, 0, message.channel + 1)
-    if message.type == "pitchwheel":
-        return Touch("pitch", 0, message.pitch, message.channel + 1)
-    return None
-
-
-def coalesce(touches: list[Touch], counts: Callable[[Touch], bool]) -> list[Touch]:
-    """Of each control only the latest, in the order of the latest; notes, and what `counts`, all and in order."""
-    latest = {(t.kind, t.key, t.channel): i for i, t in enumerate(touches)}
-    return [t for i, t in enumerate(touches) if latest[t.kind, t.key, t.channel] == i or t.kind == "note" or counts(t)]
-
-
-# --- the thread ---
-
-
-class MidiInput:
-    """Listens to every port whose name matches `pattern`, and to a virtual port of its own, until `close()`.
+class MidiPorts:
+    """Listens to every port whose name matches, and to a virtual port of its own, until `close()`.
 
     Ports may come and go. A machine without MIDI gets one notice and is otherwise left in peace.
     """
 
     def __init__(
         self,
-        pattern: str,
+        pattern: str | None,
         listener: Listener | Callable[[Touch, str], object],
         notices: Callable[[str], None] | None = None,
         *,
         name: str = "bender",
         api: Api | None = None,
         virtual: bool = True,
+        clock: ClockListener | None = None,
     ) -> None:
-        """`listener` is a Mapping or the like; of a plain function every touch is taken to count."""
+        """`pattern` None: the listener's own `devices`. A plain function as listener wants everything."""
         self.pattern, self.name = pattern, name
         self.received = 0
         self.bad = 0
-        self._listener = listener if hasattr(listener, "handle") else _Caller(listener)
+        self._listener = listener if isinstance(listener, Listener) else _Caller(listener)
         self._notices = notices or log.warning
+        self._clock = clock
         self._wanted_api, self._api = api, api
         self._virtual = virtual
-        self._own: Any = None  # our client: it looks for ports and carries the virtual one
-        self._ports: dict[tuple[str, int], Any] = {}
+        self._ours = re.compile(rf"{re.escape(name)}(-\d+)?:")  # our own ports, and those of a second such program
+        self._own: Any = None  # our client: it looks for ports and carries the virtual input
+        self._looking: Any = None  # the same for outputs
+        self._own_port: _Port | None = None
+        self._ports: dict[tuple[str, int], _Port] = {}
         self._server: str | None = None
         self._not_before = 0.0
         self._told: set[str] = set()
@@ -207,60 +141,85 @@ class MidiInput:
         self._looked.wait(timeout=5.0)
 
     def close(self) -> None:
-        """Close every port; harmless twice."""
+        """Put out the lights and close every port; harmless twice."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(timeout=5.0)
             self._thread = None
 
     def status(self) -> dict[str, Any]:
-        """JSON-ready: driver, open ports, own virtual port, messages received, messages that were no MIDI."""
+        """JSON-ready: driver, open ports, those that can show something, own virtual port, counts of messages."""
+        ports = dict(self._ports)
         return {
             "api": self._api if self._own is not None else None,
-            "pattern": self.pattern,
-            "ports": sorted(name for name, _ in dict(self._ports)),
+            "pattern": ", ".join(self._patterns()),
+            "ports": sorted(name for name, _ in ports),
+            "lit": sorted(name for (name, _), port in ports.items() if port.output is not None),
             "virtual": f"{self.name}:in" if self._virtual and self._own is not None else None,
             "received": self.received,
             "bad": self.bad,
         }
 
+    def _patterns(self) -> list[str]:
+        return self._listener.devices() if self.pattern is None else [self.pattern]
+
+    # --- the thread ---
+
     def _run(self) -> None:
-        next_scan = 0.0
+        next_scan = next_show = 0.0
         while not self._stopping.is_set():
             now = time.monotonic()
-            try:
-                if now >= next_scan:
-                    self._scan(now)
-                    next_scan = now + _SCAN
-                    self._looked.set()
-                for (device, _), port in self._ports.items():
-                    self._drain(port, device)
-                if self._own is not None and self._virtual:
-                    self._drain(self._own, "virtual")
-            except Exception as problem:  # the show goes on without this message or port
-                self._tell(f"MIDI: {type(problem).__name__}: {problem}")
+            if now >= next_scan:
+                next_scan = now + _SCAN
+                self._guarded(self._listener.refresh, now)
+                self._guarded(self._scan, now)
                 self._looked.set()
+            for port in self._open_ports():
+                self._guarded(self._drain, port)
+            if now >= next_show:
+                next_show = now + _SHOW
+                self._guarded(self._listener.show, now)
             time.sleep(_POLL)
-        self._let_go()
+        self._let_go(politely=True)
+
+    def _open_ports(self) -> list[_Port]:
+        return [*self._ports.values(), *([self._own_port] if self._own_port else [])]
+
+    def _guarded(self, function: Callable[..., object], *arguments: Any) -> None:
+        """The show goes on without this message, port or file."""
+        try:
+            function(*arguments)
+        except Exception as problem:
+            self._tell(f"MIDI: {type(problem).__name__}: {problem}")
 
     # --- messages ---
 
-    def _drain(self, port: Any, device: str) -> None:
-        touches = []
-        for _ in range(_QUEUE):
-            message = port.get_message()
+    def _drain(self, port: _Port) -> None:
+        touches, now = [], time.monotonic()
+        for _ in range(QUEUE):
+            message = port.input.get_message()
             if message is None:
                 break
             self.received += 1
             try:
-                touch = touch_of(message[0])
+                touches += port.decoder.feed(message[0], now, port.stamp(message[1], now))
             except ValueError:
                 self.bad += 1
-                continue
-            if touch is not None:
-                touches.append(touch)
+        touches += port.decoder.due(now)
         for touch in coalesce(touches, self._listener.counts):
-            self._listener.handle(touch, f"midi:{device}")
+            self._guarded(self._listener.handle, touch, port.origin, now)
+
+    def _send(self, port: _Port, data: list[int]) -> None:
+        """A message to a controller; one that cannot take it is left dark rather than asked again and again."""
+        if port.output is None:
+            return
+        try:
+            port.output.send_message(data)
+        except Exception as problem:
+            if port is not self._own_port:  # which looks for ports too
+                close(port.output)
+            port.output, port.dark = None, True
+            self._tell(f"MIDI: nothing can be shown on {port.origin.removeprefix('midi:')}: {problem}")
 
     # --- ports ---
 
@@ -268,51 +227,87 @@ class MidiInput:
         self._check_server(now)
         if now < self._not_before or (self._own is None and not self._begin()):
             return
-        seen: dict[str, int] = {}
-        there = {}
-        for index, name in enumerate(self._own.get_ports()):
-            seen[name] = seen.get(name, 0) + 1
-            if port_matches(self.pattern, name) and not name.startswith(f"{self.name}:"):
-                there[name, seen[name]] = index
+        patterns = self._patterns()
+        names = self._own.get_ports()
+        there = numbered(names, lambda name: self._means(patterns, name))
         for key in [key for key in self._ports if key not in there]:
-            self._close(self._ports.pop(key))
+            self._lose(key)
             self._notices(f"MIDI port '{key[0]}' is gone; it is opened again when it comes back")
         for key, index in there.items():
             if key not in self._ports:
-                self._open(key, index)
-        if not self._ports and self.pattern not in ANY:
-            names = ", ".join(seen) or "none"
-            self._tell(f"no MIDI port matches '{self.pattern}'; ports now: {names}; it is opened when it appears")
+                self._guarded(self._open, key, index)
+        if any(port.output is None and not port.dark for port in self._ports.values()):
+            self._answer(numbered(self._looking.get_ports(), lambda name: self._means(patterns, name)))
+        wanting = [pattern for pattern in patterns if not any(port_matches(pattern, name) for name, _ in self._ports)]
+        for pattern in wanting:
+            if pattern not in ANY:
+                now_there = ", ".join(dict.fromkeys(names)) or "none"
+                self._tell(f"no MIDI port matches '{pattern}'; ports now: {now_there}; it is opened when it appears")
+
+    def _means(self, patterns: list[str], name: str) -> bool:
+        return not self._ours.match(name) and any(port_matches(pattern, name) for pattern in patterns)
 
     def _begin(self) -> bool:
         """Choose the driver and make our own client; False if that is not possible yet."""
-        self._api = self._wanted_api or choose_api()
-        if self._api is None or (self._api == "JACK" and jack_server() is None):
-            self._tell(why_none())
+        self._api = self._wanted_api or midi_driver.choose_api()
+        if self._api is None or (self._api == "JACK" and midi_driver.jack_server() is None):
+            self._tell(midi_driver.why_none())
             return False
         try:
-            own = _make(self._api, self.name)
+            own = midi_driver.make_input(self._api, self.name)
+            looking = midi_driver.make_output(self._api, self.name)
         except OSError as problem:
             self._tell(f"no MIDI: {problem}")
             return False
-        self._own = own
-        self._server = jack_server() if self._api == "JACK" else None
+        self._own, self._looking = own, looking
+        self._server = midi_driver.jack_server() if self._api == "JACK" else None
         if self._virtual:
             try:
                 own.open_virtual_port("in")
+                looking.open_virtual_port("out")
             except (OSError, NotImplementedError):  # Windows has none
                 self._virtual = False
+            else:
+                self._own_port = self._made("midi:virtual", own, looking)
         return True
 
+    def _made(self, origin: str, input: Any, output: Any) -> _Port:
+        port = _Port(origin, input, output, Decoder(partial(self._listener.wide, origin), self._clock))
+        self._guarded(self._listener.plugged, origin, partial(self._send, port) if output is not None else None)
+        return port
+
     def _open(self, key: tuple[str, int], index: int) -> None:
-        port = _make(self._api, self.name)
+        port = midi_driver.make_input(self._api, self.name)
         try:
             port.open_port(index, "in")
         except (OSError, ValueError) as problem:
             port.delete()
             self._tell(f"MIDI port '{key[0]}' cannot be opened: {problem}")
             return
-        self._ports[key] = port
+        self._ports[key] = self._made(f"midi:{key[0]}{'' if key[1] == 1 else f' #{key[1]}'}", port, None)
+
+    def _answer(self, outputs: dict[tuple[str, int], int]) -> None:
+        """Open the way back to each device that has one; it may appear later than the way from it."""
+        for port in self._ports.values():
+            outputs.pop(port.back, None)
+        for key, port in self._ports.items():
+            back = answering(key, outputs) if port.output is None and not port.dark else None
+            if back is None:
+                continue
+            output = midi_driver.make_output(self._api, self.name)
+            try:
+                output.open_port(outputs.pop(back), "out")
+            except (OSError, ValueError):  # another program has it: the controller plays all the same, unlit
+                output.delete()
+                port.dark = True
+            else:
+                port.output, port.back = output, back
+                self._guarded(self._listener.plugged, port.origin, partial(self._send, port))
+
+    def _lose(self, key: tuple[str, int]) -> None:
+        port = self._ports.pop(key)
+        self._guarded(self._listener.unplugged, port.origin)
+        port.close()
 
     def _check_server(self, now: float) -> None:
         """Let go of a JACK server that died or was replaced.
@@ -320,22 +315,25 @@ class MidiInput:
         Its clients must all be gone before the library meets the next server, or it crashes; so wait a while, lest
         another part of the program is still holding some.
         """
-        if self._own is not None and self._api == "JACK" and jack_server() != self._server:
+        if self._own is not None and self._api == "JACK" and midi_driver.jack_server() != self._server:
             self._let_go()
             self._not_before = now + 2 * _SCAN
             self._notices("the JACK server is gone; MIDI goes on when it is back")
 
-    def _let_go(self) -> None:
-        for port in self._ports.values():
-            self._close(port)
-        self._ports = {}
-        if self._own is not None:
-            self._close(self._own)
-            self._own = None
-
-    def _close(self, port: Any) -> None:
-        port.close_port()
-        port.delete()
+    def _let_go(self, politely: bool = False) -> None:
+        if politely and self._own is not None:
+            for port in self._open_ports():
+                self._guarded(self._listener.farewell, port.origin)
+            time.sleep(_FLUSH)
+        for key in list(self._ports):
+            self._lose(key)
+        if self._own_port is not None:
+            self._guarded(self._listener.unplugged, self._own_port.origin)
+            self._own_port = None
+        for client in (self._own, self._looking):
+            if client is not None:
+                close(client)
+        self._own = self._looking = None
 
     def _tell(self, text: str) -> None:
         if text not in self._told:

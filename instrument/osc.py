@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
-from instrument.mapping import Mapping
 from instrument.osc_codec import OscError, matches
 from instrument.osc_feedback import EXPIRES, Feedback, Listener, Subscription, subscriber
 from instrument.osc_router import Router, Sender
 from instrument.osc_stream import Connection, StreamError
 from instrument.params import BadValue, ParamSet
+from instrument.touch import OscSources
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class OscServer:
     def __init__(
         self,
         params: ParamSet,
-        mapping: Mapping | None = None,
+        mapping: OscSources | None = None,
         host: str = "127.0.0.1",
         port: int = 9000,
         notices: Callable[[str], None] | None = None,

@@ -17,9 +17,9 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from instrument.mapping import Mapping, Touch
 from instrument.osc_codec import IMPULSE, Bundle, Message, OscError, decode, encode, is_pattern, matches
 from instrument.params import BadValue, ParamSet, UnknownParameter, shorten
+from instrument.touch import OscSources, Touch
 from pipelines.spec import ControlSpec, SwitchSpec, TextSpec, TriggerSpec
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Router:
     def __init__(
         self,
         params: ParamSet,
-        mapping: Mapping | None = None,
+        mapping: OscSources | None = None,
         notices: Callable[[str], None] | None = None,
     ) -> None:
         self.mapping = mapping

@@ -19,12 +19,12 @@ from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from instrument.mapping import Mapping
 from instrument.osc_codec import encode
 from instrument.osc_feedback import BEAT, MOST_AT_ONCE, STATUS_EVERY, Changes, Subscription, status_values
 from instrument.osc_router import Router, Sender
 from instrument.osc_tree import ATTRIBUTES, differences, find, tree
 from instrument.params import BadValue, ParamSet
+from instrument.touch import OscSources
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class OscQuery:
         params: ParamSet,
         status: Callable[[], dict[str, Any]] = dict,
         osc: tuple[str, int] | None = None,
-        mapping: Mapping | None = None,
+        mapping: OscSources | None = None,
         notices: Callable[[str], None] | None = None,
     ) -> None:
         self._params, self._status, self._osc = params, status, osc

@@ -17,8 +17,7 @@ import numpy as np
 from instrument.announce import Announcement
 from instrument.curtain import Curtain
 from instrument.engine import Engine
-from instrument.mapping import Mapping
-from instrument.midi import MidiInput
+from instrument.midi import MidiPorts
 from instrument.osc import OscServer
 from instrument.oscquery import OscQuery
 from instrument.outputs import Output, OutputGroup
@@ -26,6 +25,7 @@ from instrument.outputs.testcard import draw_card
 from instrument.pacer import Pacer
 from instrument.params import ParamSet
 from instrument.patch import Patch
+from instrument.rig import Rig
 from instrument.status import Latency, Notices, Pace, StatusLine
 from instrument.surface.server import Surface
 from pipelines.stream import Stream
@@ -41,7 +41,6 @@ class Doors:
     host: str = "127.0.0.1"
     osc_port: int | None = 9000
     page_port: int | None = 8000
-    midi: str = "*"
     osc_out: tuple[str, ...] = ()  # who is told what changes without asking, see osc.Target
     mdns: bool = True
 
@@ -67,8 +66,8 @@ class Show:
         self._curtain = Curtain(self.params)
         self.threads = threads
         self._osc: OscServer | None = None
-        self._midi: MidiInput | None = None
-        self._mapping_name = ""
+        self._midi: MidiPorts | None = None
+        self._rig: Rig | None = None
         self._pace = self._warm_up(most)
         self._threads = ExitStack()
 
@@ -90,15 +89,16 @@ class Show:
         stream.reset()
         return Pace(made - start, (denoised - start) / stream.steps, decode, 1.0 / most_fps)
 
-    def start(self, doors: Doors, mapping: Mapping, mapping_name: str) -> None:
+    def start(self, doors: Doors, rig: Rig) -> None:
         """Open every port and output, then play. What refuses raises its own error, and all is closed again."""
+        self._rig = rig
         recipe = self.system.recipe
         with ExitStack() as opening:
-            self._open_osc(doors, mapping, opening)
-            self._midi = MidiInput(doors.midi, mapping, self.notices.tell)
+            self._open_osc(doors, rig, opening)
+            self._midi = MidiPorts(None, rig, self.notices.tell, clock=self.engine.console.clock)
             opening.callback(self._midi.close)
             self._midi.start()
-            self._open_page(doors, mapping, opening)
+            self._open_page(doors, rig, opening)
             self.outputs.start(recipe.width, recipe.height, self.pacer.fps or recipe.fps)
             opening.callback(self.outputs.close)
             self.pacer.start()
@@ -109,19 +109,18 @@ class Show:
             opening.callback(thread.join)
             opening.callback(self.engine.stop)
             self._threads = opening.pop_all()
-        self._mapping_name = mapping_name
 
-    def _open_osc(self, doors: Doors, mapping: Mapping, opening: ExitStack) -> None:
+    def _open_osc(self, doors: Doors, rig: Rig, opening: ExitStack) -> None:
         if doors.osc_port is None:
             return
-        self._osc = OscServer(self.params, mapping, doors.host, doors.osc_port, self.notices.tell, self.status)
+        self._osc = OscServer(self.params, rig, doors.host, doors.osc_port, self.notices.tell, self.status)
         self._osc.start(doors.osc_out)
         opening.callback(self._osc.close)
 
-    def _open_page(self, doors: Doors, mapping: Mapping, opening: ExitStack) -> None:
+    def _open_page(self, doors: Doors, rig: Rig, opening: ExitStack) -> None:
         osc = (self._osc.host, self._osc.port) if self._osc else None
         if doors.page_port is not None:
-            query = OscQuery(self.params, self.status, osc, mapping, self.notices.tell)
+            query = OscQuery(self.params, self.status, osc, rig, self.notices.tell)
             self.surface = Surface(self.params, self.status, doors.host, doors.page_port, query)
             self.surface.start()
             opening.callback(self.surface.close)
@@ -160,7 +159,7 @@ class Show:
             if self._osc
             else "off",
             "midi": self._midi_ports() or "no ports now; they are used as soon as they appear",
-            "mapping": self._mapping_name,
+            "mapping": ", ".join(self._rig.names) if self._rig else "none",
         }
 
     def _midi_ports(self) -> list[str]:
@@ -189,6 +188,7 @@ class Show:
             "jitter_ms": round(pacing.jitter_ms, 1),
             "cache": f"{min(cache.end, cache.window)}/{cache.window}",
             "midi": self._midi_ports(),
+            "mapping": self._rig.status() if self._rig else None,
             "tempo": round(moment.tempo, 2),
             "bar": moment.bar,
             "beat": round(moment.beat, 3),

@@ -184,8 +184,10 @@ def _line(node: Any, at: Any, key: bool) -> int:
 
 
 def _scalar(value: Any) -> Any:
-    """The reader's own number and text classes -> Python's."""
-    for plain in (bool, int, float, str):
+    """The reader's own number and text classes -> Python's; halves of surrogate pairs, which no text can hold, go."""
+    if isinstance(value, str):
+        return str(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    for plain in (bool, int, float):
         if isinstance(value, plain):
             return plain(value)
     return value

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from instrument.midi import jack_server
+from instrument.midi_driver import jack_server
 
 
 class Jack:
@@ -59,19 +59,39 @@ def running_jack() -> Iterator[Jack]:
 
 
 class Controller:
-    """A controller as the instrument sees it: a MIDI output with a name, plugged in until `unplug`."""
+    """A controller as the instrument sees it: a MIDI output with a name, plugged in until `unplug`.
 
-    def __init__(self, name: str) -> None:
+    One with `lights` has an input too; `shown` is what was last sent there, by the first two bytes of the message.
+    """
+
+    def __init__(self, name: str, lights: bool = False) -> None:
         import rtmidi
 
         self._out = rtmidi.MidiOut(rtmidi.API_UNIX_JACK, name=name)
         self._out.open_virtual_port("out")
+        self._in = None
+        self.messages: list[list[int]] = []
+        if lights:  # a client of its own, as JACK has it; the device's part of the name is the same
+            self._in = rtmidi.MidiIn(rtmidi.API_UNIX_JACK, name=f"{name} lights", queue_size_limit=16384)
+            self._in.ignore_types(False, False, True)
+            self._in.open_virtual_port("in")
+
+    def hear(self) -> list[list[int]]:
+        """Every message that has come to its lights so far."""
+        while self._in is not None and (message := self._in.get_message()) is not None:
+            self.messages.append(message[0])
+        return self.messages
+
+    @property
+    def shown(self) -> dict[tuple[int, int], int]:
+        return {(data[0], data[1]): data[2] for data in self.hear() if len(data) == 3 and data[0] < 0xF0}
 
     def send(self, *data: int) -> None:
         self._out.send_message(data)
 
     def unplug(self) -> None:
-        if self._out is not None:
-            self._out.close_port()
-            self._out.delete()
-            self._out = None
+        for end in (self._out, self._in):
+            if end is not None:
+                end.close_port()
+                end.delete()
+        self._out = self._in = None

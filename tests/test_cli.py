@@ -130,6 +130,11 @@ def test_a_busy_port_is_named_with_its_remedy(
         (("render", "--out", "x.mp4", "--seconds", "nan", *QUICK), "seconds, more than 0"),
         (("params", "--patch", "cut.yaml"), "cut.yaml:3"),
         (("learn", "colour.gian"), "did you mean 'colour.gain'?"),
+        (("mapping", "check", "nanokontrol"), "did you mean 'nanokontrol2'?"),
+        (("mapping", "check", "knob.yaml"), "knob.yaml:2: bindings 1 cc"),
+        (("mapping", "check", "default", "--patch", "undertow"), "cc 7: 'bend.8.amount': this patch has no such bend"),
+        (("mapping", "show", "default", "--out", "nowhere/sheet.svg"), "--out nowhere/sheet.svg: cannot be written"),
+        (("mapping", "draw", "default"), "invalid choice: 'draw'"),
         (("bench", "--chunks", "0"), "a whole number, 1 or more"),
     ],
 )
@@ -212,6 +217,16 @@ def test_models_says_what_is_here_and_what_gets_the_rest(tmp_path: Path, capsys,
     assert "transformer  MISSING tianweiy/CausVid/autoregressive_checkpoint/model.pt" in told
     assert "hf download krea/krea-realtime-video krea-realtime-video-14b.safetensors" in told
     assert told.rstrip().endswith(f"looked in {tmp_path / 'mine'} (--models-dir) and {tmp_path / 'hub'}")
+
+
+def test_a_mapping_is_checked_and_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mapping", "check", "push2"]) == 0
+    assert "push2: 24 lines, 150 bindings, all of all-levers" in capsys.readouterr().out
+    assert main(["mapping", "show", "lpd8"]) == 0
+    drawn = capsys.readouterr().out
+    assert drawn.startswith("<svg") and "knob.8" in drawn
+    assert main(["mapping", "show", "lpd8", "--out", "sheet.svg"]) == 0
+    assert Path("sheet.svg").read_text() == drawn.removesuffix("\n")
 
 
 def test_levers_tells_every_lever_with_its_amounts(capsys: pytest.CaptureFixture[str]) -> None:

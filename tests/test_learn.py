@@ -6,9 +6,10 @@ import time
 import pytest
 
 from instrument import learn, mapping
-from instrument.learn import Control, LearnError, classify, collect, encoding
+from instrument.classify import Control, LearnError, classify, collect, encoding
 from instrument.mapping import Mapping, MappingError, Touch
 from instrument.params import ParamSet, UnknownParameter
+from instrument.touch import SIXTEEN_K
 from pipelines.spec import ControlSpec, SwitchSpec, TriggerSpec
 from tests.jack import Controller, running_jack
 
@@ -68,15 +69,27 @@ def test_touches_are_collected_for_a_moment_after_the_first():
         ([Touch("pitch", 0, v, 2) for v in range(5)], Control("wheel", ("pitch", 0), 2)),
         ([*cc(1, key=7), *cc(1, 2, 3)], Control("knob", ("cc", 16), 1)),
         ([*cc(5, 6, 7), *cc(3, 90, 4, key=48)], Control("knob", ("cc", 16), 1)),
+        ([t for v in (3, 4, 5) for t in (*cc(v), *cc(v * 9, key=48))], Control("knob", ("cc14", 16), 1)),
+        ([*cc(5), *cc(3, key=48), *cc(90, 4, 17, key=48)], Control("knob", ("cc14", 16), 1)),
+        ([*cc(5), *cc(127, key=48), *cc(6, 7), *cc(0, key=48)], Control("knob", ("cc", 16), 1)),
+        (
+            [*cc(1, key=99), *cc(2, key=98), *cc(9, key=6), Touch("nrpn", 130, 1152, 1)],
+            Control("knob", ("nrpn", 130), 1),
+        ),
+        ([Touch("pressure", 0, v, 2) for v in range(5)], Control("pressure", ("pressure", 0), 2)),
+        ([Touch("poly", 36, v, 1) for v in range(5)], Control("pressure", ("poly", 36), 1)),
+        ([Touch("note", 36, 90, 1), *[Touch("poly", 36, v, 1) for v in range(9)]], Control("pad", ("note", 36), 1)),
+        ([Touch("note", 0, 127, 1), *cc(127, 127, 127)], Control("endless", ("cc", 16), 1, "twos")),
+        ([Touch("program", 3, 3, 1)], Control("program", ("program", 3), 1)),
     ],
 )
-def test_the_control_touched_most_is_meant(touches, control):
+def test_what_was_touched_is_told_from_its_messages(touches, control):
     assert classify(touches) == control
 
 
-def test_the_fine_half_of_a_fader_is_not_taken_for_it():
+def test_two_halves_that_move_together_are_one_fader():
     fine_first = [t for pair in zip(cc(3, 90, 4, 5, key=48), cc(5, 6, 7, 8), strict=True) for t in pair]
-    assert classify(fine_first).source == ("cc", 16)
+    assert classify(fine_first).source == ("cc14", 16)
     assert classify(cc(3, 90, 4, key=48)).source == ("cc", 48)
 
 
@@ -129,12 +142,41 @@ def test_everything_else_in_the_file_stays(tmp_path, params):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize(
+    ("touches", "line"),
+    [
+        (
+            [t for v in (3, 4, 5) for t in (*cc(v), *cc(v * 9, key=48))],
+            "cc14: 16, channel: 1, to: petals.gain, takeover: pickup",
+        ),
+        ([Touch("nrpn", 130, v, 1) for v in (9, 99, 999)], "nrpn: 130, channel: 1, to: petals.gain, takeover: pickup"),
+        (cc(65, 65, 66, 65), "cc: 16, channel: 1, to: petals.gain, relative: signed"),
+        ([Touch("pressure", 0, 9, 3)], "pressure: true, channel: 3, to: petals.gain"),
+    ],
+)
+def test_every_kind_of_control_can_be_learnt_and_then_plays(tmp_path, params, touches, line):
+    path = tmp_path / "desk.yaml"
+    path.write_text(FILE)
+    learn.learn(path, "petals.gain", timed(touches), params)
+    assert path.read_text() == FILE + f"  - {{{line}}}\n"
+    played = Mapping(mapping.load(path), params)
+    bound, before = played.file.bound[-1], params["petals.gain"].base
+    for value in (0, 16383 if bound.kind in SIXTEEN_K else 65):
+        played.handle(Touch(bound.kind, bound.key, value, bound.channel))
+    assert params["petals.gain"].base != before
+
+
+def test_one_click_of_an_endless_knob_is_waited_for():
+    assert len(collect(timed(cc(127, 127, 127), gap=0.25))) == 3  # slow, as it should be turned
+    assert len(collect(timed(cc(127, 0), gap=0.1))) == 2
+
+
 def test_a_missing_or_empty_file_is_made(tmp_path, params):
     for text in (None, "", "# only a comment\n", "device: x\nbindings:\n"):
         path = tmp_path / "new" / "desk.yaml"
         if text is not None:
             path.write_text(text)
-        learn.learn(path, "petals.gain", timed(cc(1, 2, 3)), params, device=lambda: "Desk")
+        learn.learn(path, "petals.gain", timed(cc(1, 2, 3)), params, origin=lambda: "midi:Desk")
         file = mapping.load(path)
         assert file.device == ("x" if text and "device" in text else "Desk") and len(file.bindings) == 1
         assert not text or path.read_text().startswith(text)

@@ -257,7 +257,7 @@ def test_other_targets_that_cannot_work_are_told(play, told):
             "\nbindings:\n  - {cc: 1, to: a}\n  - {cc: 128, to: a}",
             "m.yaml:4: bindings 2 cc: should be less than or equal to",
         ),
-        ("bindings: [{to: a}]", "give exactly one source: cc, note, pitch or osc"),
+        ("bindings: [{to: a}]", "give exactly one source: control, cc, cc14, note, "),
         ("bindings: [{cc: 1, note: 2, to: a}]", "give exactly one source"),
         ("bindings: [{cc: 1}]", "give exactly one target"),
         ("bindings: [{cc: 1, to: a, trigger: b}]", "give exactly one target"),
@@ -317,9 +317,9 @@ def test_every_accepted_binding_survives_every_touch(line, values):
     params.add("prompt", TextSpec(""))
     params.add("panic", TriggerSpec())
     made = Mapping(file, params, lambda text: None)
-    kind, key = file.bindings[0].source
+    kind, key = file.bound[0].source
     for value in values:
-        made.handle(Touch(kind, key, value, file.bindings[0].channel or 1))
+        made.handle(Touch(kind, key, value, file.bound[0].channel or 1))
     assert 0.5 <= params.tick(0)["brush.gain"] <= 1
 
 

@@ -77,7 +77,8 @@ def test_a_foreign_receiver_reads_what_is_told(tmp_path: Path) -> None:
             assert wait_until(lambda: "/petals/gain f 2.5" in log.read_text()), log.read_text()
             assert wait_until(lambda: '/prompt s "black ice"' in log.read_text()), log.read_text()
             assert wait_until(lambda: "/panic" in log.read_text())
-            assert "/freeze i 0" in log.read_text() and "/count i 2" in log.read_text()
+            assert wait_until(lambda: "/freeze i 0" in log.read_text()), log.read_text()
+            assert wait_until(lambda: "/count i 2" in log.read_text()), log.read_text()
         finally:
             server.close()
             dump.kill()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from instrument import mapping, patch
-from instrument.engine import bends_of, declare, declare_bends
+from instrument.engine import bends_of
+from instrument.loading import declared
 from instrument.params import ParamSet
+from instrument.touch import Touch
 from pipelines.bends.bank import MASTER
 from pipelines.bends.lever import discover
 from pipelines.bends.scope import missing
@@ -15,11 +17,8 @@ from pipelines.recipes import recipe
 
 
 def _params(loaded: patch.Patch) -> ParamSet:
-    params, row = ParamSet(), recipe(loaded.model)
-    declare(params)
-    declare_bends(params, bends_of(loaded, row.config), len(row.steps), row.config.num_layers)
-    patch.set_values(loaded, params)
-    return params
+    row = recipe(loaded.model)
+    return declared(loaded, row.config, len(row.steps))
 
 
 @pytest.mark.parametrize("name", patch.available())
@@ -48,8 +47,8 @@ def test_every_mapping_finds_its_targets_in_the_patch_of_all_levers(name: str) -
     told: list[str] = []
     params = _params(patch.load("all-levers"))
     playing = mapping.Mapping(mapping.load(name), params, told.append)
-    for binding in playing.file.bindings:
-        kind, key = binding.source
+    for bound in playing.file.bound:
         for value in (127, 0):
-            playing.handle(mapping.Touch(kind, key, value, binding.channel or 1))
+            playing.handle(Touch(bound.kind, bound.key, value, bound.channel or 1))
+    assert playing.problems() == []
     assert told == []
