@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from pythonosc.udp_client import SimpleUDPClient
 
 from instrument.osc import OscServer
 from instrument.osc_codec import decode, encode
@@ -68,8 +69,11 @@ def test_a_foreign_receiver_reads_what_is_told(tmp_path: Path) -> None:
     with log.open("w") as out:
         dump = subprocess.Popen(["oscdump", "-L", str(port)], stdout=out, env={**os.environ, "LC_ALL": "C"})
         server = OscServer(params, port=0, notices=lambda text: None, status=lambda: {"fps": 17.5})
-        server.start([f"127.0.0.1:{port}"])
         try:
+            # What a fixed receiver is told first it is told once: it must be up by then.
+            hello = SimpleUDPClient("127.0.0.1", port)
+            assert wait_until(lambda: hello.send_message("/up", 1) or "/up" in log.read_text())
+            server.start([f"127.0.0.1:{port}"])
             assert wait_until(lambda: "/status/fps f 17.5" in log.read_text())
             params.set("petals.gain", 2.5, "page")
             params.set("prompt", "black ice", "page")

@@ -214,7 +214,7 @@ Width = Literal["dim", "ffn_dim"]
 class Noises:
     """Noises whose variances add, shaped as the tensor they disturb: `epsilon`, a tuple of unit noises
     [repeats, rows, width], their strengths [n, heads, columns], and `voices`, those of them to carry out. `rows` and
-    `width` name sizes of the network; the keys of self-attention repeat a frame's places."""
+    `width` name sizes of the network; the latent frames of a chunk or of the cache repeat one frame's places."""
 
     name: str
     rows: Rows
@@ -223,7 +223,7 @@ class Noises:
 
     def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, salt: int) -> Buffers:
         rows = {
-            "tokens": (1, shape.tokens),
+            "tokens": (shape.grid[0], shape.places),
             "keys": (shape.keys // shape.places, shape.places),
             "text": (1, shape.text_len),
         }[self.rows]

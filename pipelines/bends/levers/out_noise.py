@@ -26,10 +26,11 @@ def out_noise(x: Tensor, noise: Tensor, epsilon: Noise, voices: list[int]) -> Te
 
 def shaken(x: Tensor, noise: Tensor, epsilon: Noise, voices: list[int]) -> Tensor:
     """x [B, L, D] + sum of noise_i * rms(x) * epsilon_i, the rms of each token's vector; noise [n, D] or [n, 1]."""
-    size = rms(x)
+    frames = epsilon[0].shape[0], -1
+    size, x = rms(x).unflatten(1, frames), x.unflatten(1, frames)  # [B, F, P, 1], [B, F, P, D]
     for i in voices:
         x = torch.addcmul(x, size * noise[i], epsilon[i])
-    return x
+    return x.flatten(1, 2)
 
 
 def rms(x: Tensor) -> Tensor:
