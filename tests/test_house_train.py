@@ -11,7 +11,19 @@ import torch
 from safetensors.torch import save_file
 
 from pipelines.attention import attend
-from pipelines.house import autoencoder, batches, diffusion, evaluate, judge, model, sampler, shards, train, world
+from pipelines.house import (
+    autoencoder,
+    batches,
+    diffusion,
+    endurance,
+    evaluate,
+    judge,
+    model,
+    sampler,
+    shards,
+    train,
+    world,
+)
 from pipelines.house.data import BankPlan, ClipPool, LatentBank, Size, make_bank
 from pipelines.house.loop import Session, Settings
 from pipelines.house.png import sheet, write_png
@@ -75,6 +87,10 @@ def test_every_stage_from_the_command_line(tmp_path):
     house = model.load(weights)
     assert house.text.encode("a purple tulip").notices == ()
     assert model.describe(weights)[1]["autoencoder"]["steps"] > 0
+    (tmp_path / "run" / "autoencoder.pt").unlink()
+    later = tmp_path / "later.safetensors"
+    train.main(["export", *run, "--toy", "--init", str(weights), "--out", str(later)])
+    assert model.describe(later)[1] == model.describe(weights)[1]  # what was known of the parts that are kept
 
 
 @pytest.mark.parametrize("matrix_lr", [0.0, 2e-3])
@@ -244,6 +260,21 @@ def test_the_sampler_makes_what_the_stream_plays(toy):
         list(stream.commit())
 
 
+def test_a_roll_follows_its_captions(toy):
+    """A programme's rows change where it says, and the same caption on and on is what the sampler makes."""
+    programme = endurance.Programme(toy.house.text, 2, 16, 1)
+    first, scenes = programme.rows(0), programme.scenes
+    assert programme.rows(15) is first and programme.rows(16) is not first
+    assert not torch.equal(programme.scenes.jitter, scenes.jitter)
+    plan = sampler.SamplePlan(frames=4, seed=3)
+    other = toy.house.text(toy.house.text.batch(["a moon", "a red star"])).detach()
+    same = sampler.sample_latents(toy.house, toy.config, first, plan)
+    turned = list(sampler.roll(toy.house, toy.config, lambda at: first if at < 2 else other, plan))
+    assert torch.equal(torch.cat(turned[:2], dim=1), same[:, :2]) and not torch.equal(turned[2], same[:, 2:3])
+    with pytest.raises(ValueError, match="too short"):
+        endurance.Programme(toy.house.text, 2, 9, 1)
+
+
 def test_weights_file_is_strict(toy, tmp_path):
     states = {name: module.state_dict() for name, module in toy.house._asdict().items()}
     path = model.export(tmp_path / "a" / "w.safetensors", toy.config, states, {"steps": 3})
@@ -310,6 +341,11 @@ def test_evaluation_from_the_command_line(toy, tmp_path, capsys):
     assert set(result) == {"real", "sampled"} and result["real"]["hue_right"] > 0.6
     assert set(result["real"]["answers"]) == set(judge.ANSWERS)
     assert "subject right" in capsys.readouterr().out
+    long = ["--weights", str(path), "--device", "cpu", "--streams", "3", "--minutes", "0.11", "--seconds", "3.2"]
+    endurance.main([*long, "--judge", str(tmp_path / "judge"), "--out", str(tmp_path / "e.jsonl")])
+    lines = [json.loads(line) for line in (tmp_path / "e.jsonl").read_text().splitlines()]
+    assert [line["when"] for line in lines] == 2 * [endurance.AFTER, endurance.END]
+    assert "at the end" in capsys.readouterr().out
     with pytest.raises(FileNotFoundError, match="school one"):
         judge.load(tmp_path / "gone", CPU)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -24,20 +25,22 @@ class SamplePlan(NamedTuple):
 
 
 @torch.no_grad()
-def sample_latents(house: House, config: HouseConfig, rows: Tensor, plan: SamplePlan) -> Tensor:
-    """Text rows [B, text_len, text_dim] -> latents [B, F, C, h, w], frame after frame through a rolling cache."""
+def roll(house: House, config: HouseConfig, rows: Callable[[int], Tensor], plan: SamplePlan) -> Iterator[Tensor]:
+    """Latents [B, 1, C, h, w], frame after frame through a rolling cache. `rows` gives the text rows
+    [B, text_len, text_dim] of a position; the same tensor again costs nothing."""
     dit, like = house.dit, house.dit.patch_embedding.weight
     height, width = config.height // SPACE_SCALE, config.width // SPACE_SCALE
     grid = dit.grid(1, height, width)
-    tokens, count = grid.height * grid.width, len(rows)
-    layers = range(config.dit.num_layers)
+    tokens, told = grid.height * grid.width, rows(0)
+    layers, count = range(config.dit.num_layers), len(told)
     cache = KVCache((len(layers), count, config.dit.num_heads, config.dit.head_dim), config.window, tokens, like=like)
     rope = Rope(config.dit.head_dim, grid.height, grid.width, like.device)
     schedule = Schedule.of(plan.steps, RECIPE.shift, RECIPE.warped)
     generator = torch.Generator(device=like.device).manual_seed(plan.seed)
-    text = dit.read_text(rows.to(like.device, like.dtype))
-    frames = []
+    text = dit.read_text(told.to(like.device, like.dtype))
     for position in range(plan.frames):
+        if (now := rows(position)) is not told:
+            told, text = now, dit.read_text(now.to(like.device, like.dtype))
         placement, turn = cache.place(position, 1), rope.turn([position])
         memory = tuple(cache.layer(layer, placement) for layer in layers)
         x = torch.randn((count, config.dit.in_dim, 1, height, width), generator=generator, device=like.device)
@@ -45,8 +48,12 @@ def sample_latents(house: House, config: HouseConfig, rows: Tensor, plan: Sample
             flow = dit(x.to(like.dtype), x.new_full((count, 1), t), text, turn, memory)
             x = x + (following - sigma) * flow.float()
         dit(x.to(like.dtype), x.new_zeros(count, 1), text, turn, memory)
-        frames.append(x.to(like.dtype))
-    return torch.cat(frames, dim=2).transpose(1, 2)
+        yield x.to(like.dtype).transpose(1, 2)
+
+
+def sample_latents(house: House, config: HouseConfig, rows: Tensor, plan: SamplePlan) -> Tensor:
+    """Text rows [B, text_len, text_dim] -> latents [B, F, C, h, w]."""
+    return torch.cat(list(roll(house, config, lambda _: rows, plan)), dim=1)
 
 
 @torch.no_grad()

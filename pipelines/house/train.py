@@ -155,7 +155,9 @@ def export_weights(args: argparse.Namespace) -> None:
     config = _config(args)
     first = read_checkpoint(args.run / "autoencoder.pt") if (args.run / "autoencoder.pt").is_file() else None
     states: dict[str, dict[str, Tensor]] = {"vae": first["ema"]} if first else read_states(args.init)
-    facts: dict[str, Any] = {"autoencoder": {"steps": first["step"], **first["facts"]}} if first else {}
+    facts: dict[str, Any] = describe(args.init)[1] if args.init else {}
+    if first:
+        facts["autoencoder"] = {"steps": first["step"], **first["facts"]}
     if (args.run / "diffusion.pt").is_file():
         second = read_checkpoint(args.run / "diffusion.pt")
         for key, value in second["ema"].items():
