@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from instrument.params import suggest
+from instrument.parameters.params import suggest
 
 COMMANDS = ("play", "render", "list", "models", "levers", "params", "mapping", "learn", "bench")
 LARGEST = 4096  # pixels a side

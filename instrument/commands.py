@@ -15,21 +15,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from instrument import learn as learning
-from instrument import mapping as mappings
 from instrument import outputs
-from instrument import patch as patches
-from instrument.audioin import open_ear
-from instrument.bench import bench as run_bench
-from instrument.bench_bends import bench_bends
-from instrument.bench_control import Bench, bench_control
-from instrument.curtain import Curtain
-from instrument.engine import Engine
-from instrument.loading import declared
-from instrument.midi_driver import list_ports
-from instrument.params import ParamSet, UnknownParameter
-from instrument.patch import Patch
-from instrument.rig import Rig
+from instrument.bench.bends import bench_bends
+from instrument.bench.control import Bench, bench_control
+from instrument.bench.speed import bench as run_bench
+from instrument.engine.curtain import Curtain
+from instrument.engine.engine import Engine
+from instrument.engine.loading import declared
+from instrument.engine.status import Notices, StatusLine
+from instrument.mapping import learn as learning
+from instrument.mapping import mapping as mappings
+from instrument.mapping.rig import Rig
+from instrument.mapping.sheet import draw_sheet
+from instrument.midi.driver import list_ports
+from instrument.modulation.audioin import open_ear
+from instrument.parameters.params import ParamSet, UnknownParameter
 from instrument.setup import (
     UsageError,
     model_threads,
@@ -40,9 +40,9 @@ from instrument.setup import (
     open_stream,
     set_first_values,
 )
-from instrument.sheet import draw_sheet
 from instrument.show import Doors, Show, watch
-from instrument.status import Notices, StatusLine
+from instrument.state import patch as patches
+from instrument.state.patch import Patch
 from pipelines.bends.lever import discover
 from pipelines.bends.table import table
 from pipelines.files import places, report, survey

@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from instrument import outputs
-from instrument import patch as patches
-from instrument.audioin import AudioError
-from instrument.learn import LearnError
-from instrument.osc import OscPortError
+from instrument.mapping.learn import LearnError
+from instrument.modulation.audioin import AudioError
+from instrument.osc.server import OscPortError
 from instrument.outputs import Output, OutputError
-from instrument.params import BadValue, Parameter, ParamSet, UnknownParameter, suggest
-from instrument.patch import MOST_SEED, Patch
+from instrument.parameters.params import BadValue, Parameter, ParamSet, UnknownParameter, suggest
+from instrument.state import patch as patches
+from instrument.state.patch import MOST_SEED, Patch
 from instrument.surface.server import SurfaceError
 from instrument.yamlfile import FileError
 from pipelines.load import LoadError

@@ -14,19 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from instrument.announce import Announcement
-from instrument.curtain import Curtain
-from instrument.engine import Engine
-from instrument.midi import MidiPorts
-from instrument.osc import OscServer
-from instrument.oscquery import OscQuery
+from instrument.engine.curtain import Curtain
+from instrument.engine.engine import Engine
+from instrument.engine.pacer import Pacer
+from instrument.engine.status import Latency, Notices, Pace, StatusLine
+from instrument.mapping.rig import Rig
+from instrument.midi.ports import MidiPorts
+from instrument.osc.announce import Announcement
+from instrument.osc.query import OscQuery
+from instrument.osc.server import OscServer
 from instrument.outputs import Output, OutputGroup
 from instrument.outputs.testcard import draw_card
-from instrument.pacer import Pacer
-from instrument.params import ParamSet
-from instrument.patch import Patch
-from instrument.rig import Rig
-from instrument.status import Latency, Notices, Pace, StatusLine
+from instrument.parameters.params import ParamSet
+from instrument.state.patch import Patch
 from instrument.surface.server import Surface
 from pipelines.stream import Stream
 from pipelines.systems import System

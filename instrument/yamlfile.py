@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedBase
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from instrument.params import shorten, suggest
+from instrument.parameters.params import shorten, suggest
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable

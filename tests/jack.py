@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from instrument.midi_driver import jack_server
+from instrument.midi.driver import jack_server
 
 
 class Jack:

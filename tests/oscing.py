@@ -9,8 +9,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from instrument.osc_codec import Message, decode, encode
-from instrument.params import ParamSet
+from instrument.osc.codec import Message, decode, encode
+from instrument.parameters.params import ParamSet
 from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec, TextSpec, TriggerSpec
 
 ADDRESSES = st.from_regex(r"(/[a-z0-9_]{1,8}){1,4}", fullmatch=True)

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from instrument.ableton import AbletonLink, LinkMissing
-from instrument.clock import Clock
+from instrument.modulation.ableton import AbletonLink, LinkMissing
+from instrument.modulation.clock import Clock
 
 NETWORK = (
     "ip link set lo up && ip link set lo multicast on && ip route add 224.0.0.0/4 dev lo && "
@@ -16,8 +16,8 @@ NETWORK = (
 )
 PROGRAM = """
 import asyncio, subprocess, sys, time
-from instrument.ableton import AbletonLink
-from instrument.clock import LINK, Clock
+from instrument.modulation.ableton import AbletonLink
+from instrument.modulation.clock import LINK, Clock
 
 OTHER = '''
 import asyncio, sys, aalink

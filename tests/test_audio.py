@@ -6,10 +6,10 @@ import av
 import numpy as np
 import pytest
 
-from instrument import audioin
-from instrument.audio import DELAY, HOP, RATE, WINDOW, Analyser
-from instrument.audioin import AudioError, FileEar, open_ear, read_sound
-from instrument.modspec import FEATURES
+from instrument.modulation import audioin
+from instrument.modulation.audio import DELAY, HOP, RATE, WINDOW, Analyser
+from instrument.modulation.audioin import AudioError, FileEar, open_ear, read_sound
+from instrument.modulation.modspec import FEATURES
 
 
 def tone(frequency: float, seconds: float = 0.5, amplitude: float = 0.5) -> np.ndarray:

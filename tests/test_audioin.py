@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from instrument.audioin import AudioError, DeviceEar
+from instrument.modulation.audioin import AudioError, DeviceEar
 from tests.jack import running_jack
 
 PLAYER = """
@@ -25,7 +25,7 @@ with sd.OutputStream(samplerate=48000, channels=1, callback=play):
 """
 LISTENER = """
 import sys, time
-from instrument.audioin import DeviceEar, AudioError
+from instrument.modulation.audioin import DeviceEar, AudioError
 ear = DeviceEar(sys.argv[1])
 print("open", flush=True)
 end = time.monotonic() + 40

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from instrument.bench import KNOB_TRAVEL, Lane, bench
-from instrument.bench import _lane as lane
-from instrument.bench import _turned as turned
-from instrument.patch import Patch, loads
+from instrument.bench.speed import KNOB_TRAVEL, Lane, bench
+from instrument.bench.speed import _lane as lane
+from instrument.bench.speed import _turned as turned
+from instrument.state.patch import Patch, loads
 from pipelines.systems import System
 from tests import tiny
 

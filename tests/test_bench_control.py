@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from instrument import bench_control
-from instrument.bench_control import RATE, ROWS, Bench, Stamped, arrived, knobs, listening, moved, stormed, storming
-from instrument.bench_control import bench_control as run
+from instrument.bench import control as bench_control
+from instrument.bench.control import RATE, ROWS, Bench, Stamped, arrived, knobs, listening, moved, stormed, storming
+from instrument.bench.control import bench_control as run
 from tests.oscing import wait_until
 from tests.test_bench import patch, system
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from instrument import mapping, profile
-from instrument.mapping import Mapping, MappingError
-from instrument.params import ParamSet
-from instrument.touch import Touch
+from instrument.mapping import mapping, profile
+from instrument.mapping.mapping import Mapping, MappingError
+from instrument.parameters.params import ParamSet
+from instrument.parameters.touch import Touch
 from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec, TextSpec, TriggerSpec
 
 

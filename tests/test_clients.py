@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from instrument.osc import OscServer
-from instrument.params import ParamSet
+from instrument.osc.server import OscServer
+from instrument.parameters.params import ParamSet
 from pipelines.spec import ControlSpec, TextSpec, TriggerSpec
 from tests.oscing import heard, wait_until
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrument.clock import FASTEST, INTERNAL, LINK, MIDI, SLOWEST, Clock
+from instrument.modulation.clock import FASTEST, INTERNAL, LINK, MIDI, SLOWEST, Clock
 
 
 def midi_clock(tempo: float = 120.0) -> Clock:

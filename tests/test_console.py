@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrument.clock import INTERNAL, MIDI
-from instrument.console import Console
-from instrument.modspec import ModulatorSpec, named, parameters_of
-from instrument.params import ParamSet
-from instrument.snapshots import Snapshot
-from instrument.values import clamped, fits
+from instrument.engine.console import Console
+from instrument.modulation.clock import INTERNAL, MIDI
+from instrument.modulation.modspec import ModulatorSpec, named, parameters_of
+from instrument.parameters.params import ParamSet
+from instrument.parameters.values import clamped, fits
+from instrument.state.snapshots import Snapshot
 from pipelines.spec import ChoiceSpec, ControlSpec, TextSpec, TriggerSpec
 
 GAIN = ControlSpec(0, 8, 1, warp="cubed")

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from instrument import curtain
-from instrument.curtain import Curtain
-from instrument.params import ParamSet
+from instrument.engine import curtain
+from instrument.engine.curtain import Curtain
+from instrument.parameters.params import ParamSet
 
 
 def frame(value: int, size: tuple[int, int] = (4, 6)) -> np.ndarray:

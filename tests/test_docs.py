@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from instrument import patch
-from instrument.loading import declared
-from instrument.modspec import KINDS, ModulatorSpec, parameters_of
+from instrument.engine.loading import declared
+from instrument.modulation.modspec import KINDS, ModulatorSpec, parameters_of
+from instrument.state import patch
 from tests.tiny import CONFIG
 
 DOCS = Path(__file__).parent.parent / "docs"

@@ -8,9 +8,9 @@ import time
 import numpy as np
 import pytest
 
-from instrument.engine import Engine
-from instrument.params import ParamSet
-from instrument.patch import PatchError, loads
+from instrument.engine.engine import Engine
+from instrument.parameters.params import ParamSet
+from instrument.state.patch import PatchError, loads
 from pipelines.bends.probes import MapLook
 from pipelines.text import Prompt
 from tests.tiny import prompt, stream

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrument.envelopes import Gate, Times, adsr
+from instrument.modulation.envelopes import Gate, Times, adsr
 
 TIMES = Times(0.1, 0.2, 0.5, 0.4)
 LENGTH = st.floats(0, 2)

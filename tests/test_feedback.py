@@ -4,16 +4,16 @@ import time
 
 import pytest
 
-from instrument import mapping
-from instrument.feedback import Lights
-from instrument.mapping import Mapping
-from instrument.midi import MidiPorts
-from instrument.params import ParamSet
-from instrument.rig import Rig
-from instrument.touch import Touch
+from instrument.mapping import mapping
+from instrument.mapping.feedback import Lights
+from instrument.mapping.mapping import Mapping
+from instrument.mapping.rig import Rig
+from instrument.midi.ports import MidiPorts
+from instrument.parameters.params import ParamSet
+from instrument.parameters.touch import Touch
 from pipelines.spec import ControlSpec, SwitchSpec, TriggerSpec
 from tests.jack import Controller, running_jack
-from tests.test_midi import wait_until
+from tests.test_midi_ports import wait_until
 
 DESK = """
 name: desk

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrument.params import GLIDE, BadValue, ParamSet
+from instrument.parameters.params import GLIDE, BadValue, ParamSet
 from pipelines.spec import ChoiceSpec, ControlSpec, TextSpec
 
 SPECS = [

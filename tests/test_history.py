@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrument import history
-from instrument.history import MOST, PAUSE, History
-from instrument.params import Change, ParamSet
+from instrument.parameters.params import Change, ParamSet
+from instrument.state import history
+from instrument.state.history import MOST, PAUSE, History
 from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec, TextSpec, TriggerSpec
 
 IDS = ("a", "b", "mode", "on", "words")

@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from instrument import learn, mapping
-from instrument.classify import Control, LearnError, classify, collect, encoding
-from instrument.mapping import Mapping, MappingError, Touch
-from instrument.params import ParamSet, UnknownParameter
-from instrument.touch import SIXTEEN_K
+from instrument.mapping import learn, mapping
+from instrument.mapping.classify import Control, LearnError, classify, collect, encoding
+from instrument.mapping.mapping import Mapping, MappingError
+from instrument.parameters.params import ParamSet, UnknownParameter
+from instrument.parameters.touch import SIXTEEN_K, Touch
 from pipelines.spec import ControlSpec, SwitchSpec, TriggerSpec
 from tests.jack import Controller, running_jack
 

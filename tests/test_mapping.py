@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrument import mapping
-from instrument.link import notches
-from instrument.mapping import Mapping, MappingError, Touch
-from instrument.params import ParamSet
+from instrument.mapping import mapping
+from instrument.mapping.link import notches
+from instrument.mapping.mapping import Mapping, MappingError
+from instrument.parameters.params import ParamSet
+from instrument.parameters.touch import Touch
 from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec, TextSpec, TriggerSpec
 
 PADDING = ("zeros", "border", "reflection")

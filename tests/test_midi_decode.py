@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrument.midi_decode import PAIR, Decoder, Stamp
-from instrument.touch import Touch
+from instrument.midi.decode import PAIR, Decoder, Stamp
+from instrument.parameters.touch import Touch
 
 
 class Clock:

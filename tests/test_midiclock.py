@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrument.clock import MIDI, Clock
-from instrument.midiclock import PER_BEAT, TickFilter
+from instrument.modulation.clock import MIDI, Clock
+from instrument.modulation.midiclock import PER_BEAT, TickFilter
 from tests.jack import running_jack
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from instrument import migrate, patch
-from instrument.patch import PatchError
+from instrument.state import migrate, patch
+from instrument.state.patch import PatchError
 
 OLD = "version: 1\nprompt: ice\nbends: [{name: a, lever: b, scope: {layers: 3}}]\nvalues: {a.gain: 2}\n"
 

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrument import patch, yamlfile
-from instrument.modspec import ModulatorSpec, duration, named, parameters_of, points
-from instrument.patch import PatchError
+from instrument import yamlfile
+from instrument.modulation.modspec import ModulatorSpec, duration, named, parameters_of, points
+from instrument.state import patch
+from instrument.state.patch import PatchError
 from pipelines.spec import ControlSpec, TriggerSpec
 
 KEYS = st.sampled_from([*ModulatorSpec.model_fields])

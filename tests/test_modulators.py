@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrument.clock import Clock
-from instrument.modspec import FEATURES, ModulatorSpec, named, parameters_of
-from instrument.modulators import Rack
-from instrument.params import ParamSet
-from instrument.voices import Heard
+from instrument.modulation.clock import Clock
+from instrument.modulation.modspec import FEATURES, ModulatorSpec, named, parameters_of
+from instrument.modulation.modulators import Rack
+from instrument.modulation.voices import Heard
+from instrument.parameters.params import ParamSet
 from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec, TextSpec, TriggerSpec
 
 GAIN = ControlSpec(0, 8, 1, warp="cubed")

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrument.morph import Morph, between, blend, corners, write
-from instrument.params import ParamSet
+from instrument.parameters.params import ParamSet
+from instrument.state.morph import Morph, between, blend, corners, write
 from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec, TextSpec
 
 GAIN = ControlSpec(0, 8, 1, warp="cubed")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pythonosc.osc_bundle import OscBundle
 from pythonosc.osc_message import OscMessage
 
-from instrument.osc_codec import (
+from instrument.osc.codec import (
     IMPULSE,
     Message,
     OscError,

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from instrument import osc_feedback
-from instrument.osc import OscPortError, OscServer, Target
-from instrument.osc_codec import decode, encode
-from instrument.osc_feedback import Change, Subscription, ends, status_values
-from instrument.params import BadValue
+from instrument.osc import feedback as osc_feedback
+from instrument.osc.codec import decode, encode
+from instrument.osc.feedback import Change, Subscription, ends, status_values
+from instrument.osc.server import OscPortError, OscServer, Target
+from instrument.parameters.params import BadValue
 from pipelines.spec import ControlSpec
 from tests.oscing import Client, heard, some_params, wait_until
 
@@ -192,7 +192,7 @@ def test_unsubscribing_and_expiring(params, open_server, ears, monkeypatch):
     assert wait_until(lambda: ear.of("/prompt"))
     client.send("/unsubscribe")
     assert wait_until(lambda: len(server.feedback) == 0)
-    monkeypatch.setattr("instrument.osc.EXPIRES", 0.6)
+    monkeypatch.setattr("instrument.osc.server.EXPIRES", 0.6)
     monkeypatch.setattr(osc_feedback, "EXPIRES", 0.6)
     client.send("/subscribe")
     for _ in range(8):  # any message keeps it alive

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from instrument import mapping
-from instrument.mapping import Mapping
-from instrument.osc import OscServer
-from instrument.osc_codec import IMPULSE, OscError, decode, encode, encode_bundle
-from instrument.osc_router import Router, Sender
-from instrument.params import ParamSet
+from instrument.mapping import mapping
+from instrument.mapping.mapping import Mapping
+from instrument.osc.codec import IMPULSE, OscError, decode, encode, encode_bundle
+from instrument.osc.router import Router, Sender
+from instrument.osc.server import OscServer
+from instrument.parameters.params import ParamSet
 from pipelines.spec import ChoiceSpec, ControlSpec
 from tests.oscing import ADDRESSES, ARGS, Client, heard, some_params, wait_until
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from pythonosc.udp_client import SimpleUDPClient
 
-from instrument.osc import OscServer
-from instrument.osc_codec import decode, encode
+from instrument.osc.codec import decode, encode
+from instrument.osc.server import OscServer
 from tests.oscing import some_params
 from tests.playing import PATIENCE, Playing, bender, wait_until
 

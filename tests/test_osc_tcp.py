@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pythonosc.tcp_client import SimpleTCPClient
 
-from instrument.osc import OscServer
-from instrument.osc_codec import Message, decode, encode, encode_bundle
-from instrument.osc_stream import LARGEST, Framing, StreamError
+from instrument.osc.codec import Message, decode, encode, encode_bundle
+from instrument.osc.server import OscServer
+from instrument.osc.stream import LARGEST, Framing, StreamError
 from tests.oscing import Client, heard, some_params, wait_until
 
 PACKETS = st.lists(st.binary(min_size=1, max_size=60).map(lambda data: b"/" + data), min_size=1, max_size=6)

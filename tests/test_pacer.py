@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from instrument.engine.pacer import FIRST_RATE, Pacer, mix
+from instrument.engine.rate import ArrivalRate
 from instrument.outputs.testcard import CARD
-from instrument.pacer import FIRST_RATE, Pacer, mix
-from instrument.rate import ArrivalRate
 
 FRAME = np.zeros((4, 8, 3), np.uint8)
 

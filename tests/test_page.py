@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from instrument.params import ParamSet
+from instrument.parameters.params import ParamSet
 from instrument.surface.server import Surface
 from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec, TextSpec, TriggerSpec
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrument.params import ParamSet
-from instrument.values import clamped, fits, travelled
+from instrument.parameters.params import ParamSet
+from instrument.parameters.values import clamped, fits, travelled
 from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec, TriggerSpec
 
 GAIN = ControlSpec(0, 8, 1, warp="cubed", doc="how much")

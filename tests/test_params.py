@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrument.params import BadValue, ParamSet, UnknownParameter
+from instrument.parameters.params import BadValue, ParamSet, UnknownParameter
 from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec, TextSpec, TriggerSpec
 
 GAIN = ControlSpec(0, 8, 1, warp="cubed", doc="how much")
@@ -36,7 +36,18 @@ def params(notices):
 
 
 def test_importing_the_control_side_does_not_import_torch():
-    names = ("params", "patch", "mapping", "osc", "midi", "learn", "console", "patchdesk", "audio", "tickcost")
+    names = (
+        "parameters.params",
+        "state.patch",
+        "state.patchdesk",
+        "mapping.mapping",
+        "mapping.learn",
+        "osc.server",
+        "midi.ports",
+        "engine.console",
+        "modulation.audio",
+        "bench.tickcost",
+    )
     modules = ", ".join(f"instrument.{name}" for name in names)
     code = f"import sys, {modules}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrument import patch
-from instrument.params import ParamSet
-from instrument.patch import PatchError
+from instrument.parameters.params import ParamSet
+from instrument.state import patch
+from instrument.state.patch import PatchError
 from pipelines.spec import ControlSpec, SwitchSpec
 
 UNDERTOW = """\

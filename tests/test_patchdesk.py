@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from instrument import patch, patchdesk
-from instrument.params import ParamSet
-from instrument.patchdesk import PatchDesk
+from instrument.parameters.params import ParamSet
+from instrument.state import patch, patchdesk
+from instrument.state.patchdesk import PatchDesk
 from pipelines.spec import ControlSpec, TextSpec
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from instrument import mapping, profile
-from instrument.profile import ProfileError
+from instrument.mapping import mapping, profile
+from instrument.mapping.profile import ProfileError
 
 SHIPPED = ("apc40mk2", "generic", "launchcontrolxl", "lpd8", "midimix", "nanokontrol2", "push2", "xtouchmini")
 

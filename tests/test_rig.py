@@ -4,11 +4,11 @@ import os
 
 import pytest
 
-from instrument import mapping
-from instrument.classify import LearnError
-from instrument.params import ParamSet, UnknownParameter
-from instrument.rig import Rig
-from instrument.touch import Touch
+from instrument.mapping import mapping
+from instrument.mapping.classify import LearnError
+from instrument.mapping.rig import Rig
+from instrument.parameters.params import ParamSet, UnknownParameter
+from instrument.parameters.touch import Touch
 from pipelines.spec import ControlSpec, SwitchSpec, TriggerSpec
 
 

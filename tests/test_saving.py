@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrument import patch, saving
-from instrument.loading import declared
-from instrument.patch import Patch
-from instrument.saving import SaveError, as_patch, safe_name, save
-from instrument.snapshots import Snapshot, read, state
+from instrument.engine.loading import declared
+from instrument.state import patch, saving
+from instrument.state.patch import Patch
+from instrument.state.saving import SaveError, as_patch, safe_name, save
+from instrument.state.snapshots import Snapshot, read, state
 from tests.tiny import CONFIG
 
 SONG = """

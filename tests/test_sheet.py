@@ -4,8 +4,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from instrument import mapping
-from instrument.sheet import draw_sheet
+from instrument.mapping import mapping
+from instrument.mapping.sheet import draw_sheet
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from instrument import patch, snapshots
-from instrument.params import ParamSet
-from instrument.patch import PatchError
+from instrument.parameters.params import ParamSet
+from instrument.state import patch, snapshots
+from instrument.state.patch import PatchError
 from pipelines.spec import ControlSpec, SwitchSpec, TriggerSpec
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from instrument.status import Latency, Notices, Pace, StatusLine, describe
+from instrument.engine.status import Latency, Notices, Pace, StatusLine, describe
 
 STATUS: dict[str, Any] = {
     "fps": 14.26,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from instrument.params import ParamSet
+from instrument.parameters.params import ParamSet
 from instrument.surface.feed import finite
 from instrument.surface.guard import is_own_host, own_names
 from instrument.surface.server import Surface, SurfaceError

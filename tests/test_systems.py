@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from instrument.engine import Engine
-from instrument.params import ParamSet
-from instrument.patch import loads
+from instrument.engine.engine import Engine
+from instrument.parameters.params import ParamSet
+from instrument.state.patch import loads
 from pipelines.load import LoadError
 from pipelines.recipes import KREA, LONGLIVE, Recipe
 from pipelines.stream import Stream

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrument.takeover import Takeover
+from instrument.mapping.takeover import Takeover
 
 TRAVEL = st.integers(0, 127).map(lambda step: step / 127)
 MOVES = st.lists(TRAVEL, min_size=1, max_size=60)

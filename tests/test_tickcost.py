@@ -1,6 +1,6 @@
 """The measure itself: it measures what it says. How long a tick takes is for `bender bench`, not for a busy test."""
 
-from instrument.tickcost import measure
+from instrument.bench.tickcost import measure
 
 
 def test_it_counts_what_it_was_asked_for():

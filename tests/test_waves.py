@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrument.waves import WAVES, chance, drawn
+from instrument.modulation.waves import WAVES, chance, drawn
 
 
 def at(shape: str, *phases: float, width: float = 0.5, seed: int = 1) -> list[float]:

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from aiohttp import WSCloseCode, web
 
-from instrument.params import ParamSet
+from instrument.parameters.params import ParamSet
 
 CREDIT = 2  # binary messages on the way to a page
 BEAT = 1 / 60  # seconds between looks at the values

@@ -2,7 +2,7 @@
 
     /               the page             /ws           values and pictures, see feed.py
     /api/params     what can be played   /stream.mjpeg the picture for anything that shows MJPEG
-    /api/status     how it plays       /..., and / for whoever does not ask for HTML: OSCQuery, see oscquery.py
+    /api/status     how it plays       /..., and / for whoever does not ask for HTML: OSCQuery, see osc/query.py
 
 Knows parameters by what they tell of themselves and nothing of engines or models. Frames are only kept; the newest is
 encoded, in this thread, when somebody has asked for it.
@@ -24,8 +24,8 @@ import numpy as np
 import simplejpeg
 from aiohttp import WSMsgType, web
 
-from instrument.oscquery import OscQuery
-from instrument.params import ParamSet
+from instrument.osc.query import OscQuery
+from instrument.parameters.params import ParamSet
 
 from .feed import Feed, finite
 from .guard import guard, protect

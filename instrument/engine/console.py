@@ -1,0 +1,257 @@
+"""The console: what stands between the hands and the engine, beat by beat.
+
+It owns the clock, the modulators, the snapshots with their morphs, and undo; it declares their parameters and carries
+their triggers out at the next denoising step, or on the next beat or bar. All of it runs in the engine's thread, as
+`tick` before every step. Knows no tensors and no files; patches are swapped by the engine.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from instrument.modulation.ableton import AbletonLink, LinkMissing
+from instrument.modulation.clock import FASTEST, INTERNAL, LINK, SLOWEST, SOURCES, Clock
+from instrument.modulation.modspec import ModulatorSpec
+from instrument.modulation.modulators import Rack
+from instrument.parameters.params import GLIDE, ParamSet
+from instrument.state import morph
+from instrument.state.history import History
+from instrument.state.morph import Morph
+from instrument.state.patch import LONGEST_GLIDE, MOST_SNAPSHOTS
+from instrument.state.snapshots import Snapshot, state
+from pipelines.spec import ChoiceSpec, ControlSpec, TextSpec, TriggerSpec, Value
+
+PADS = 8  # snapshots with triggers of their own
+GOTO = "snapshot.goto"
+_OFTEN = 64  # triggers waiting for a beat
+_SHOWN = 0.05  # beats a minute that a followed tempo must differ from the one shown
+
+
+def declare(params: ParamSet) -> None:
+    """The parameters of clock, snapshots, morphs, undo and glides: those that every show has."""
+
+    def number(id: str, spec: ControlSpec) -> None:
+        params.add(id, spec, group=id.split(".", 1)[0], glide=0, kept=False)
+
+    number(GLIDE, ControlSpec(0, LONGEST_GLIDE, 0, "cubed", "ms", doc="how long numbers take to follow a jump"))
+    number("clock.tempo", ControlSpec(SLOWEST, FASTEST, 120, unit="bpm", doc="beats a minute"))
+    number("clock.bar", ControlSpec(1, 16, 4, step=1, doc="beats in a bar"))
+    sources = "own tempo and taps, MIDI clock, or Ableton Link"
+    params.add("clock.source", ChoiceSpec(SOURCES, INTERNAL, sources), "clock", kept=False)
+    quantise = "when recalls and patch changes happen: at once, on the next beat, or bar"
+    params.add("clock.quantise", ChoiceSpec(("off", "beat", "bar"), "off", quantise), "clock", kept=False)
+    params.add("clock.tap", TriggerSpec("the tempo, from two taps on"), "clock")
+    params.add("clock.downbeat", TriggerSpec("now is the first beat of a bar"), "clock")
+    for pad in range(1, PADS + 1):
+        params.add(f"snapshot.{pad}.recall", TriggerSpec(f"recall snapshot {pad}"), "snapshot")
+        params.add(f"snapshot.{pad}.store", TriggerSpec(f"store the state as snapshot {pad}"), "snapshot")
+    recalls = "recalls the snapshot of this number; 0: as the file has it"
+    number(GOTO, ControlSpec(0, MOST_SNAPSHOTS, 0, step=1, doc=recalls))
+    number("morph.seconds", ControlSpec(0, 120, 0, "cubed", "s", doc="how long a recall takes"))
+    slots = {"lo": 0, "hi": MOST_SNAPSHOTS, "step": 1}
+    number("morph.from", ControlSpec(**slots, default=0, doc="snapshot at the fader's start; 0: as the file has it"))
+    number("morph.to", ControlSpec(**slots, default=1, doc="snapshot at the fader's end"))
+    number("morph.position", ControlSpec(0, 1, 0, doc="fader between two snapshots"))
+    corners = "snapshots at bottom left, bottom right, top left, top right of the square"
+    params.add("morph.corners", TextSpec("1 2 3 4", corners), "morph", kept=False)
+    number("morph.x", ControlSpec(0, 1, 0, doc="across the square of four snapshots"))
+    number("morph.y", ControlSpec(0, 1, 0, doc="up the square of four snapshots"))
+    params.add("undo", TriggerSpec("takes back the last of up to 50 changes"), "engine")
+    params.add("redo", TriggerSpec("makes the change last taken back again"), "engine")
+
+
+class Console:
+    """One show's. `tell` takes one line of text for the player and must not wait."""
+
+    def __init__(self, params: ParamSet, tell: Callable[[str], None]) -> None:
+        declare(params)
+        self.params, self._tell = params, tell
+        self.clock = Clock()
+        self.rack = Rack(params, self.clock)
+        self.history = History(params)
+        self.snapshots: dict[int, Snapshot] = {}
+        self._home = Snapshot("as the file has it", {})
+        self._link = AbletonLink(self.clock)
+        self._morph: Morph | None = None
+        self._waiting: deque[tuple[float, str, Callable[[], None]]] = deque(maxlen=_OFTEN)
+        self._now, self._jumps = 0.0, 0
+        self._watched = {id: params[id].version for id in _WATCHED}
+        self._faders: dict[str, Value] = {id: params[id].base for id in _FADERS}
+        self._commands = self._table()
+        params.modulate(self.rack)
+
+    def _table(self) -> dict[str, Callable[[float], None]]:
+        """Trigger -> what it does, given when it was fired."""
+        table: dict[str, Callable[[float], None]] = {
+            "clock.tap": self._tap,
+            "clock.downbeat": self.clock.downbeat,
+            "undo": lambda at: self._step_back(self.history.undo, "undo"),
+            "redo": lambda at: self._step_back(self.history.redo, "redo"),
+        }
+        for pad in range(1, PADS + 1):
+            table[f"snapshot.{pad}.recall"] = lambda at, pad=pad: self.on_time("snapshot", partial(self.recall, pad))
+            table[f"snapshot.{pad}.store"] = lambda at, pad=pad: self.store(pad)
+        return table
+
+    def load(self, modulators: dict[str, ModulatorSpec], snapshots: dict[int, Snapshot]) -> None:
+        """A patch was loaded: its parameters are there and have their values."""
+        self._morph = None
+        self._waiting.clear()
+        self.rack.load(modulators)
+        self.snapshots = dict(snapshots)
+        self._home = Snapshot(self._home.name, state(self.params))
+        self._faders = {id: self.params.heard(id) for id in _FADERS}
+        self.history.clear()
+        self.params.settle()
+
+    @property
+    def problems(self) -> list[str]:
+        """What the player should know now."""
+        return self.rack.problems
+
+    def close(self) -> None:
+        """Leave the Link session, if there is one."""
+        self._link.close()
+
+    # --- every tick ---
+
+    def tick(self, now: float) -> None:
+        """Everything that is due at `now`, before the parameters are read."""
+        self._now = now
+        for id in _WATCHED:
+            version = self.params[id].version
+            if version != self._watched[id]:
+                self._watched[id] = version
+                self._turned(id)
+        self._show_tempo()
+        self.rack.listen(now)
+        beat, jumps = self.clock.beat(now), self.clock.jumps
+        late = jumps != self._jumps or not self.clock.running  # the beat that was waited for never comes
+        while self._waiting and (self._waiting[0][0] <= beat or late):
+            self._waiting.popleft()[2]()
+        self._jumps = jumps
+        if self._morph is not None and not self._morph.tick(now):
+            self._morph = None
+        self._follow_faders()
+
+    def obey(self, id: str, at: float) -> bool:
+        """A trigger was fired at `at`; whether it was one of the console's own. Any may fire a modulator."""
+        self.rack.fire(id)
+        command = self._commands.get(id)
+        if command is not None:
+            command(at)
+        return command is not None
+
+    def on_time(self, label: str, action: Callable[[], None]) -> None:
+        """Do it now, or on the beat or bar that `clock.quantise` asks for; the last wish with a label counts."""
+        quantise = self.params["clock.quantise"].base
+        if quantise == "off" or not self.clock.running:
+            action()
+            return
+        due = self.clock.next_beat(self._now, 1 if quantise == "beat" else 0)
+        kept = [wish for wish in self._waiting if wish[1] != label]
+        self._waiting = deque(sorted([*kept, (due, label, action)], key=lambda wish: wish[0]), maxlen=_OFTEN)
+
+    def _turned(self, id: str) -> None:
+        """A parameter that is acted on when it changes."""
+        value = self.params[id].base
+        if id == "clock.tempo":
+            if self.params[id].origin not in SOURCES:
+                self.clock.set_tempo(value, self._now)
+                self._link.set_tempo(value)
+        elif id == "clock.bar":
+            self.clock.set_bar(int(value))
+        elif id == "clock.source":
+            self._listen_to(str(value))
+        elif id == GOTO:
+            self.on_time("snapshot", partial(self.recall, int(value)))
+
+    # --- the clock ---
+
+    def _tap(self, at: float) -> None:
+        tempo = self.clock.tap(at)
+        if tempo is not None:
+            self.params.set("clock.tempo", tempo, INTERNAL)
+            self._link.set_tempo(tempo)
+
+    def _listen_to(self, source: str) -> None:
+        try:
+            if source == LINK:
+                self._link.start()
+            else:
+                self._link.close()
+        except LinkMissing as problem:
+            self._tell(str(problem))
+            self.params.set("clock.source", INTERNAL, "clock")
+            source = INTERNAL
+        self.clock.follow(source, self._now)
+
+    def _show_tempo(self) -> None:
+        """A tempo that comes from outside, where surfaces see it."""
+        if self.clock.source != INTERNAL and abs(self.clock.tempo - self.params["clock.tempo"].base) > _SHOWN:
+            self.params.set("clock.tempo", self.clock.tempo, self.clock.source)
+
+    # --- snapshots, morphs, undo ---
+
+    def store(self, slot: int) -> None:
+        """Keep the state as it is set now, without modulation, in a slot from 1."""
+        name = self.snapshots[slot].name if slot in self.snapshots else str(slot)
+        self.snapshots[slot] = Snapshot(name, state(self.params))
+        self._tell(f"stored snapshot {slot}")
+
+    def recall(self, slot: int) -> None:
+        """Set what the snapshot holds, over `morph.seconds`."""
+        if slot and slot not in self.snapshots:
+            self._tell(f"snapshot {slot} is empty; store it first")
+            return
+        values = self.snapshots[slot].values if slot else self._home.values
+        seconds = float(self.params.heard("morph.seconds"))
+        if seconds > 0:
+            self._morph = Morph(self.params, values, self._now, seconds)
+        else:
+            self._morph = None
+            morph.write(self.params, values, "snapshot")
+
+    def _follow_faders(self) -> None:
+        """Where a morph's fader or corner was moved, by a hand or a modulator, go there."""
+        heard = {id: self.params.heard(id) for id in _FADERS}
+        if heard == self._faders:
+            return
+        moved = {id for id in _FADERS if heard[id] != self._faders[id]}
+        self._faders = heard
+        if moved & {"morph.from", "morph.to", "morph.position"}:
+            position = float(heard["morph.position"])
+            self._blend([int(heard["morph.from"]), int(heard["morph.to"])], (1 - position, position))
+        else:
+            slots = [int(word) for word in str(heard["morph.corners"]).split() if word.isdecimal()]
+            if len(slots) == 4:
+                self._blend(slots, morph.corners(float(heard["morph.x"]), float(heard["morph.y"])))
+            else:
+                self._tell(f"morph.corners cannot be '{heard['morph.corners']}'; write four numbers such as 1 2 3 4")
+
+    def _blend(self, slots: list[int], weights: tuple[float, ...]) -> None:
+        """What any of the snapshots holds, between them all; what one lacks is as the file has it."""
+        self._morph = None
+        own = [self.snapshots[slot].values if slot in self.snapshots else {} for slot in slots]
+        ids = {id for values in own for id in values} or set(self._home.values)
+        full = [{id: values.get(id, self._home.values[id]) for id in ids if id in self._home.values} for values in own]
+        morph.write(self.params, morph.between(self.params, full, weights))
+
+    def _step_back(self, step: Callable[[], bool], word: str) -> None:
+        self._morph = None
+        if not step():
+            self._tell(f"nothing to {word}")
+
+    def calm(self, pressed: int) -> None:
+        """Panic: no morph, no glide, and every modulator off that was not switched on since version `pressed`."""
+        self._morph = None
+        for name in self.rack.names:
+            if self.params[f"{name}.on"].version < pressed:
+                self.params.set(f"{name}.on", False, "panic")
+        self.params.settle()
+
+
+_WATCHED = ("clock.tempo", "clock.bar", "clock.source", GOTO)
+_FADERS = ("morph.from", "morph.to", "morph.position", "morph.x", "morph.y", "morph.corners")

@@ -1,0 +1,174 @@
+"""From a patch to what plays: its bends and their bank, its parameters, modulators and snapshots, all checked before
+anything that sounds is touched.
+
+Knows the model's sizes and the levers; no time and no thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from instrument.engine import console, curtain
+from instrument.modulation.modspec import MOMENTARY, ModulatorSpec, named
+from instrument.modulation.modspec import parameters_of as modulator_parameters
+from instrument.modulation.modulators import event_problem, target_problem, targets_of
+from instrument.modulation.voices import Sources
+from instrument.parameters.params import ParamSet, suggest
+from instrument.state import patchdesk, snapshots
+from instrument.state.patch import MOST_SEED, BendSpec, Patch, set_values
+from instrument.state.snapshots import Snapshot
+from pipelines.bends.bank import Bank, Bend, parameters_of
+from pipelines.bends.lever import Lever, discover
+from pipelines.bends.scope import ALL, Scope, ScopeError, Span, ranges
+from pipelines.spec import ControlSpec, TextSpec, TriggerSpec
+from pipelines.stream import Stream
+from pipelines.wan import WanConfig
+
+PROMPT, SEED = "prompt.text", "engine.seed"
+PANIC, FORGET, RESEED = "panic", "cache.reset", "engine.reseed"
+RESERVED = (  # not for bends or modulators
+    *("audio", "bend", "bender", "cache", "clock", "engine", "master", "morph", "out", "panic", "patch", "prompt"),
+    *("random", "redo", "snapshot", "status", "undo"),
+)
+_TAKEN = "no {} can be named '{}': the instrument itself uses it; choose another name"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A patch that can play at once."""
+
+    patch: Patch
+    bends: tuple[Bend, ...]
+    bank: Bank
+    modulators: dict[str, ModulatorSpec]
+    snapshots: dict[int, Snapshot]
+
+
+def prepare(patch: Patch, stream: Stream) -> Prepared:
+    """Everything that loading can refuse, done beforehand. Raises PatchError; nothing that plays is touched."""
+    config = stream.model.config
+    bends = bends_of(patch, config)
+    bank = stream.make_bank(bends)
+    found = _rehearse(patch, config, stream.steps)
+    return Prepared(patch, bends, bank, named(patch.modulators), found)
+
+
+def declare(params: ParamSet) -> None:
+    """The parameters of the engine itself."""
+    params.add(PROMPT, TextSpec(doc="what the model is asked to show"), group="prompt")
+    noise = ControlSpec(0, MOST_SEED, 0, step=1, doc="the noise everything starts from")
+    params.add(SEED, noise, group="engine", glide=0, kept=False)
+    params.add(RESEED, TriggerSpec("start again from the seed"), group="engine")
+    params.add(FORGET, TriggerSpec("forget the past; the next chunk starts anew"), group="engine")
+    params.add(PANIC, TriggerSpec("all bends neutral, cache empty, fresh noise"), group="engine")
+
+
+def declare_bends(params: ParamSet, bends: tuple[Bend, ...], steps: int, layers: int) -> list[str]:
+    """Add the bends' parameters, and names by position (`bend.1.amount`, `bend.1.layers.center`, ...) for mappings that
+    fit any patch."""
+    ids = [
+        params.add(id, spec, group=id.split(".", 1)[0]).id for id, spec in parameters_of(bends, steps, layers).items()
+    ]
+    for number, bend in enumerate(bends, 1):
+        params.alias(f"bend.{number}.amount", f"{bend.name}.{bend.lever.main}")
+        for id in ids:
+            name, _, field = id.partition(".")
+            if name == bend.name:
+                params.alias(f"bend.{number}.{field}", id)
+    return ids
+
+
+def declare_patch(params: ParamSet, patch: Patch, bends: tuple[Bend, ...], steps: int, layers: int) -> list[str]:
+    """Add all parameters that come of a patch; their ids. Raises PatchError where a name is taken."""
+    ids = declare_bends(params, bends, steps, layers)
+    for index, name in enumerate(named(patch.modulators)):
+        if name in RESERVED:
+            raise patch.error(_TAKEN.format("modulator", name), "modulators", index, "name")
+    for id, spec in modulator_parameters(patch.modulators).items():
+        ids.append(params.add(id, spec, group=id.split(".", 1)[0], kept=not id.endswith(MOMENTARY)).id)
+    return ids
+
+
+def declared(patch: Patch, config: WanConfig, steps: int) -> ParamSet:
+    """The parameters that the patch plays with, at its values, without its model. Raises PatchError."""
+    params = ParamSet(notices=lambda text: None)
+    declare(params)
+    console.declare(params)
+    patchdesk.declare(params)
+    curtain.declare(params)
+    declare_patch(params, patch, bends_of(patch, config), steps, config.num_layers)
+    set_values(patch, params)
+    return params
+
+
+def _rehearse(patch: Patch, config: WanConfig, steps: int) -> dict[int, Snapshot]:
+    """Everything the patch says, tried on parameters of its own, so that a broken patch changes nothing that plays;
+    its snapshots."""
+    trial = declared(patch, config, steps)
+    modulators = named(patch.modulators)
+    sources = Sources(trial)
+    for index, spec in enumerate(modulators.values()):
+        problems = [(target_problem(id, trial), "to") for id in targets_of(spec.to)]
+        problems += [(sources.problem(of, modulators), spec.kind) for of in (spec.hold, spec.follow) if of is not None]
+        problems.append((event_problem(spec.by, trial), "by"))
+        for problem, field in problems:
+            if problem:
+                raise patch.error(problem, "modulators", index, field)
+    return snapshots.read(patch, trial)
+
+
+def bends_of(patch: Patch, config: WanConfig) -> tuple[Bend, ...]:
+    """The patch's bends with their levers. PatchError for a lever that does not exist, a name that is taken, or a
+    scope that the lever or the network does not have."""
+    levers = discover()
+    bends = []
+    for index, spec in enumerate(patch.bends):
+        lever = levers.get(spec.lever)
+        if lever is None:
+            advice = suggest(spec.lever, list(levers))
+            raise patch.error(f"no lever '{spec.lever}'; {advice}", "bends", index, "lever")
+        if spec.name in RESERVED:
+            raise patch.error(_TAKEN.format("bend", spec.name), "bends", index, "name")
+        for field, problem in _scope_problems(spec, lever, config):
+            raise patch.error(problem, "bends", index, "scope", field)
+        if spec.renormalize and lever.renormalised is None:
+            problem = f"lever '{lever.id}' cannot renormalize; take that line away"
+            raise patch.error(problem, "bends", index, "renormalize")
+        bends.append(Bend(spec.name, lever, _scope(spec), spec.persist, spec.renormalize))
+    return tuple(bends)
+
+
+def _scope_problems(spec: BendSpec, lever: Lever, config: WanConfig) -> Iterator[tuple[str, str]]:
+    """What is wrong with a bend's scope: the field, and the remedy. A scope without effect is a mistake worth telling,
+    not a silent nothing."""
+    scope = spec.scope
+    wrong = {
+        "tokens": scope.tokens != ALL and lever.columns != "tokens",
+        "neurons": scope.neurons is not None and lever.columns != "neurons",
+        "band": scope.band is not None and lever.columns != "neurons",
+        "heads": scope.heads is not None and not lever.heads,
+    }
+    for field in (field for field, is_wrong in wrong.items() if is_wrong):
+        yield field, f"lever '{lever.id}' cannot be scoped to {field}; take that line away"
+    for field, count, what in (("neurons", config.ffn_dim, "neuron"), ("heads", config.num_heads, "head")):
+        try:
+            ranges(getattr(scope, field) or ALL, count, what)
+        except ScopeError as problem:
+            yield field, str(problem)
+    if scope.layers and scope.layers[0] > config.num_layers - 1:
+        yield "layers", f"layers {list(scope.layers)} lie beyond this model's 0-{config.num_layers - 1}"
+
+
+def _scope(spec: BendSpec) -> Scope:
+    scope = spec.scope
+    tokens = scope.tokens if isinstance(scope.tokens, str) else ", ".join(scope.tokens)
+    band = scope.band
+    return Scope(
+        steps=Span.of(*scope.steps, scope.feather) if scope.steps else None,
+        layers=Span.of(*scope.layers, scope.feather) if scope.layers else None,
+        tokens=tokens,
+        neurons=scope.neurons or ALL,
+        band=Span(band.center, band.width, band.feather) if band else Span(0.5, 1.0),
+        heads=scope.heads or ALL,
+    )

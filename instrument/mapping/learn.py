@@ -1,0 +1,279 @@
+"""Learn a binding: wait for a touched control, and write what it is into a mapping file.
+
+The file keeps its comments, order and layout. Where the touches come from is up to the caller: `listening` takes them
+from the MIDI ports, a Learner from a show that plays, a test from a list.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import queue
+import re
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+from instrument import yamlfile
+from instrument.mapping.binding import TARGET, Binding
+from instrument.mapping.classify import Control, Heard, LearnError, classify, collect, enough
+from instrument.mapping.mapping import MappingError, loads, profile
+from instrument.mapping.profile import Profile
+from instrument.midi.driver import Api, port_matches, why_none
+from instrument.midi.ports import Listener, MidiPorts
+from instrument.parameters.params import ParamSet, UnknownParameter
+from instrument.parameters.touch import Touch
+from instrument.yamlfile import FileError
+from pipelines.spec import SwitchSpec, TriggerSpec
+
+_FLAGS = ("pitch", "pressure")
+
+
+def binding_for(
+    control: Control, target: str, params: ParamSet | None = None, controller: Profile | None = None
+) -> dict[str, Any]:
+    """The line of the mapping, as plain data. With `params`, triggers and switches get what suits them; with
+    `controller`, a control that it knows goes by its name.
+
+    Raises UnknownParameter for a target that is in neither `params` nor a pattern.
+    """
+    spec = None
+    if params is not None and "*" not in target:
+        if target not in params:
+            raise UnknownParameter(target, params.names())
+        spec = params[target].spec
+    name, key = control.source
+    part = controller.part_of(name, key, control.channel) if controller else None
+    line: dict[str, Any] = {name: True if name in _FLAGS else key, "channel": control.channel}
+    if part is not None:
+        line = {"control": part.name}
+    if isinstance(spec, TriggerSpec):
+        return {**line, "trigger": target}
+    return {**line, "to": target, **_manner(control, spec, part)}
+
+
+def _manner(control: Control, spec: object, part: profile.Part | None) -> dict[str, Any]:
+    """How the control should move a value that is no trigger."""
+    if control.relative:
+        return {} if part and part.relative == control.relative else {"relative": control.relative}
+    button = control.kind in ("pad", "button")
+    if isinstance(spec, SwitchSpec) and button:
+        return {"mode": "toggle"}
+    if control.kind == "knob" and not isinstance(spec, SwitchSpec):
+        return {"takeover": "pickup"}
+    return {"mode": "gate"} if control.kind == "button" else {}
+
+
+def write(path: Path, line: dict[str, Any], header: dict[str, str] | None = None) -> bool:
+    """Add a binding to a mapping file, making the file if need be; False if the same one stood there already.
+
+    `header` is what a new file begins with. Raises MappingError, with the file untouched, if the file is not a mapping
+    to begin with or cannot be written.
+    """
+    text = yamlfile.read_text(path, MappingError) if path.exists() else ""
+    if Binding.model_validate(line) in loads(text, str(path), path.parent).bindings:
+        return False
+    data = yamlfile.round_trip().load(text)
+    kept = text if data is None else ""  # nothing but comments
+    if data is None:
+        data = CommentedMap(header or {"device": ""})
+    if data.get("bindings") is None:
+        data["bindings"] = CommentedSeq()
+    item = CommentedMap(line)
+    item.fa.set_flow_style()
+    data["bindings"].append(item)
+    out = io.StringIO()
+    yamlfile.round_trip().dump(data, out)
+    loads(kept + out.getvalue(), str(path), path.parent)
+    _replace(path, kept + out.getvalue())
+    return True
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        os.replace(name, path)
+    except OSError as problem:
+        raise MappingError(str(path), 0, f"cannot be written: {problem.strerror}") from None
+
+
+def device_of(origin: str) -> str:
+    """`midi:nanoKONTROL2:nanoKONTROL2 _ CTRL 20:0` -> `nanoKONTROL2`: what a mapping should call the device."""
+    name = re.sub(r" #\d+$", "", origin.removeprefix("midi:")).split(":")[0]
+    return re.sub(r"[*\s]+", " ", name).strip()
+
+
+def header_of(origin: str, folder: Path | None = None) -> dict[str, str]:
+    """What a new mapping for the controller at this port begins with: its profile where there is one, else its name."""
+    for name in profile.available(folder):
+        try:
+            known, _ = profile.load(name, folder)
+        except FileError:
+            continue  # somebody's own, half written
+        if known.device and port_matches(known.device, origin.removeprefix("midi:")):
+            return {"profile": name}
+    return {"device": device_of(origin)}
+
+
+def _bind(
+    control: Control, path: Path, target: str, params: ParamSet | None, origin: str
+) -> tuple[Control, dict[str, Any]]:
+    """Write the line for a control into the mapping at `path`; raises as `learn` does."""
+    text = yamlfile.read_text(path, MappingError) if path.exists() else ""
+    file = loads(text, str(path), path.parent)
+    header, controller = {}, file.controller
+    if not (file.bindings or file.device or file.profile):
+        header = header_of(origin, path.parent)
+        if "profile" in header:
+            controller, _ = profile.load(header["profile"], path.parent)
+    line = binding_for(control, target, params, controller)
+    write(path, line, header)
+    return control, line
+
+
+def check_target(target: str, params: ParamSet | None) -> None:
+    """Raises LearnError for what is no id at all, UnknownParameter for one that `params` lacks."""
+    if not TARGET.fullmatch(target):
+        raise LearnError(f"'{target}' is not a parameter id such as petals.gain")
+    if params is not None and "*" not in target and target not in params:
+        raise UnknownParameter(target, params.names())
+
+
+def learn(
+    path: Path,
+    target: str,
+    heard: Iterable[Heard],
+    params: ParamSet | None = None,
+    origin: Callable[[], str] = str,
+    timeout: float = 30.0,
+) -> tuple[Control, dict[str, Any]]:
+    """Wait for a control, bind it to `target` in the mapping at `path`; returns what it is and the line written.
+
+    `origin()` is asked for the port it was heard on when the file is new. Raises UnknownParameter at once if `params`
+    has no such target, LearnError, or MappingError (then the file is untouched).
+    """
+    check_target(target, params)
+    return _bind(classify(collect(heard, timeout)), path, target, params, origin())
+
+
+class Learner:
+    """Learning while the show plays: armed with a target, it catches the next control and writes the line.
+
+    `arm` and `status` may be called from any thread, the page's say; `hear` and `poll` are called by the MIDI thread.
+    """
+
+    def __init__(self, params: ParamSet) -> None:
+        self._params = params
+        self._lock = threading.Lock()
+        self._path: Path | None = None
+        self._touches: list[Touch] = []
+        self._origin = ""
+        self._first = 0.0
+        self._result: dict[str, Any] = {}
+        self.armed: str | None = None
+
+    def arm(self, target: str, path: Path | None) -> None:
+        """Raises LearnError, UnknownParameter; then nothing is armed."""
+        check_target(target, self._params)
+        if path is None:
+            raise LearnError("there is no mapping of your own to write to; play with --mapping my.yaml")
+        with self._lock:
+            self.armed, self._path, self._touches, self._result = target, path, [], {}
+
+    def disarm(self) -> None:
+        with self._lock:
+            self.armed = None
+
+    def hear(self, touch: Touch, origin: str) -> bool:
+        """Whether the touch was caught; it should move nothing then."""
+        with self._lock:
+            if self.armed is None:
+                return False
+            if not self._touches:
+                self._first, self._origin = time.monotonic(), origin
+            if origin == self._origin:
+                self._touches.append(touch)
+            return True
+
+    def poll(self, now: float) -> None:
+        """Work out what was touched once it has been heard for long enough."""
+        with self._lock:
+            if self.armed is None or not self._touches or not enough(self._touches, now - self._first):
+                return
+            target, self.armed = self.armed, None
+            try:
+                control, line = _bind(classify(self._touches), self._path, target, self._params, self._origin)
+                self._result = {"target": target, "caught": str(control), "line": line, "file": str(self._path)}
+            except (LearnError, UnknownParameter, FileError) as problem:
+                self._result = {"target": target, "error": str(problem)}
+
+    def status(self) -> dict[str, Any]:
+        """JSON-ready: `armed` (a target or None), `heard` so far, and of the last one target, caught, line, file or
+        error."""
+        with self._lock:
+            return {"armed": self.armed, "heard": len(self._touches) if self.armed else 0, **self._result}
+
+
+class Ear(Listener):
+    """A listener that queues what it hears; iterate it for `learn`. `origin()` is the port heard last."""
+
+    def __init__(self) -> None:
+        self._heard: queue.SimpleQueue[tuple[float, Touch]] = queue.SimpleQueue()
+        self._origin = ""
+
+    def handle(self, touch: Touch, origin: str = "", at: float | None = None) -> None:
+        self._origin = origin
+        self._heard.put((time.monotonic(), touch))
+
+    def origin(self) -> str:
+        return self._origin
+
+    def __iter__(self) -> Iterator[Heard]:
+        while True:
+            try:
+                yield self._heard.get(timeout=0.02)
+            except queue.Empty:
+                yield time.monotonic(), None
+
+
+@contextmanager
+def listening(pattern: str = "", api: Api | None = None, notices: Callable[[str], None] | None = None) -> Iterator[Ear]:
+    """The touches of every MIDI port that `pattern` means: `with listening() as ear: learn(path, id, ear, ...)`.
+
+    Raises LearnError on a machine without MIDI.
+    """
+    ear = Ear()
+    midi = MidiPorts(pattern, ear, notices, name="bender learn", api=api, virtual=False)
+    midi.start()
+    try:
+        if midi.status()["api"] is None:
+            raise LearnError(why_none())
+        yield ear
+    finally:
+        midi.close()
+
+
+def learn_from_port(
+    path: Path,
+    target: str,
+    pattern: str = "",
+    timeout: float = 30.0,
+    params: ParamSet | None = None,
+    api: Api | None = None,
+) -> str:
+    """`learn` from the ports that `pattern` means; returns a line to show. Raises as `learn` and `listening` do."""
+    with listening(pattern, api) as ear:
+        control, line = learn(path, target, ear, params, ear.origin, timeout)
+    words = ", ".join(f"{key}: {value}" for key, value in line.items())
+    return f"{control}; wrote {{{words}}} to {path}"

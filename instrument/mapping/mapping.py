@@ -1,0 +1,340 @@
+"""A mapping: which knob, pad, bend wheel or foreign OSC address moves which parameter, as a YAML file.
+
+A `Mapping` turns a `Touch` into `params.set` and `params.trigger` calls. It knows nothing of ports, sockets or bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PrivateAttr
+
+from instrument import yamlfile
+from instrument.mapping import profile
+from instrument.mapping.binding import Binding, Bound, unroll
+from instrument.mapping.link import Link
+from instrument.mapping.profile import Profile
+from instrument.midi.driver import port_matches
+from instrument.parameters.params import BadValue, ParamSet, UnknownParameter, suggest
+from instrument.parameters.touch import Touch
+from instrument.yamlfile import Document, FileError, Strict
+from pipelines.spec import TriggerSpec
+
+log = logging.getLogger(__name__)
+
+_POSITION = re.compile(r"bend\.(\d+)\.")
+_MOST_BOUND = 5000
+
+
+class MappingError(FileError):
+    """A mapping cannot be used; the text names file, line and remedy."""
+
+
+def _page_names(value: Any) -> Any:
+    """3, or names -> names; a page has to be one that `page:` can mean."""
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 64:
+        return tuple(str(number) for number in range(1, value + 1))
+    names = value if isinstance(value, list) else []
+    if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
+        raise ValueError("write how many pages there are, or a list of different names")
+    if {"next", "previous"} & set(names):
+        raise ValueError("no page can be called next or previous; 'go' means something else by them")
+    return tuple(names)
+
+
+class MappingFile(Strict):
+    """The file. `device` is part of the name of a MIDI port (* allowed), by default the profile's; empty for any."""
+
+    version: Literal[1] = 1
+    device: str = ""
+    profile: str = ""
+    description: str = ""
+    pages: Annotated[tuple[str, ...], BeforeValidator(_page_names)] = ()
+    bindings: list[Binding] = Field(default_factory=list)
+
+    _document: Document | None = PrivateAttr(None)
+    _profile: Profile | None = PrivateAttr(None)
+    _bound: list[Bound] = PrivateAttr(default_factory=list)
+    _files: list[Path] = PrivateAttr(default_factory=list)
+
+    @property
+    def controller(self) -> Profile | None:
+        """The device profile, if the mapping names one."""
+        return self._profile
+
+    @property
+    def bound(self) -> list[Bound]:
+        """The lines unrolled: rows, pages and control names resolved."""
+        return self._bound
+
+    @property
+    def files(self) -> list[Path]:
+        """What it was read from, where that can be watched."""
+        return self._files
+
+    @property
+    def port(self) -> str:
+        """The pattern of its MIDI ports."""
+        return self.device or (self._profile.device if self._profile else "")
+
+    def where(self, index: int) -> str:
+        """`file:line` of a binding."""
+        if self._document is None:
+            return f"mapping: binding {index + 1}"
+        return f"{self._document.file}:{self._document.line(('bindings', index))}"
+
+
+def load(which: str | Path, folder: Path | None = None) -> MappingFile:
+    """Read a mapping: a Path is a file; a str is a name in `folder`, else among the mappings that ship.
+
+    Raises MappingError, or ProfileError for its device profile, with file, line and remedy.
+    """
+    file = yamlfile.find(which, folder, "mappings")
+    if file is None:
+        advice = suggest(str(which), available(folder))
+        raise MappingError(str(which), 0, f"no such mapping{f' in {folder}' if folder else ''}; {advice}")
+    beside = file.parent if isinstance(which, Path) else folder
+    made = loads(yamlfile.read_text(file, MappingError), str(file), beside)
+    if isinstance(file, Path):
+        made._files.append(file)
+    return made
+
+
+def loads(text: str, file: str = "mapping", folder: Path | None = None) -> MappingFile:
+    """YAML text -> MappingFile; `file` is what errors call it; profiles are looked for in `folder`/devices first.
+
+    Raises MappingError, ProfileError.
+    """
+    document = yamlfile.parse(text, file, MappingError)
+    made = yamlfile.check(MappingFile, document, MappingError)
+    made._document = document
+    if made.profile:
+        if made.profile not in profile.available(folder):
+            advice = suggest(made.profile, profile.available(folder))
+            line = document.line(("profile",))
+            raise MappingError(file, line, f"no device profile '{made.profile}'; {advice}")
+        made._profile, watched = profile.load(made.profile, folder)
+        made._files += [watched] if watched else []
+    for index, binding in enumerate(made.bindings):
+        try:
+            made._bound += unroll(index, binding, made._profile, made.pages)
+            if len(made._bound) > _MOST_BOUND:
+                raise ValueError(f"the rows and pages up to here make more than {_MOST_BOUND} bindings")
+        except ValueError as problem:
+            raise MappingError(file, document.line(("bindings", index)), str(problem)) from None
+    return made
+
+
+def available(folder: Path | None = None) -> list[str]:
+    """Names that `load` finds."""
+    return [name for name in yamlfile.names(folder, "mappings") if not name.startswith(f"{profile.FOLDER}/")]
+
+
+class Mapping:
+    """A MappingFile at work on a ParamSet. May be called from several threads.
+
+    A binding whose target does not exist is told about once, through `notices` (default: the log), and does nothing;
+    it works as soon as a patch brings the parameter.
+    """
+
+    def __init__(self, file: MappingFile, params: ParamSet, notices: Callable[[str], None] | None = None) -> None:
+        self.file = file
+        self.params = params
+        self.lock = threading.RLock()
+        self.page = 0
+        self.state = 0  # grows with whatever changes what the controls mean: pages, modifiers
+        self._notices = notices or log.warning
+        self._told: set[tuple[int, str]] = set()
+        self._links: dict[Bound, list[Link]] = {}
+        self._structure = -1
+        self._stands: dict[tuple[str, int | str, int], float] = {}  # where each control stands, 0..1
+        self._held: set[tuple[str, int | str, int]] = set()
+        self._pressed: dict[tuple[str, int | str, int], list[Bound]] = {}  # what hears the button let go
+        self._bindings: dict[tuple[str, int | str], list[Bound]] = {}
+        for bound in file.bound:
+            self._bindings.setdefault(bound.source, []).append(bound)
+        self._modifiers = {(kind, key) for bound in file.bound for kind, key, _ in bound.when}
+
+    @property
+    def device(self) -> str:
+        return self.file.port
+
+    @property
+    def addresses(self) -> list[str]:
+        """OSC addresses that this mapping answers to."""
+        return [key for kind, key in self._bindings if kind == "osc"]
+
+    @property
+    def page_name(self) -> str:
+        """The page that is open; empty for a mapping without pages."""
+        return self.file.pages[self.page] if self.file.pages else ""
+
+    def answers(self, address: str) -> bool:
+        """Whether an OSC address is a source here."""
+        return ("osc", address) in self._bindings
+
+    def counts(self, touch: Touch) -> bool:
+        """Whether each such message matters (buttons, endless knobs), so that none may be left out."""
+        source = (touch.kind, touch.key)
+        if source in self._modifiers or touch.kind in ("program", "mmc", "nrpn_step", "rpn_step"):
+            return True
+        return any(bound.counts or self._fires(bound) for bound in self._bindings.get(source, ()))
+
+    def wide(self, key: int, channel: int) -> bool:
+        """Whether a controller sends its value in two halves."""
+        return any(bound.channel in (None, channel) for bound in self._bindings.get(("cc14", key), ()))
+
+    def _fires(self, bound: Bound) -> bool:
+        to = bound.target or ""
+        return to in self.params and isinstance(self.params[to].spec, TriggerSpec)
+
+    # --- touches ---
+
+    def handle(self, touch: Touch, origin: str = "", at: float | None = None) -> bool:
+        """Apply one touch; True if any binding listens to it. Never raises for a bad value or a missing target."""
+        source = (touch.kind.removesuffix("_step"), touch.key)
+        with self.lock:
+            if source in self._modifiers:
+                self._hold(touch)
+            found = [b for b in self._bindings.get(source, ()) if self._comes_from(b, touch.channel, origin)]
+            last = self._stands.get(touch.place)
+            if found:
+                self._stands[touch.place] = touch.travel
+            for bound in self._meant(found, touch):
+                if bound.binding.go is None:
+                    self._apply(bound, touch, origin, last, at)
+                elif touch.presses(last):
+                    self.go(bound.binding.go)
+        return bool(found)
+
+    def _comes_from(self, bound: Bound, channel: int, origin: str) -> bool:
+        device = bound.binding.device
+        if device is not None and not port_matches(device, origin.removeprefix("midi:")):
+            return False
+        return bound.channel in (None, channel)
+
+    def _meant(self, found: list[Bound], touch: Touch) -> list[Bound]:
+        """The bindings that hold now. Whatever a button went down on also hears it come up, on whichever page."""
+        meant = self.active(found)
+        if touch.down:
+            self._pressed[touch.place] = [bound for bound in meant if bound.button]
+            return meant
+        pressed = self._pressed.pop(touch.place, [])
+        return [*pressed, *(bound for bound in meant if bound not in pressed and not (pressed and bound.button))]
+
+    def active(self, found: list[Bound]) -> list[Bound]:
+        """Of bindings to one source, those on the open page that have most of their modifiers held."""
+        here = [b for b in found if (b.pages is None or self.page in b.pages) and all(map(self._is_held, b.when))]
+        most = max((len(bound.when) for bound in here), default=0)
+        return [bound for bound in here if len(bound.when) == most]
+
+    def _hold(self, touch: Touch) -> None:
+        (self._held.add if touch.down else self._held.discard)(touch.place)
+        self.state += 1
+
+    def _is_held(self, modifier: tuple[str, int, int | None]) -> bool:
+        kind, key, channel = modifier
+        return any(place[:2] == (kind, key) and channel in (None, place[2]) for place in self._held)
+
+    def let_go(self) -> None:
+        """A controller went away: nothing is held any more, and nobody knows where its controls stand."""
+        with self.lock:
+            self._held.clear()
+            self._pressed.clear()
+            self._stands.clear()
+            self._release()
+
+    def go(self, page: int | str) -> None:
+        """Open a page: `next`, `previous` (both go round), a name, or a number from 1. Takeover begins anew."""
+        names = self.file.pages
+        if not names:
+            return
+        with self.lock:
+            if page in ("next", "previous"):
+                self.page = (self.page + (1 if page == "next" else -1)) % len(names)
+            else:
+                self.page = names.index(page) if page in names else int(page) - 1
+            self._release()
+
+    def _release(self) -> None:
+        self.state += 1
+        for links in self._links.values():
+            for link in links:
+                link.release()
+
+    def adopt(self, other: Mapping) -> None:
+        """Go on where another version of the same mapping was: its page, and where the controls stand."""
+        with self.lock, other.lock:
+            self.page = self.file.pages.index(other.page_name) if other.page_name in self.file.pages else 0
+            self._stands, self._held = dict(other._stands), set(other._held)
+
+    # --- parameters ---
+
+    def _apply(self, bound: Bound, touch: Touch, origin: str, last: float | None, at: float | None) -> None:
+        problems: dict[str, str] = {}  # what it is about -> the words; each is told once
+        with self.params.together():
+            for link in self._linked(bound, problems):
+                try:
+                    link.take(self.params, touch, origin, last, at)
+                except (BadValue, UnknownParameter) as problem:
+                    problems[link.id] = str(problem)
+        for about, problem in problems.items():
+            self._tell(bound, about, problem)
+
+    def links(self, bound: Bound) -> list[Link]:
+        """Where a binding meets parameters now; empty if it meets none."""
+        return self._linked(bound, {})
+
+    def _linked(self, bound: Bound, problems: dict[str, str]) -> list[Link]:
+        """The links of a binding, made anew whenever parameters have come or gone."""
+        if self._structure != self.params.structure:
+            self._links.clear()
+            self._structure = self.params.structure
+        if bound not in self._links:
+            self._links[bound] = self._make(bound, problems)
+        elif not self._links[bound]:
+            self._make(bound, problems)
+        return self._links[bound]
+
+    def _make(self, bound: Bound, problems: dict[str, str]) -> list[Link]:
+        target, trigger = bound.target or "", bound.binding.trigger is not None
+        if "*" in target:
+            found = [p for p in self.params if fnmatchcase(p.id, target)]
+            found = [p for p in found if isinstance(p.spec, TriggerSpec) == trigger]
+        else:
+            found = [self.params[target]] if target in self.params else []
+        if not found:
+            problems["missing"] = self._missing(target)
+        elif trigger and not isinstance(found[0].spec, TriggerSpec):
+            problems["type"] = f"{found[0].id} is not a trigger; write 'to: {target}'"
+            found = []
+        return [Link(bound, parameter) for parameter in found]
+
+    def _missing(self, target: str) -> str:
+        position = _POSITION.match(target)
+        if position:
+            return f"'{target}': this patch has no such bend or amount"
+        if "*" in target:
+            return f"no parameter matches '{target}'"
+        return str(UnknownParameter(target, self.params.names()))
+
+    def problems(self) -> list[str]:
+        """What does not fit the parameters there are now, a line each: for a check before the show."""
+        found: dict[str, None] = {}
+        for bound in self.file.bound:
+            here: dict[str, str] = {}
+            if bound.target is not None:
+                self._make(bound, here)
+            found |= {f"{self.file.where(bound.index)}: {bound.words}: {problem}": None for problem in here.values()}
+        return list(found)
+
+    def _tell(self, bound: Bound, about: str, problem: str) -> None:
+        if (bound.index, about) not in self._told:
+            self._told.add((bound.index, about))
+            self._notices(f"{self.file.where(bound.index)}: {bound.words} does nothing: {problem}")

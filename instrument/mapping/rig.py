@@ -1,0 +1,196 @@
+"""The rig: every mapping that plays in a show, its files watched, its controllers lit, and learning from a touch.
+
+One thing for ports, OSC and the page to talk to. It sends each touch to the mappings of that controller, reads a
+mapping again when its file is saved (a broken one is told about, and the last good one plays on), and resends what
+controllers show when they come back.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from instrument.mapping import mapping as mappings
+from instrument.mapping.feedback import Lights, Send
+from instrument.mapping.learn import Learner
+from instrument.mapping.mapping import Mapping, MappingFile
+from instrument.midi.driver import port_matches
+from instrument.midi.ports import Listener
+from instrument.parameters.params import ParamSet
+from instrument.parameters.touch import Touch
+from instrument.yamlfile import FileError
+
+log = logging.getLogger(__name__)
+
+VIRTUAL = "midi:virtual"  # hears for every mapping: whoever connects to it has chosen to
+
+
+class _Slot:
+    """One mapping, where it came from, and what its files looked like when they were read."""
+
+    def __init__(self, which: str | Path | None, folder: Path | None, file: MappingFile, playing: Mapping) -> None:
+        self.which, self.folder = which, folder
+        self.playing = playing
+        self.stamps = _stamps(file.files)
+
+
+def _stamps(files: Iterable[Path]) -> dict[Path, tuple[int, int] | None]:
+    found: dict[Path, tuple[int, int] | None] = {}
+    for file in files:
+        try:
+            stat = file.stat()
+        except OSError:  # an editor may take a file away for a moment while it saves
+            found[file] = None
+        else:
+            found[file] = (stat.st_mtime_ns, stat.st_size)
+    return found
+
+
+class Rig(Listener):
+    """Several mappings as one listener. `handle` may be called from any thread, the rest from the MIDI thread."""
+
+    def __init__(
+        self, params: ParamSet, notices: Callable[[str], None] | None = None, device: str | None = None
+    ) -> None:
+        """`device`: a pattern instead of those of the mappings; then every mapping hears every port."""
+        self._params = params
+        self._notices = notices or log.warning
+        self._device = device
+        self._slots: list[_Slot] = []
+        self._ports: dict[str, Send | None] = {}
+        self._lights: dict[tuple[str, int], Lights] = {}  # (port, which mapping)
+        self.learner = Learner(params)
+
+    def load(self, which: str | Path, folder: Path | None = None) -> MappingFile:
+        """Add a mapping by name or file, and watch it. Raises MappingError, ProfileError."""
+        file = mappings.load(which, folder)
+        self._slots.append(_Slot(which, folder, file, Mapping(file, self._params, self._notices)))
+        return file
+
+    def add(self, file: MappingFile) -> None:
+        """Add a mapping that is not watched."""
+        self._slots.append(_Slot(None, None, file, Mapping(file, self._params, self._notices)))
+
+    @property
+    def mappings(self) -> list[Mapping]:
+        return [slot.playing for slot in self._slots]
+
+    @property
+    def names(self) -> list[str]:
+        """What the mappings are called, as they were asked for."""
+        return [str(slot.which or "mapping") for slot in self._slots]
+
+    # --- touches ---
+
+    @property
+    def addresses(self) -> list[str]:
+        """OSC addresses that any mapping answers to."""
+        return [address for mapping in self.mappings for address in mapping.addresses]
+
+    def answers(self, address: str) -> bool:
+        """Whether an OSC address is a source here."""
+        return any(mapping.answers(address) for mapping in self.mappings)
+
+    def handle(self, touch: Touch, origin: str = "", at: float | None = None) -> bool:
+        """Apply one touch; True if any binding listens to it. While learning, a touch of MIDI is caught instead."""
+        if touch.kind != "osc" and self.learner.hear(touch, origin):
+            return True
+        heard = [mapping.handle(touch, origin, at) for mapping in self.mappings if self._hears(mapping, touch, origin)]
+        return any(heard)
+
+    def _hears(self, mapping: Mapping, touch: Touch, origin: str) -> bool:
+        return touch.kind == "osc" or self._plays(mapping, origin)
+
+    def _plays(self, mapping: Mapping, origin: str) -> bool:
+        """Whether a mapping is for this port."""
+        if self._device is not None or origin in ("", VIRTUAL):
+            return True
+        return port_matches(mapping.device, origin.removeprefix("midi:"))
+
+    def counts(self, touch: Touch) -> bool:
+        return self.learner.armed is not None or any(mapping.counts(touch) for mapping in self.mappings)
+
+    def wide(self, origin: str, key: int, channel: int) -> bool:
+        if self.learner.armed is not None:  # both halves are to be seen
+            return False
+        return any(mapping.wide(key, channel) for mapping in self.mappings if self._plays(mapping, origin))
+
+    # --- ports ---
+
+    def devices(self) -> list[str]:
+        if self._device is not None:
+            return [self._device]
+        return list(dict.fromkeys(mapping.device for mapping in self.mappings)) or [""]
+
+    def plugged(self, origin: str, send: Send | None) -> None:
+        self._ports[origin] = send
+        for index in range(len(self._slots)):
+            self._light(origin, index)
+
+    def _light(self, origin: str, index: int) -> None:
+        send, mapping = self._ports[origin], self._slots[index].playing
+        if send is not None and self._plays(mapping, origin):
+            self._lights[origin, index] = Lights(mapping, send)
+            self._lights[origin, index].start()
+
+    def unplugged(self, origin: str) -> None:
+        self._ports.pop(origin, None)
+        self._lights = {key: lights for key, lights in self._lights.items() if key[0] != origin}
+        for mapping in self.mappings:
+            if self._plays(mapping, origin):
+                mapping.let_go()
+
+    def farewell(self, origin: str) -> None:
+        for (port, _), lights in self._lights.items():
+            if port == origin:
+                lights.off()
+
+    def show(self, now: float) -> None:
+        for lights in list(self._lights.values()):
+            lights.show()
+        self.learner.poll(now)
+
+    # --- files ---
+
+    def refresh(self, now: float) -> None:
+        """Read again what has been saved since."""
+        for index, slot in enumerate(self._slots):
+            if slot.which is not None and _stamps(slot.stamps) != slot.stamps:
+                self._reload(index, slot)
+
+    def _reload(self, index: int, slot: _Slot) -> None:
+        stamps = _stamps(slot.stamps)
+        if None in stamps.values():
+            return
+        slot.stamps = stamps
+        try:
+            file = mappings.load(slot.which, slot.folder)
+        except FileError as problem:
+            self._notices(f"{problem}; the mapping as it was plays on")
+            return
+        fresh = Mapping(file, self._params, self._notices)
+        fresh.adopt(slot.playing)
+        slot.playing, slot.stamps = fresh, _stamps(file.files)
+        for key in [key for key in self._lights if key[1] == index]:
+            self._lights.pop(key).off()
+        for origin in list(self._ports):
+            self._light(origin, index)
+        self._notices(f"mapping {slot.which} read again: {len(file.bindings)} bindings")
+
+    # --- learning ---
+
+    def arm(self, target: str, path: Path | None = None) -> None:
+        """Let the next control that is touched be bound to `target`, in `path` or the first mapping that is a
+        file of the player's own.
+
+        Raises UnknownParameter, LearnError. `learner.status()` tells what came of it; `learner.disarm()` gives up.
+        """
+        own = [slot.which for slot in self._slots if isinstance(slot.which, Path)]
+        self.learner.arm(target, path or (own[0] if own else None))
+
+    def status(self) -> dict[str, Any]:
+        """JSON-ready: the pages that are open, by mapping, and what is being learnt."""
+        pages = {str(slot.which): slot.playing.page_name for slot in self._slots if slot.playing.file.pages}
+        return {"pages": pages, "learn": self.learner.status()}

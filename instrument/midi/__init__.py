@@ -1,0 +1,1 @@
+"""MIDI: ports that come and go, bytes to touches."""

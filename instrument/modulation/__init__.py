@@ -1,0 +1,1 @@
+"""What moves parameters by itself, and the time it keeps: LFOs, envelopes, sound, the clock."""

@@ -1,0 +1,125 @@
+"""The turning modulators: LFOs, all of a patch computed at once, and the phases they turn on.
+
+With a steady rate a phase is a pure function of time (in beats: of the position in the music, so that it stays locked
+to the bars); where the rate changes, it goes on from where it stands. Knows no parameters' meaning, only their values.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from instrument.modulation.modspec import BEATS, points
+from instrument.modulation.waves import DRAWN, WAVES, Floats, drawn
+from pipelines.spec import Value
+
+
+class Now(NamedTuple):
+    """One tick: seconds, seconds since the tick before, beats, how often beats have jumped, and seconds a beat."""
+
+    time: float
+    elapsed: float
+    beat: float
+    jumps: int
+    beat_seconds: float
+
+
+class Phases:
+    """The phase of several things that turn, each at its own rate, in seconds or beats."""
+
+    def __init__(self, count: int) -> None:
+        self._from = np.zeros(count)  # the place, in seconds or beats, ...
+        self._phase = np.zeros(count)  # ... at which each stood at this phase
+        self._rates = np.zeros(count)
+        self._beats = np.zeros(count, dtype=bool)
+        self._jumps = 0
+        self._begun = False
+
+    def at(self, now: Now, rates: Floats, beats: np.ndarray) -> Floats:
+        """Cycles since each began; those in beats began at the start of the music, the others at the first tick."""
+        place = np.where(beats, now.beat, now.time)
+        if not self._begun:
+            self._begun, self._jumps = True, now.jumps
+            self._from = np.where(beats, 0.0, now.time)
+        elif (rates != self._rates).any() or (beats != self._beats).any():
+            turned = (rates != self._rates) | (beats != self._beats)
+            before = np.where(self._beats, now.beat, now.time)
+            stands = self._phase + (before - self._from) * self._rates
+            self._phase = np.where(turned, stands, self._phase)
+            self._from = np.where(turned, place, self._from)
+        if now.jumps != self._jumps:
+            self._jumps = now.jumps
+            self._from = np.where(beats, 0.0, self._from)
+            self._phase = np.where(beats, 0.0, self._phase)
+        self._rates, self._beats = rates, beats
+        return self._phase + (place - self._from) * rates
+
+    def restart(self, index: int, now: Now) -> None:
+        """This one's cycle begins now."""
+        self._from[index] = now.beat if self._beats[index] else now.time
+        self._phase[index] = 0.0
+
+
+class Lfos:
+    """Every LFO of a patch. `names` are the modulators'; their parameters are read from the values heard."""
+
+    def __init__(self, names: Sequence[str], seeds: Sequence[int]) -> None:
+        self.names = tuple(names)
+        self._ids = {
+            field: [f"{name}.{field}" for name in names]
+            for field in ("shape", "rate", "time", "phase", "width", "polarity", "table")
+        }
+        own = [zlib.crc32(name.encode()) ^ seed for name, seed in zip(names, seeds, strict=True)]
+        self._seeds = np.array(own, dtype=np.uint64)
+        self._phases = Phases(len(names))
+        self._restarts = {f"{name}.restart": index for index, name in enumerate(names)}
+        self._shapes: list[Value] = []
+        self._groups: list[tuple[str, np.ndarray]] = []
+        self._tables = {index: [-1.0, 1.0] for index in range(len(names))}
+        self._drawn = [""] * len(names)
+        self.problems: dict[str, str] = {}
+
+    def signals(self, now: Now, values: Mapping[str, Value], fired: Sequence[str]) -> list[float]:
+        """-1..1 of each, or 0..1 where its polarity is up."""
+        beats = np.array([values[id] == BEATS for id in self._ids["time"]])
+        phases = self._phases.at(now, self._read(values, "rate"), beats)
+        for id in fired:
+            if id in self._restarts:
+                self._phases.restart(self._restarts[id], now)
+                phases[self._restarts[id]] = 0.0
+        phases = phases + self._read(values, "phase")
+        out = self._waves(phases, self._read(values, "width"), values)
+        up = np.array([values[id] == "up" for id in self._ids["polarity"]])
+        return np.where(up, (out + 1) / 2, out).tolist()
+
+    def _read(self, values: Mapping[str, Value], field: str) -> Floats:
+        return np.array([values[id] for id in self._ids[field]], dtype=np.float64)
+
+    def _waves(self, phases: Floats, widths: Floats, values: Mapping[str, Value]) -> Floats:
+        shapes = [values[id] for id in self._ids["shape"]]
+        if shapes != self._shapes:
+            self._shapes = shapes
+            places = {shape: [index for index, own in enumerate(shapes) if own == shape] for shape in shapes}
+            self._groups = [(str(shape), np.array(indices)) for shape, indices in places.items()]
+        out = np.empty(len(phases))
+        for shape, chosen in self._groups:
+            if shape == DRAWN:
+                for index in chosen.tolist():
+                    out[index] = drawn(float(phases[index]), self._table(index, str(values[self._ids["table"][index]])))
+            else:
+                out[chosen] = WAVES[shape](phases[chosen], widths[chosen], self._seeds[chosen])
+        return out
+
+    def _table(self, index: int, text: str) -> list[float]:
+        """The drawn cycle; one that cannot be read leaves the last one in place."""
+        if text != self._drawn[index]:
+            self._drawn[index] = text
+            self.problems.pop(self.names[index], None)
+            try:
+                self._tables[index] = points(text)
+            except ValueError as problem:
+                self.problems[self.names[index]] = f"{self.names[index]}.table: {problem}"
+        return self._tables[index]

@@ -1,0 +1,1 @@
+"""OSC: packets over UDP and TCP to parameters, what listeners are told, and OSCQuery for programs that ask."""

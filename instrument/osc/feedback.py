@@ -1,0 +1,329 @@
+"""What listeners are told: every change of a parameter, the latest value at most 60 times a second, and how it plays.
+
+A Subscription is what one listener wants and has not been told yet; nothing queues up in it but addresses, so a slow
+listener hears the latest values, never old ones. A change is not told to whoever made it. Feedback keeps the
+subscriptions of programs that asked by OSC, and those that were named at the start. Knows nothing of sockets.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from instrument.osc.codec import OscError, encode, is_pattern, matches
+from instrument.osc.router import Sender, address_of
+from instrument.parameters.params import BadValue, Parameter, ParamSet, UnknownParameter
+from pipelines.spec import ControlSpec, SwitchSpec, TextSpec, TriggerSpec
+
+log = logging.getLogger(__name__)
+
+BEAT = 1 / 60  # seconds between two messages to one address
+STATUS_EVERY = 0.25  # seconds
+MOST_AT_ONCE = 64  # messages to one listener in a beat: a full state must not overrun its buffer
+MOST_WANTED = 1024  # addresses and patterns of one listener
+MOST_LISTENERS = 32
+EXPIRES = 60.0  # seconds after the last message from a listener
+
+# /status/<name>: the key of the show's status, its unit, and what it is. Keys that are absent or None are not told.
+STATUS = {
+    "fps": ("fps", "frames/s", "frames a second that are made"),
+    "sent": ("fps_sent", "frames/s", "frames a second that are sent"),
+    "latency": ("latency_ms", "time.ms", "from a knob to the first frame that shows it, median"),
+    "step": ("step_ms", "time.ms", "a denoising step"),
+    "chunk": ("chunks", "", "chunks made since the start"),
+    "beat": ("beat", "beats", "beats of the clock since its start"),
+    "bpm": ("bpm", "time.bpm", "tempo of the clock"),
+}
+
+
+class Change(NamedTuple):
+    """A parameter that changed, and who set it."""
+
+    id: str
+    origin: str
+
+
+class Place(NamedTuple):
+    """An address that shows parameters: an id's, an alias's or a range's, in plain units or as knob travel."""
+
+    name: str
+    normalised: bool
+
+
+class Subscription:
+    """What one listener wants of a ParamSet, and what it is still to be told. One thread.
+
+    `own`: the origin of its own changes, or the beginning of it up to a colon. `wanted`: addresses and patterns, which
+    may name aliases, ranges and `/n` too; None for every parameter at its own address. `switches_as` is `bool` for
+    listeners that know the types T and F.
+    """
+
+    def __init__(
+        self, params: ParamSet, own: str, wanted: Iterable[str] | None = None, switches_as: type[int] = int
+    ) -> None:
+        self._params = params
+        self.own = own
+        self._wanted = None if wanted is None else dict.fromkeys(wanted)
+        self._switches_as = switches_as
+        self._structure = -1
+        self._places: dict[str, Place] = {}  # by address
+        self._showing: dict[str, list[str]] = {}  # id -> addresses
+        self._pending: dict[str, None] = {}  # addresses, the longest unsaid first
+        self._greeted: list[str] = []  # newly wanted, to be told their values
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to tell."""
+        return bool(self._pending or self._greeted)
+
+    def tell_all(self) -> None:
+        """The full state next, but for triggers, which have none."""
+        self._look()
+        for address, place in self._places.items():
+            if not self._is_trigger(place):
+                self._pending[address] = None
+
+    def listen(self, address: str) -> None:
+        """Want one more address; its value is told next. Raises BadValue for too many."""
+        wanted = self._wanted if self._wanted is not None else {}
+        if len(wanted) >= MOST_WANTED and address not in wanted:
+            raise BadValue(f"more than {MOST_WANTED} addresses are listened to; IGNORE some")
+        wanted[address] = None
+        self._wanted, self._structure = wanted, -1
+        self._greeted.append(address)
+
+    def ignore(self, address: str) -> None:
+        """Want an address no longer."""
+        if self._wanted is not None:
+            self._wanted.pop(address, None)
+            self._structure = -1
+
+    def wants(self, address: str) -> bool:
+        """Whether an address that is no parameter's is wanted."""
+        return self._wanted is None or any(address == one or self._matches(one, address) for one in self._wanted)
+
+    def note(self, changes: Iterable[Change]) -> None:
+        """Remember what changed. Its own changes it knows; what it had not yet been told of them is old by now."""
+        self._look()
+        for id, origin in changes:
+            own = origin == self.own or origin.startswith(self.own + ":")
+            for address in self._showing.get(id, ()):
+                if not own:
+                    self._pending[address] = None
+                elif not self._params.is_range(self._places[address].name):  # whose other half may be another's
+                    self._pending.pop(address, None)
+
+    def take(self, most: int = MOST_AT_ONCE) -> list[bytes]:
+        """Messages with the latest values of what is still to be told."""
+        self._look()
+        messages = []
+        for address in list(self._pending)[:most]:
+            del self._pending[address]
+            place = self._places.get(address)
+            if place is not None:
+                messages += self._message(address, place)
+        return messages
+
+    # --- which address shows what ---
+
+    def _look(self) -> None:
+        """Find the addresses anew where parameters have come or gone."""
+        if self._structure == self._params.structure:
+            return
+        with self._params.together():
+            self._structure = self._params.structure
+            self._places = self._find()
+            self._showing = {}
+            aliases = self._params.aliases()
+            for address, place in self._places.items():
+                for id in self._ids(place.name, aliases):
+                    self._showing.setdefault(id, []).append(address)
+        greeted, self._greeted = self._greeted, []
+        for address, place in self._places.items() if greeted else ():
+            if not self._is_trigger(place) and any(address == one or self._matches(one, address) for one in greeted):
+                self._pending[address] = None
+
+    def _find(self) -> dict[str, Place]:
+        if self._wanted is None:
+            return {address_of(id): Place(id, False) for id in self._params.ids()}
+        every = {address_of(name): Place(name, False) for name in self._params.names()}
+        every |= {f"{address}/n": Place(place.name, True) for address, place in every.items() if self._travels(place)}
+        exact = {address: every[address] for address in self._wanted if address in every}
+        patterns = [one for one in self._wanted if is_pattern(one)]
+        return exact | {a: place for a, place in every.items() if any(self._matches(one, a) for one in patterns)}
+
+    def _travels(self, place: Place) -> bool:
+        spec = self._params[place.name].spec if place.name in self._params else None
+        return not isinstance(spec, (TextSpec, TriggerSpec))
+
+    def _is_trigger(self, place: Place) -> bool:
+        return place.name in self._params and isinstance(self._params[place.name].spec, TriggerSpec)
+
+    def _ids(self, name: str, aliases: dict[str, str]) -> list[str]:
+        if self._params.is_range(name):
+            return [f"{name}.center", f"{name}.width"]
+        return [aliases.get(name, name)]
+
+    @staticmethod
+    def _matches(pattern: str, address: str) -> bool:
+        try:
+            return is_pattern(pattern) and matches(pattern, address)
+        except OscError:
+            return False
+
+    # --- messages ---
+
+    def _message(self, address: str, place: Place) -> list[bytes]:
+        """One message, or none where the parameter has gone meanwhile."""
+        try:
+            if self._params.is_range(place.name):
+                args = ends(self._params, place.name, place.normalised)
+            else:
+                args = [self._value(self._params[place.name], place.normalised)]
+            return [encode(address, *(arg for arg in args if arg is not None))]
+        except (OscError, UnknownParameter) as problem:
+            log.debug("%s is not told: %s", address, problem)
+            return []
+
+    def _value(self, parameter: Parameter, normalised: bool) -> Any:
+        if isinstance(parameter.spec, TriggerSpec):
+            return None  # an event without a value
+        if normalised:
+            return float(parameter.travel)
+        if isinstance(parameter.spec, SwitchSpec):
+            return self._switches_as(parameter.base)
+        return parameter.base
+
+
+def ends(params: ParamSet, name: str, normalised: bool = False) -> list[float]:
+    """A range's [lo, hi], within what its center can be; in knob travel if `normalised`. Raises UnknownParameter."""
+    with params.together():
+        center, width = params[f"{name}.center"], params[f"{name}.width"]
+        spec = center.spec
+        both = [center.base - width.base / 2, center.base + width.base / 2]
+    if not isinstance(spec, ControlSpec):
+        return both
+    return [spec.unmap(end) if normalised else float(min(max(end, spec.lo), spec.hi)) for end in both]
+
+
+class Changes:
+    """A ParamSet's changes since the last look, with who made them."""
+
+    def __init__(self, params: ParamSet) -> None:
+        self._params = params
+        self._version, _ = params.changed(2**62)  # only the counter: what came before is no change
+
+    def take(self) -> list[Change]:
+        with self._params.together():  # an id and its origin from the same moment
+            self._version, ids = self._params.changed(self._version)
+            return [Change(id, self._params[id].origin) for id in ids]
+
+
+def status_values(status: dict[str, Any]) -> dict[str, float]:
+    """/status/<name> -> value, of what the show's status holds."""
+    found = {}
+    for name, (key, _, _) in STATUS.items():
+        value = status.get(key)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            found[f"/status/{name}"] = value
+    return found
+
+
+@dataclass
+class Listener:
+    """Somebody who is told: where, how, whether it can take more now, when it is forgotten (None: never)."""
+
+    to: str
+    subscription: Subscription
+    send: Callable[[bytes], None]
+    ready: Callable[[], bool]
+    expires: float | None
+
+
+class Feedback:
+    """Tells listeners, by their key; every method in the thread that owns the sockets."""
+
+    def __init__(self, params: ParamSet, status: Callable[[], dict[str, Any]] = dict) -> None:
+        self._params, self._status = params, status
+        self._changes = Changes(params)
+        self._listeners: dict[str, Listener] = {}
+        self._next = self._status_at = 0.0
+
+    def __len__(self) -> int:
+        return len(self._listeners)
+
+    def add(self, key: str, listener: Listener) -> None:
+        """Tell this one too, from its full state on; instead of another in the same place. Raises BadValue where there
+        are too many."""
+        for other in [other for other, held in self._listeners.items() if held.to == listener.to]:
+            if self._listeners.pop(other).expires is None:
+                listener.expires = None  # named at the start, so not forgotten
+        if key not in self._listeners and len(self._listeners) >= MOST_LISTENERS:
+            raise BadValue(
+                f"{MOST_LISTENERS} programs are told already; let one /unsubscribe, or wait until one expires"
+            )
+        if not self._listeners:
+            self._changes.take()
+        listener.subscription.tell_all()
+        self._listeners[key] = listener
+
+    def remove(self, key: str) -> bool:
+        """Whether there was one."""
+        return self._listeners.pop(key, None) is not None
+
+    def heard(self, key: str) -> bool:
+        """The listener is alive; False if there is none."""
+        listener = self._listeners.get(key)
+        if listener is not None and listener.expires is not None:
+            listener.expires = time.monotonic() + EXPIRES
+        return listener is not None
+
+    def due_in(self) -> float | None:
+        """Seconds until the next beat; None without listeners."""
+        return max(0.0, self._next - time.monotonic()) if self._listeners else None
+
+    def beat(self) -> None:
+        """Tell everybody what is new, if it is time."""
+        now = time.monotonic()
+        if not self._listeners or now < self._next:
+            return
+        self._next = max(self._next + BEAT, now + BEAT / 2)
+        self._forget(now)
+        changes = self._changes.take()
+        status = self._status_messages(now)
+        for listener in self._listeners.values():
+            listener.subscription.note(changes)
+            if listener.ready():
+                wanted = [message for address, message in status.items() if listener.subscription.wants(address)]
+                for message in listener.subscription.take() + wanted:
+                    listener.send(message)
+
+    def _forget(self, now: float) -> None:
+        for key, listener in list(self._listeners.items()):
+            if listener.expires is not None and listener.expires < now:
+                del self._listeners[key]
+
+    def _status_messages(self, now: float) -> dict[str, bytes]:
+        if now < self._status_at:
+            return {}
+        self._status_at = now + STATUS_EVERY
+        return {address: encode(address, value) for address, value in status_values(self._status()).items()}
+
+
+def subscriber(params: ParamSet, args: tuple[Any, ...], sender: Sender) -> tuple[int | None, Subscription]:
+    """The arguments of /subscribe: a port of the sender's, if it listens on another than it sends from, and addresses
+    or patterns. Raises BadValue, OscError."""
+    port = None
+    wanted = []
+    for arg in args:
+        if isinstance(arg, (int, float)) and not isinstance(arg, bool) and port is None and 0 < arg < 65536:
+            port = int(arg)
+        elif isinstance(arg, str) and arg.startswith("/") and len(wanted) < MOST_WANTED:
+            matches(arg, "/")  # raises for a broken pattern
+            wanted.append(arg)
+        else:
+            raise BadValue(f"cannot hold {arg!r}; send the port you listen on, if it is another, then address patterns")
+    return port, Subscription(params, sender.origin, wanted or None)

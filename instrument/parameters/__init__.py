@@ -1,0 +1,1 @@
+"""What a hand can move, and what it did: every value by its id, latest wins; base, modulation, glide; one touch."""

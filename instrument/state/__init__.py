@@ -1,0 +1,1 @@
+"""What is kept: patches, snapshots and the ways between them, undo."""

@@ -1,0 +1,164 @@
+"""Which patch plays: the set list, patches loaded by name, and saving, by parameters and triggers.
+
+Files are read and written in a thread of their own, so that the engine never waits for a disk; names come from anywhere
+and stay inside the patch folder. The desk only wishes for a patch; the engine swaps it between chunks. No torch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from instrument.parameters.params import ParamSet
+from instrument.state import patch as patches
+from instrument.state import saving
+from instrument.state.patch import Patch, PatchError
+from instrument.state.saving import SaveError
+from instrument.state.snapshots import Snapshot
+from pipelines.spec import ControlSpec, TextSpec, TriggerSpec
+
+GOTO, LOAD, NAME = "patch.goto", "patch.load", "patch.name"
+NEXT, PREVIOUS, RELOAD, SAVE = "patch.next", "patch.previous", "patch.reload", "patch.save"
+_BETWEEN_SAVES = 1.0  # seconds
+ORIGIN = "desk"
+
+
+def declare(params: ParamSet) -> None:
+    """The parameters and triggers of the desk."""
+    place = ControlSpec(1, 128, 1, step=1, doc="plays the patch of this place in the set list")
+    params.add(GOTO, place, "patch", glide=0, kept=False)
+    load = TextSpec("", "plays the patch of this name, from the patch folder or those that ship")
+    params.add(LOAD, load, "patch", kept=False)
+    name = TextSpec("", "what patch.save calls the file; empty: as the patch that plays")
+    params.add(NAME, name, "patch", kept=False)
+    params.add(NEXT, TriggerSpec("plays the next patch of the set list"), "patch")
+    params.add(PREVIOUS, TriggerSpec("plays the patch before it in the set list"), "patch")
+    params.add(RELOAD, TriggerSpec("reads the patch that plays from its file again"), "patch")
+    params.add(SAVE, TriggerSpec("saves what is set now as a new patch in the patch folder"), "patch")
+
+
+class PatchDesk:
+    """`on_time(label, action)` runs an action now or on the next beat; `tell` takes a line for the player."""
+
+    def __init__(
+        self, params: ParamSet, on_time: Callable[[str, Callable[[], None]], None], tell: Callable[[str], None]
+    ) -> None:
+        declare(params)
+        self.folder: Path | None = None
+        self.snapshots: Callable[[], Mapping[int, Snapshot]] = dict
+        self._params, self._on_time, self._tell = params, on_time, tell
+        self._list: list[Patch] = []
+        self._place = 0
+        self._playing = Patch()
+        self._wanted: Patch | None = None
+        self._worker: ThreadPoolExecutor | None = None
+        self._loading: Future[Patch] | None = None
+        self._saving: Future[Path] | None = None
+        self._saved_at = -_BETWEEN_SAVES
+        self._seen = {id: params[id].version for id in (GOTO, LOAD)}
+        self._commands = {
+            NEXT: partial(self._step, 1),
+            PREVIOUS: partial(self._step, -1),
+            RELOAD: self._reload,
+            SAVE: self._save,
+        }
+
+    def set_list(self, patches: list[Patch]) -> None:
+        """The patches that next, previous and goto choose from."""
+        self._list = list(patches)
+
+    def close(self) -> None:
+        """Finish writing."""
+        if self._worker is not None:
+            self._worker.shutdown()
+
+    # --- the engine's side ---
+
+    def obey(self, id: str) -> bool:
+        """A trigger was fired; whether it was one of the desk's."""
+        command = self._commands.get(id)
+        if command is not None:
+            command()
+        return command is not None
+
+    def tick(self) -> None:
+        """Follow `patch.goto` and `patch.load`, and say what the disk answered."""
+        for id, act in ((GOTO, self._goto), (LOAD, self._load)):
+            parameter = self._params[id]
+            if parameter.version != self._seen[id]:
+                self._seen[id] = parameter.version
+                if parameter.origin != ORIGIN:
+                    act(parameter.base)
+        self._loading = self._answer(self._loading, self._want)
+        self._saving = self._answer(self._saving, lambda file: self._tell(f"saved {file}"))
+
+    def take(self) -> Patch | None:
+        """The patch to play from now on, once; None to go on with the one that plays."""
+        wanted, self._wanted = self._wanted, None
+        if wanted is not None and wanted.model != self._playing.model:
+            self._tell(f"{wanted.name} is for the model {wanted.model}, this show plays {self._playing.model}")
+            return None
+        return wanted
+
+    def played(self, patch: Patch) -> None:
+        """The engine plays this patch now; surfaces see it."""
+        self._playing = patch
+        self._params.set(LOAD, patch.name, ORIGIN)
+        self._place = next((place for place, each in enumerate(self._list) if each is patch), self._place)
+        self._params.set(GOTO, self._place + 1, ORIGIN)
+
+    # --- what a hand asks for ---
+
+    def _want(self, patch: Patch) -> None:
+        self._on_time("patch", partial(setattr, self, "_wanted", patch))
+
+    def _step(self, by: int) -> None:
+        place = self._place + by
+        if 0 <= place < len(self._list):
+            self._want(self._list[place])
+        else:
+            self._tell("there is no other patch in the set list; give several with --setlist")
+
+    def _goto(self, number: object) -> None:
+        if 1 <= int(number) <= len(self._list):
+            self._want(self._list[int(number) - 1])
+        else:
+            self._tell(f"patch.goto {number}: the set list has {len(self._list)}")
+
+    def _load(self, name: object) -> None:
+        if name:
+            self._loading = self._work(partial(patches.load, str(name), self.folder))
+
+    def _reload(self) -> None:
+        file = self._playing.file
+        which = Path(file) if file else self._playing.name
+        self._loading = self._work(partial(patches.load, which, self.folder))
+
+    def _save(self) -> None:
+        if self.folder is None:
+            self._tell("there is no folder to save into; start with --patches-dir FOLDER")
+            return
+        now = time.monotonic()
+        if now - self._saved_at < _BETWEEN_SAVES:
+            return
+        self._saved_at = now
+        state = saving.as_patch(self._playing, self._params, self.snapshots())
+        name = str(self._params[NAME].base) or self._playing.name
+        self._saving = self._work(partial(saving.save, state, self.folder, name))
+
+    def _work(self, action: Callable[[], object]) -> Future:
+        self._worker = self._worker or ThreadPoolExecutor(1, "patches")
+        return self._worker.submit(action)
+
+    def _answer(self, future: Future | None, use: Callable[[object], None]) -> Future | None:
+        """Once it is there: use it, or tell what went wrong. None when nothing is awaited any more."""
+        if future is None or not future.done():
+            return future
+        try:
+            use(future.result())
+        except (PatchError, SaveError) as problem:
+            self._tell(str(problem))
+        return None

@@ -1,0 +1,74 @@
+"""The playing state as a patch, and a patch into a folder: never over another file, never outside.
+
+Knows patches, parameters and files; not the engine.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from instrument.parameters.params import ParamSet
+from instrument.state import patch as patches
+from instrument.state.patch import Patch
+from instrument.state.snapshots import Snapshot
+
+MOST_FILES = 1000  # in the folder; a button that sticks must not fill the disk
+_LONGEST = 64
+_PROMPT, _SEED = "prompt.text", "engine.seed"
+
+
+class SaveError(OSError):
+    """A patch cannot be saved; the text says why and what would do."""
+
+
+def as_patch(playing: Patch, params: ParamSet, snapshots: Mapping[int, Snapshot]) -> Patch:
+    """The patch that, loaded, plays what is set now. Values that are a parameter's own default are left out; settings
+    that belong to the show and not to the picture (`clock.tempo`, ...) are kept where the loaded file had them."""
+    with params.together():
+        kept = {p.id: p.base for p in params if p.kept and p.id != _PROMPT and p.base != p.spec.default}
+        also = {params[id].id: params[id].base for id in playing.values if id in params and not params[id].kept}
+        prompt, seed = str(params[_PROMPT].base), int(params[_SEED].base)
+    return playing.model_copy(
+        update={
+            "prompt": prompt,
+            "seed": seed,
+            "bends": [bend.model_copy(update={"values": {}}) for bend in playing.bends],
+            "values": {**also, **kept},
+            "snapshots": {snapshots[slot].name: dict(snapshots[slot].values) for slot in sorted(snapshots)},
+        }
+    )
+
+
+def safe_name(text: str) -> str:
+    """A file's name without its ending, whatever was asked for: letters, digits, _ and -, at most 64."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text)[:_LONGEST].strip("-") or "untitled"
+
+
+def save(patch: Patch, folder: Path, name: str) -> Path:
+    """Write it as NAME.yaml into `folder`, or as NAME-2.yaml, ... where there is one already; the file.
+
+    Raises SaveError.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if sum(1 for file in folder.iterdir() if file.suffix == ".yaml") >= MOST_FILES:
+            raise SaveError(f"{folder} holds {MOST_FILES} patches already; move some away")
+        text = patches.dump(patch)
+        for number in range(1, MOST_FILES + 1):
+            file = folder / f"{safe_name(name)}{f'-{number}' if number > 1 else ''}.yaml"
+            try:
+                file.open("x").close()  # the name is ours from here on
+            except FileExistsError:
+                continue
+            part = file.with_suffix(".part")
+            part.write_text(text, encoding="utf-8")
+            os.replace(part, file)
+            return file
+    except SaveError:
+        raise
+    except OSError as problem:
+        raise SaveError(f"{folder}: the patch cannot be saved: {problem.strerror or problem}") from None
+    raise SaveError(f"{folder} has no free name like {safe_name(name)}; set patch.name to another")
