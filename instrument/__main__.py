@@ -88,13 +88,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench = commands.add_parser("bench", help="time a chunk, unbent and bent, as ratios; or what control costs")
     bench.add_argument(
-        "what", nargs="?", choices=("chunk", "bends", "control"), default="chunk", help="default: %(default)s"
+        "what", nargs="?", choices=("chunk", "bends", "control", "gpu"), default="chunk", help="default: %(default)s"
     )
     _what(bench)
     _where(bench)
     bench.add_argument("--chunks", type=_count, default=40, help="counted chunks of each kind (default: %(default)s)")
     bench.add_argument("--each", action="store_true", help="`bench bends`: every lever alone, too")
-    bench.add_argument("--random", metavar="SHAPE", help="`bench bends`: random weights of this shape: 1.3b")
+    bench.add_argument(
+        "--random", metavar="SHAPE", help="`bench bends`, `bench gpu`: random weights of this shape: 1.3b, 14b"
+    )
     bench.add_argument("--compile", action="store_true", help="`bench bends`: compiled, and recorded on a GPU")
     bench.add_argument(
         "--seconds", type=_seconds, default=10.0, help="of each row of `bench control` (default: %(default)g)"

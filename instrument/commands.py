@@ -18,6 +18,7 @@ import torch
 from instrument import outputs
 from instrument.bench.bends import bench_bends
 from instrument.bench.control import Bench, bench_control
+from instrument.bench.gpu import bench_gpu
 from instrument.bench.speed import bench as run_bench
 from instrument.engine.curtain import Curtain
 from instrument.engine.engine import Engine
@@ -34,6 +35,7 @@ from instrument.setup import (
     UsageError,
     model_threads,
     named,
+    open_bench,
     open_model,
     open_outputs,
     open_patch,
@@ -49,6 +51,7 @@ from pipelines.files import places, report, survey
 from pipelines.recipes import RECIPES, Recipe, recipe
 from pipelines.spec import ChoiceSpec, ControlSpec, Spec, SwitchSpec, TextSpec
 from pipelines.stream import Stream
+from pipelines.systems import pick_device
 
 
 def play(options: argparse.Namespace) -> None:
@@ -271,6 +274,10 @@ def _bench(options: argparse.Namespace) -> Iterable[str]:
         torch.set_num_threads(threads)
         return bench_bends(open_stream(options), options.chunks, options.each, options.compile)
     patch = open_patch(options)
+    if options.what == "gpu":
+        if pick_device(options.device).type != "cuda":
+            raise UsageError("bench gpu needs a CUDA device; `bender bench` and `bender bench bends` run anywhere")
+        return bench_gpu(open_bench(options, patch), patch, options.chunks)
     system = open_model(options, patch)
     if options.what == "control":
         return bench_control(Bench(system, patch, options.seconds, threads))

@@ -22,7 +22,7 @@ from pipelines.load import LoadError
 from pipelines.recipes import UnknownModel, recipe
 from pipelines.spec import ControlSpec, TextSpec
 from pipelines.stream import Stream, sized
-from pipelines.systems import SHAPES, System, open_system, pick_device, pick_dtype, random_stream
+from pipelines.systems import SHAPES, System, open_system, pick_device, pick_dtype, random_system
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -79,17 +79,22 @@ def open_model(options: argparse.Namespace, patch: Patch) -> System:
 
 
 def open_stream(options: argparse.Namespace) -> Stream:
-    """A stream to be timed, with a prompt: the patch's model, or with `--random` one of a real system's shape."""
+    """A stream to be timed, with a prompt."""
     patch = open_patch(options)
+    system = open_bench(options, patch)
+    stream = Stream(system.model, system.decoder, system.recipe, seed=patch.seed)
+    stream.read_prompt(system.encoder.encode(patch.prompt))
+    return stream
+
+
+def open_bench(options: argparse.Namespace, patch: Patch) -> System:
+    """The system to be timed: the patch's model, or with `--random` one of a real system's shape."""
     if options.random is None:
-        system = open_model(options, patch)
-        stream = Stream(system.model, system.decoder, system.recipe, seed=patch.seed)
-        stream.read_prompt(system.encoder.encode(patch.prompt))
-        return stream
+        return open_model(options, patch)
     if options.random not in SHAPES:
         raise UsageError(f"--random {options.random}: {suggest(options.random, list(SHAPES))}")
     recipe, device = SHAPES[options.random], pick_device(options.device)
-    return random_stream(sized(recipe, *options.size) if options.size else recipe, device, pick_dtype(device))
+    return random_system(sized(recipe, *options.size) if options.size else recipe, device, pick_dtype(device))
 
 
 def model_threads(wanted: int | None) -> int:

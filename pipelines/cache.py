@@ -27,13 +27,15 @@ class Run(NamedTuple):
 
 class LayerMemory(NamedTuple):
     """What one block reads and writes: `k` and `v` [B, capacity, heads, d], where the new tokens go, and how many
-    tokens are `valid` once they are written. `turn` is set where keys are kept unrotated and turned when read."""
+    tokens are `valid` once they are written. `turn` is set where keys are kept unrotated and turned when read.
+    `index` [n] is set where a recorded pass reads from a tensor where its tokens go, instead of from `runs`."""
 
     k: Tensor
     v: Tensor
     runs: tuple[Run, ...]
     valid: int
     turn: Turn | None
+    index: Tensor | None = None
 
 
 class Placement(NamedTuple):
@@ -139,6 +141,10 @@ class KVCache:
 
 def remember(memory: LayerMemory, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """Write this pass's keys and values [B, n, heads, d] and return all valid ones, views of the buffers."""
+    if memory.index is not None:
+        memory.k.index_copy_(1, memory.index, k)
+        memory.v.index_copy_(1, memory.index, v)
+        return memory.k[:, : memory.valid], memory.v[:, : memory.valid]
     for first, slot, count in memory.runs:
         memory.k[:, slot : slot + count] = k[:, first : first + count]
         memory.v[:, slot : slot + count] = v[:, first : first + count]

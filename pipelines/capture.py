@@ -11,14 +11,21 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-WARM_UPS = 3  # compilers and libraries make their choices in the first passes, which cannot be recorded
+WARM_UPS = 2  # compilers and libraries make their choices in the first passes, which cannot be recorded
 
 
 class Captured:
     """`forward(x, t) -> out`, recorded; call it like the original. The result is overwritten by the next call."""
 
-    def __init__(self, forward: Callable[[Tensor, Tensor], Tensor], x: Tensor, t: Tensor) -> None:
-        """Record on inputs like `x` and `t`, which must be on a CUDA device."""
+    def __init__(
+        self,
+        forward: Callable[[Tensor, Tensor], Tensor],
+        x: Tensor,
+        t: Tensor,
+        pool: tuple[int, int] | None = None,
+    ) -> None:
+        """Record on inputs like `x` and `t`, which must be on a CUDA device. Recordings that share a `pool`
+        (torch.cuda.graph_pool_handle) overwrite each other's results when they are called."""
         self._x, self._t = x.clone(), t.clone()
         beside = torch.cuda.Stream(x.device)
         beside.wait_stream(torch.cuda.current_stream(x.device))
@@ -27,7 +34,7 @@ class Captured:
                 forward(self._x, self._t)
         torch.cuda.current_stream(x.device).wait_stream(beside)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.inference_mode(), torch.cuda.graph(self._graph):
+        with torch.inference_mode(), torch.cuda.graph(self._graph, pool):
             self._out = forward(self._x, self._t)
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:

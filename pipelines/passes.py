@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -18,12 +18,13 @@ from torch import Tensor
 
 from pipelines.bends.bank import Bank, Bend
 from pipelines.bends.fold import BankShape
-from pipelines.bends.hooks import LayerBends
 from pipelines.bends.scope import Words
 from pipelines.cache import KVCache, LayerMemory, Placement
 from pipelines.recipes import Recipe
+from pipelines.replay import Forward, Given, Record, Replays
 from pipelines.rope import Rope, Turn
 from pipelines.spec import Value
+from pipelines.transfer import to_device
 from pipelines.wan import Grid, TextMemory, Wan
 
 TEXTS = 4  # prompts kept as the blocks read them: 90 MiB each for 1.3B, 400 MiB for 14B, in half precision
@@ -41,7 +42,10 @@ class Place(NamedTuple):
 class Passes:
     """One network with the cache of one stream."""
 
-    def __init__(self, model: Wan, recipe: Recipe, latent_size: tuple[int, int], batch: int) -> None:
+    def __init__(
+        self, model: Wan, recipe: Recipe, latent_size: tuple[int, int], batch: int, record: Record | bool | None = False
+    ) -> None:
+        """`record`: how passes are recorded, see Replays; False where they are not."""
         self.model, self.positions, self.batch = model, recipe.positions, batch
         self.grid: Grid = model.grid(recipe.chunk, *latent_size)
         config, like = model.config, model.patch_embedding.weight
@@ -50,6 +54,8 @@ class Passes:
         shape = (config.num_layers, batch, config.num_heads, config.head_dim)
         self.cache = KVCache(shape, recipe.window, self.frame_tokens, recipe.sink, like)
         self._texts: OrderedDict[str, TextMemory] = OrderedDict()
+        self._turns: tuple[tuple, tuple[Turn, Turn | None]] | None = None
+        self._replays = None if record is False else Replays(model, self.cache, record)
 
     def place(self, start: int, frames: int) -> Place:
         """New latent frames, or those of the last pass again; ValueError where they do not continue the cache."""
@@ -74,17 +80,30 @@ class Passes:
         return text
 
     def at(
-        self, place: Place, text: TextMemory, bends: Sequence[LayerBends], mask: Tensor | None = None
-    ) -> Callable[[Tensor, Tensor], Tensor]:
-        """The pass (x [B, C, F, H, W], t [B, F]) -> flow for these frames."""
+        self, place: Place, text: TextMemory, bank: Bank, mask: Tensor | None = None, plain: bool = False
+    ) -> Forward:
+        """The pass (x [B, C, F, H, W], t [B, F]) -> flow for these frames; what it returns may be overwritten by the
+        next pass. `plain`: never from a recording."""
         turn, key_turn = self.turns(place)
         memory: tuple[LayerMemory, ...] = tuple(
             self.cache.layer(index, place.slots, key_turn) for index in range(self.model.config.num_layers)
         )
-        return lambda x, t: self.model(x, t, text, turn, memory, mask=mask, bends=bends)
+
+        def run(x: Tensor, t: Tensor) -> Tensor:
+            return self.model(x, t, text, turn, memory, mask=mask, bends=bank.layers)
+
+        if plain or self._replays is None:
+            return run
+        return self._replays.at(Given(bank, place.slots, text, turn, key_turn, mask), run)
 
     def turns(self, place: Place) -> tuple[Turn, Turn | None]:
-        """Of the queries, and of the keys where they are turned when read."""
+        """Of the queries, and of the keys where they are turned when read; the same for all passes of a chunk."""
+        asked = (place.start, place.frames, place.slots.ranks)
+        if self._turns is None or self._turns[0] != asked:
+            self._turns = asked, self._turned(place)
+        return self._turns[1]
+
+    def _turned(self, place: Place) -> tuple[Turn, Turn | None]:
         if self.positions == "absolute":
             return self.rope.turn(range(place.start, place.start + place.frames)), None
         newest = len(place.slots.ranks)
@@ -92,7 +111,7 @@ class Passes:
 
     def times(self, timestep: float, frames: int) -> Tensor:
         """One timestep for every latent frame, [B, F]."""
-        return torch.full((self.batch, frames), timestep, device=self.model.patch_embedding.weight.device)
+        return torch.full((self.batch, frames), float(timestep), device=self.model.patch_embedding.weight.device)
 
     def past_bias(self, place: Place, weight: float) -> Tensor | None:
         """log(weight) [1, 1, 1, keys] on the logits of past frames, all but the oldest held; None for a weight of 1.
@@ -105,7 +124,9 @@ class Passes:
         own = len(ranks) - place.frames
         log = math.log(min(max(weight, SMALLEST_WEIGHT), 1.0))
         like = self.model.patch_embedding.weight
-        frames = torch.tensor([log if 0 < rank < own else 0.0 for rank in ranks], dtype=like.dtype, device=like.device)
+        frames = to_device(
+            torch.tensor([log if 0 < rank < own else 0.0 for rank in ranks], dtype=like.dtype), like.device
+        )
         return frames.repeat_interleave(self.frame_tokens)[None, None, None]
 
 

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pipelines.transfer import to_device
+
 THETA = 10000.0
 
 
@@ -59,7 +61,7 @@ class Rope:
         return Turn(cos, sin, torch.complex(cos, sin) if self.device.type == "cpu" else None)
 
     def _join(self, time: Tensor, space: Tensor) -> Tensor:
-        time = time.to(self.device)
+        time = to_device(time, self.device)
         frames, places = time.shape[0], space.shape[0]
         time = time[:, None, :].expand(-1, places, -1)
         space = space[None, :, :].expand(frames, -1, -1)

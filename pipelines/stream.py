@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -25,9 +26,12 @@ from pipelines.cache import KVCache
 from pipelines.passes import Passes, Place, StreamBank
 from pipelines.past import Past
 from pipelines.recipes import Recipe
+from pipelines.replay import Forward, Record
 from pipelines.schedule import GRID, Schedule, to_clean, to_noisy, weakened
 from pipelines.taehv import SPACE_SCALE
 from pipelines.text import Prompt, transition
+from pipelines.transfer import Ahead, Beside, mark
+from pipelines.tune import settled
 from pipelines.wan import TextMemory, Wan
 
 LARGEST = 1920 * 1088  # pixels; maps of larger pictures would not fit into memory
@@ -48,11 +52,12 @@ class Codec(Protocol):
 
 class Chunk(NamedTuple):
     """Clean latents [B, C, F, H, W]; `begins`: the decoder starts anew with it. `pixels` where they are decoded
-    already."""
+    already. `ready`: when the device has made them."""
 
     latents: Tensor
     begins: bool
     pixels: Tensor | None = None
+    ready: torch.cuda.Event | None = None
 
 
 class Stream:
@@ -70,9 +75,11 @@ class Stream:
         bends: tuple[Bend, ...] = (),
         seed: int = 0,
         batch: int = 1,
+        record: Record | bool | None = False,
     ) -> None:
         """The picture has the recipe's size; ValueError when it does not split into patches. `batch` streams of
-        different noise are played at once, and shown side by side."""
+        different noise are played at once, and shown side by side. `record` None: passes are recorded as CUDA graphs;
+        see Replays for others; False: each is played as it is."""
         self.model, self.decoder, self.recipe = model, decoder, recipe
         like = model.patch_embedding.weight
         self.device, self.dtype = like.device, like.dtype
@@ -81,7 +88,9 @@ class Stream:
         self.latent_size = (recipe.height // SPACE_SCALE, recipe.width // SPACE_SCALE)
         self.schedule: Schedule = recipe.schedule
         self.batch, self.alone, self.past_weight = batch, False, recipe.past_weight
-        self._passes = Passes(model, recipe, self.latent_size, batch)
+        self._recorded = record is not False
+        self._passes = Passes(model, recipe, self.latent_size, batch, record)
+        self._beside, self._ahead = Beside(self.device), Ahead(self.device)
         self.grid = self._passes.grid
         self.cache: KVCache = self._passes.cache
         self._past = Past(recipe)
@@ -96,12 +105,14 @@ class Stream:
         self._stale = False  # the cache holds an older text
         self._words: Words | None = None
         self._latents: Tensor | None = None
+        self._masks: dict[int, Tensor] = {}
         self.notice = ""
         self.reset(seed)
 
-    def make_bank(self, bends: tuple[Bend, ...], fixed: bool = False) -> StreamBank:
-        """A bank of these bends for this model; give it to `play` between chunks. `fixed`: for a compiled forward."""
-        config = self.model.config
+    def make_bank(self, bends: tuple[Bend, ...], fixed: bool | None = None) -> StreamBank:
+        """A bank of these bends for this model; give it to `play` between chunks. `fixed`: for a compiled or recorded
+        forward; None: as this stream needs it."""
+        config, fixed = self.model.config, self._recorded if fixed is None else fixed
         shape = BankShape(
             config.num_layers,
             config.num_heads,
@@ -205,6 +216,7 @@ class Stream:
         for step, (timestep, sigma, following) in enumerate(
             zip(schedule.timesteps, schedule.sigmas, sigmas, strict=True)
         ):
+            self._ahead.wait()
             yield step
             with torch.inference_mode():
                 flow = self._forward(x, timestep, place, step, bias)
@@ -237,16 +249,34 @@ class Stream:
     def decode(self, chunk: Chunk) -> Iterator[np.ndarray]:
         """The chunk's frames, uint8 [H, W, 3]. Chunks come in order; any one thread may do it while the next chunk is
         being denoised."""
-        with torch.inference_mode():
+        used = [tensor for tensor in (chunk.latents, chunk.pixels) if tensor is not None]
+        with torch.inference_mode(), self._beside.work(chunk.ready, *used):
             pixels = self._pixels(chunk) if chunk.pixels is None else chunk.pixels
             pixels = torch.cat(pixels.unbind(0), dim=-1)  # [T, 3, H, B * W]
-            frames = (pixels * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+            frames = self._beside.to_host((pixels * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous())
         yield from frames
 
     def forward_again(self, bank: Bank) -> Callable[[Tensor, Tensor], Tensor]:
         """The network's pass (x, t) -> flow under a bank, at the place of the last chunk: to be timed or recorded."""
         place = self._passes.place(self._position - self.recipe.chunk, self.recipe.chunk)
-        return self._passes.at(place, self._text, bank.layers)
+        return self._passes.at(place, self._text, bank, plain=True)
+
+    def rehearse(self, bank: StreamBank) -> None:
+        """Play the passes of a full cache under this bank, so that compilers and recordings are ready for it. The
+        stream forgets its past; it must have a prompt."""
+        frames, window = self.recipe.chunk, self.recipe.window
+        start = {"roll": window, "restart": window - frames, "rebuild": self.recipe.context}[self.recipe.cache]
+        self.forget()
+        self.cache.end = start  # what lies there is finite, and nobody sees the result
+        place = self._passes.place(start, frames)
+        x, t = self._noise(frames), self._passes.times(GRID, frames)
+        bias = self._passes.past_bias(place, self.past_weight)
+        with torch.inference_mode():
+            for mask in [None] if bias is None else [None, bias]:
+                for _ in range(2):  # a kind of pass is recorded when it comes again
+                    bank.fold(0)
+                    self._passes.at(place, self._text, bank, mask)(x, t)
+        self.reset()
 
     # --- the cache, as the recipe's rule has it ---
 
@@ -283,18 +313,24 @@ class Stream:
         prompt all see each other.
         """
         begun = place.start == 0 and place.frames > self.recipe.chunk and self.recipe.cache != "roll"
-        mask = chunk_causal_mask(place.frames, self._passes.frame_tokens, self.recipe.chunk) if begun else None
-        mask = None if mask is None else mask.to(self.device)
+        mask = self._begun_mask(place.frames) if begun else None
         bank = self.bank.of(place.frames)
         bank.fold(CACHE_PASS)
         t = self._passes.times(self.recipe.context_timestep, place.frames)
-        return self._run(CACHE_PASS, bank, lambda: self._passes.at(place, text, bank.layers, mask)(latents, t))
+        return self._run(CACHE_PASS, bank, place, text, mask)(latents, t)
+
+    def _begun_mask(self, frames: int) -> Tensor:
+        """Of the frames that a cache is begun again with."""
+        if frames not in self._masks:
+            mask = chunk_causal_mask(frames, self._passes.frame_tokens, self.recipe.chunk)
+            self._masks[frames] = mask.to(self.device)
+        return self._masks[frames]
 
     def _enter(self, latents: Tensor) -> Chunk:
         """The chunk becomes the newest of the past."""
         self._position += latents.shape[2]
         self._past.add(latents)
-        chunk, self._begins = Chunk(latents, self._begins), False
+        chunk, self._begins = Chunk(latents, self._begins, ready=mark(self.device)), False
         if self._past.wants_pixels:
             chunk = chunk._replace(pixels=self._pixels(chunk))
             self._past.see(chunk.pixels)
@@ -306,16 +342,22 @@ class Stream:
         bank = self.bank.of(place.frames)
         bank.fold(step)
         t = self._passes.times(timestep, place.frames)
-        return self._run(step, bank, lambda: self._passes.at(place, self._text, bank.layers, bias)(x, t))
+        return self._run(step, bank, place, self._text, bias)(x, t)
 
-    def _run(self, step: int | None, bank: Bank, run: Callable[[], Tensor]) -> Tensor:
-        """A pass under the eyes of the probes, if it has the size they expect."""
-        if bank is self.bank:
-            self.probes.arm(step, bank.layers)
-        try:
-            return run()
-        finally:
-            self.probes.disarm()
+    def _run(self, step: int | None, bank: Bank, place: Place, text: TextMemory, mask: Tensor | None) -> Forward:
+        """The pass, under the eyes of the probes if it has the size they expect: then it is not a recorded one."""
+        watched = bank is self.bank and self.probes.arm(step, bank.layers)
+        forward = self._passes.at(place, text, bank, mask, plain=watched)
+
+        def run(x: Tensor, t: Tensor) -> Tensor:
+            try:
+                with settled() if self._recorded else nullcontext():
+                    return forward(x, t)
+            finally:
+                self._ahead.queued()
+                self.probes.disarm()
+
+        return run
 
     def _pixels(self, chunk: Chunk) -> Tensor:
         """The chunk's pictures [B, T, 3, H, W] in 0..1."""

@@ -16,13 +16,13 @@ from pipelines.house import model as house
 from pipelines.load import make, open_transformer
 from pipelines.lora import merge, read_lora
 from pipelines.pieces import PiecesError, PieceTokenizer, open_pieces
-from pipelines.recipes import SELF_FORCING, Recipe
-from pipelines.stream import Codec, Stream
+from pipelines.recipes import KREA, SELF_FORCING, Recipe
+from pipelines.stream import Codec
 from pipelines.taehv import TAEHV, TAEHVConfig
 from pipelines.text import Prompt, TextEncoder
 from pipelines.umt5 import UMT5Text, prompt_cache
 from pipelines.vae import load_vae
-from pipelines.wan import Wan
+from pipelines.wan import Wan, WanConfig
 
 log = logging.getLogger(__name__)
 
@@ -99,24 +99,44 @@ SHAPES = {  # of real-time systems, for their speed
         height=320,
         weights="",
         licence="",
-    )
+    ),
+    "14b": replace(
+        KREA,
+        name="14b (random weights)",
+        doc="the shape of Wan2.1 14B as Krea Realtime plays it",
+        width=576,
+        height=320,
+        weights="",
+        licence="",
+    ),
 }
 
 
-def random_stream(recipe: Recipe, device: torch.device, dtype: torch.dtype, seed: int = 0) -> Stream:
-    """A stream of this recipe with random weights, made on the device, and a random prompt: for measuring speed, which
-    does not depend on them."""
+class RandomText:
+    """A text encoder for measuring speed: every word a random row."""
+
+    def __init__(self, config: WanConfig) -> None:
+        self._size = (1, config.text_len, config.text_dim)
+
+    def encode(self, text: str) -> Prompt:
+        places = tuple(match.span() for match in re.finditer(r"\w+", text))[: self._size[1]]
+        embeddings = torch.zeros(self._size)
+        embeddings[:, : len(places)] = torch.randn(1, len(places), self._size[2])
+        return Prompt(text, embeddings, tuple(text[a:b] for a, b in places), places)
+
+
+def random_system(recipe: Recipe, device: torch.device, dtype: torch.dtype, seed: int = 0) -> System:
+    """A system of this recipe with random weights, made on the device: for measuring speed, which does not depend on
+    them. Its decoder is the small one."""
     torch.manual_seed(seed)
-    with torch.device(device):
-        model = Wan(recipe.config).to(dtype).eval().requires_grad_(False)
-        decoder = TAEHV(TAEHVConfig()).to(dtype).eval().requires_grad_(False)
-    stream = Stream(model, decoder, recipe, seed=seed)
-    rows, words = 8, "a red star spinning above city lights tonight"
-    embeddings = torch.zeros(1, recipe.config.text_len, recipe.config.text_dim)
-    embeddings[:, :rows] = torch.randn(1, rows, recipe.config.text_dim)
-    places = tuple(match.span() for match in re.finditer(r"\w+", words))
-    stream.read_prompt(Prompt(words, embeddings, tuple(words.split()), places))
-    return stream
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            model = Wan(recipe.config).eval().requires_grad_(False)
+            decoder = TAEHV(TAEHVConfig()).eval().requires_grad_(False)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    return System(recipe, model, decoder, RandomText(recipe.config))
 
 
 def pick_device(name: str = "auto") -> torch.device:

@@ -8,6 +8,7 @@ plain bidirectional model (or, under a mask, the one that training uses).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -90,10 +91,34 @@ class Projections(nn.Module):
 
 
 class SelfAttention(Projections):
+    def __init__(self, config: WanConfig) -> None:
+        super().__init__(config)
+        self._packed: tuple[Tensor, Tensor] | None = None
+
+    def pack(self) -> None:
+        """Compute queries, keys and values as one product from now on: the three weights become views of one. What
+        moves or converts the module later takes that back."""
+        layers = (self.q, self.k, self.v)
+        if all(type(layer) is nn.Linear for layer in layers):  # not what was quantised
+            self._packed = (torch.cat([each.weight for each in layers]), torch.cat([each.bias for each in layers]))
+            for layer, weight, bias in zip(layers, *(whole.chunk(3) for whole in self._packed), strict=True):
+                layer.weight, layer.bias = nn.Parameter(weight, False), nn.Parameter(bias, False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SelfAttention:
+        self._packed = None
+        return super()._apply(fn, recurse)
+
+    def project(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values of x [B, L, dim]."""
+        if self._packed is None:
+            return self.q(x), self.k(x), self.v(x)
+        return F.linear(x, *self._packed).chunk(3, dim=-1)
+
     def forward(self, x: Tensor, bends: LayerBends, pass_: Pass, memory: LayerMemory | None) -> Tensor:
-        q = rotate(self.norm_q(self.q(x)).unflatten(-1, (self.heads, -1)), pass_.turn)  # [B, L, heads, d]
-        k = self.norm_k(self.k(x)).unflatten(-1, (self.heads, -1))
-        v = self.v(x).unflatten(-1, (self.heads, -1))
+        q, k, v = self.project(x)
+        q = rotate(self.norm_q(q).unflatten(-1, (self.heads, -1)), pass_.turn)  # [B, L, heads, d]
+        k = self.norm_k(k).unflatten(-1, (self.heads, -1))
+        v = v.unflatten(-1, (self.heads, -1))
         if memory is None:
             k = rotate(k, pass_.turn)
         elif memory.turn is None:

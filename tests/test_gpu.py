@@ -9,6 +9,7 @@ import torch
 
 from pipelines.capture import Captured
 from pipelines.spec import ControlSpec
+from pipelines.tune import compile_blocks
 from tests.test_live import Forward, bank_of, every_lever, off_neutral, turn
 from tests.tiny import wan
 
@@ -25,8 +26,7 @@ def test_neutral_is_bit_identical(dtype, fixed: bool) -> None:
 
 def test_neutral_is_bit_identical_compiled() -> None:
     forward = Forward(wan(), torch.bfloat16, "cuda")
-    for block in forward.model.blocks:
-        block.compile(fullgraph=True, dynamic=False)
+    compile_blocks(forward.model)
     bank = bank_of(*every_lever(), fixed=True, dtype=torch.bfloat16, device="cuda")
     assert torch.equal(forward(bank), forward())
 

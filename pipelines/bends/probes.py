@@ -2,8 +2,8 @@
 
 A look is asked for once and taken when it is there; nothing is computed in between. A map is read as its product with
 marks for the tokens looked at, bends and all: one small product where nothing moves the map, and what the bends on it
-cost once more where something does. A compiled or captured forward (a fixed bank) is not looked into. Asking and taking
-may happen in any thread; only the stream arms.
+cost once more where something does. A compiled forward is left for the blocks looked into, a recorded one for the
+whole pass. Asking and taking may happen in any thread; only the stream arms.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Probes:
             due = [look for look in self._asked if look.step == step]
             for look in due:
                 del self._asked[look]
-        due = [look for look in due if 0 <= look.layer < len(layers) and not layers[look.layer].fixed]
+        due = [look for look in due if 0 <= look.layer < len(layers)]
         for index in {look.layer for look in due}:
             layers[index].watch = _Glance(self, [look for look in due if look.layer == index])
             self._armed.append(layers[index])

@@ -1,0 +1,161 @@
+"""`bender bench gpu`: what makes a large system fast on a graphics card, step by step, as ratios measured in one run.
+
+Each row adds one thing to the row before. A row plays whole chunks through the engine, decoding included, as a show
+does, so its frames a second are what a show would send; besides, the parts are timed alone.
+"""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from instrument.engine.engine import Engine
+from instrument.parameters.params import ParamSet
+from instrument.state.patch import Patch
+from pipelines.spec import ControlSpec
+from pipelines.stream import Stream
+from pipelines.systems import System
+from pipelines.tune import choose_attention, compile_blocks
+
+TURN_EVERY = 0.37  # seconds between two turns of the knob whose way to a frame is timed; no multiple of a chunk
+KNOB_TRAVEL = 0.6
+HEAD = f"{'':34}{'pass ms':>9}{'chunk ms':>10}{'decode ms':>11}{'fps':>8}{'/ first':>9}{'GiB':>7}{'knob ms':>9}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """Milliseconds, medians; frames a second with decoding under way; GiB at the most; from a knob to the first frame
+    that was made with it, without the pacer."""
+
+    name: str
+    pass_ms: float
+    chunk_ms: float
+    decode_ms: float
+    fps: float
+    gib: float
+    knob_ms: float
+
+    def line(self, first: Row) -> str:
+        return (
+            f"{self.name:34}{self.pass_ms:9.2f}{self.chunk_ms:10.1f}{self.decode_ms:11.1f}{self.fps:8.1f}"
+            f"{self.fps / first.fps:9.2f}{self.gib:7.1f}{self.knob_ms:9.0f}"
+        )
+
+
+def bench_gpu(system: System, bent: Patch, chunks: int) -> Iterator[str]:
+    """The report's lines, as they come. `bent`: the patch of the last row, all its knobs off neutral."""
+    device = system.model.patch_embedding.weight.device
+    plain = bent.model_copy(update={"bends": [], "values": {}, "modulators": [], "snapshots": {}})
+    recipe = system.recipe
+    yield (
+        f"{recipe.name} {recipe.width}x{recipe.height}, {recipe.chunk * 4} frames a chunk, {len(recipe.steps)} steps, "
+        f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}, {chunks} chunks each"
+    )
+    yield HEAD
+    first: Row | None = None
+    for name, patch, prepare, record in _rows(system, plain, bent):
+        started = time.monotonic()
+        prepare()
+        row = measure(name, system, patch, chunks, record)
+        first = first or row
+        yield f"{row.line(first)}   ready in {time.monotonic() - started:.0f} s"
+
+
+def _rows(system: System, plain: Patch, bent: Patch) -> Iterator[tuple[str, Patch, Callable[[], object], bool]]:
+    recipe, model = system.recipe, system.model
+    tokens = recipe.height * recipe.width // 256
+
+    def pack() -> None:
+        for block in model.blocks:
+            block.self_attn.pack()
+
+    def attention() -> None:
+        choose_attention(recipe.chunk * tokens, recipe.window * tokens, model)
+
+    yield "as it is", plain, lambda: None, False
+    yield "+ attention chosen", plain, attention, False
+    yield "+ q, k and v in one", plain, pack, False
+    yield "+ passes recorded", plain, lambda: None, True
+    yield "+ blocks compiled", plain, lambda: compile_blocks(model), True
+    yield f"+ {len(bent.bends)} bends", bent, lambda: None, True
+
+
+def measure(name: str, system: System, patch: Patch, chunks: int, record: bool) -> Row:
+    """One row: the parts alone, then play."""
+    recipe, device = system.recipe, system.model.patch_embedding.weight.device
+    torch.cuda.reset_peak_memory_stats(device)
+    stream = Stream(system.model, system.decoder, recipe, seed=patch.seed, record=None if record else False)
+    seen: list[float] = []
+
+    def show(frame: object, stamp: float | None) -> None:
+        if stamp is not None:
+            seen.append(time.monotonic() - stamp)
+
+    engine = Engine(stream, system.encoder, ParamSet(), show)
+    engine.load(patch)
+    _turn(engine)
+    stream.read_prompt(system.encoder.encode(patch.prompt))
+    if record:
+        stream.rehearse(stream.bank)
+    for _ in range(recipe.window // recipe.chunk + 2):  # until every chunk costs the same
+        engine.play_chunk()
+    engine.finish()
+    parts = [_parts(stream) for _ in range(max(3, chunks // 4))]
+    pass_ms, chunk_ms, decode_ms = (1000 * statistics.median(each) for each in zip(*parts, strict=True))
+    seen.clear()
+    fps = _play(engine, chunks)
+    gib = torch.cuda.max_memory_allocated(device) / 2**30
+    return Row(name, pass_ms, chunk_ms, decode_ms, fps, gib, 1000 * statistics.median(seen) if seen else float("nan"))
+
+
+def _turn(engine: Engine) -> None:
+    """Every knob off neutral."""
+    for bend in engine.stream.bank.bends:
+        for amount, spec in bend.lever.amounts.items():
+            if isinstance(spec, ControlSpec):
+                engine.params.set_normalised(f"{bend.name}.{amount}", KNOB_TRAVEL, "bench")
+
+
+def _parts(stream: Stream) -> tuple[float, float, float]:
+    """Seconds of a denoising pass, of a chunk and of its decoding, each alone."""
+    start = time.perf_counter()
+    for _ in stream.denoise():
+        pass
+    torch.cuda.synchronize(stream.device)
+    denoised = time.perf_counter()
+    chunk = stream.commit()
+    torch.cuda.synchronize(stream.device)
+    committed = time.perf_counter()
+    list(stream.decode(chunk))
+    return (denoised - start) / stream.steps, committed - start, time.perf_counter() - committed
+
+
+def _play(engine: Engine, chunks: int) -> float:
+    """Frames a second of play, while a knob is turned from another thread."""
+    frames = engine.stream.recipe.chunk * 4
+    over = threading.Event()
+    hand = threading.Thread(target=_keep_turning, args=(engine, over), daemon=True)
+    engine.params.take_change()
+    hand.start()
+    start = time.perf_counter()
+    for _ in range(chunks):
+        engine.play_chunk()
+    engine.finish()
+    seconds = time.perf_counter() - start
+    over.set()
+    hand.join()
+    return chunks * frames / seconds
+
+
+def _keep_turning(engine: Engine, over: threading.Event) -> None:
+    bends = engine.stream.bank.bends
+    knob = f"{bends[0].name}.{bends[0].lever.main}" if bends else "master.mix"
+    travel = 0.5
+    while not over.wait(TURN_EVERY):
+        travel = 1.1 - travel
+        engine.params.set_normalised(knob, travel, "bench")
