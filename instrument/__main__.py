@@ -129,6 +129,7 @@ def _where(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=_size, metavar="WxH", help="multiples of 16 (default: the model's)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
     parser.add_argument("--threads", type=_count, help="CPU threads of the model (default: all cores but one)")
+    parser.add_argument("--plain", action="store_true", help="the model as it is: nothing compiled, recorded or halved")
 
 
 def _scene(parser: argparse.ArgumentParser) -> None:

@@ -19,11 +19,13 @@ from instrument.state.patch import MOST_SEED, Patch
 from instrument.surface.server import SurfaceError
 from instrument.yamlfile import FileError
 from pipelines.load import LoadError
+from pipelines.quicken import make_stream, quickened
 from pipelines.recipes import UnknownModel, recipe
 from pipelines.spec import ControlSpec, TextSpec
 from pipelines.stream import Stream, sized
 from pipelines.systems import SHAPES, System, open_system, pick_device, pick_dtype, random_system
 
+COMPILED = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attentionbender" / "compiled"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -75,14 +77,15 @@ def open_model(options: argparse.Namespace, patch: Patch) -> System:
         device = pick_device(options.device)
     except (ValueError, RuntimeError) as problem:
         raise UsageError(str(problem)) from None
-    return open_system(wanted, device, pick_dtype(device), options.weights, options.models_dir)
+    system = open_system(wanted, device, pick_dtype(device), options.weights, options.models_dir)
+    return system if options.plain else quickened(system, COMPILED)
 
 
 def open_stream(options: argparse.Namespace) -> Stream:
     """A stream to be timed, with a prompt."""
     patch = open_patch(options)
     system = open_bench(options, patch)
-    stream = Stream(system.model, system.decoder, system.recipe, seed=patch.seed)
+    stream = make_stream(system, patch.seed)
     stream.read_prompt(system.encoder.encode(patch.prompt))
     return stream
 

@@ -28,7 +28,7 @@ from instrument.outputs.testcard import draw_card
 from instrument.parameters.params import ParamSet
 from instrument.state.patch import Patch
 from instrument.surface.server import Surface
-from pipelines.stream import Stream
+from pipelines.quicken import make_stream
 from pipelines.systems import System
 
 REFRESH = 0.5  # seconds between two status lines
@@ -58,7 +58,7 @@ class Show:
         self.surface: Surface | None = None
         card = draw_card(system.recipe.width, system.recipe.height)
         self.pacer = Pacer(self._send, fps, card=card, on_sent=self.latency.sent)
-        stream = Stream(system.model, system.decoder, system.recipe, seed=patch.seed)
+        stream = make_stream(system, patch.seed)
         most = min(fps or system.recipe.fps, system.recipe.fps)  # a faster output repeats frames
         self.engine = Engine(stream, system.encoder, self.params, self.pacer.push, most, threads)
         self.engine.tell = self.notices.tell
@@ -76,6 +76,8 @@ class Show:
         pace. The engine starts again from the seed."""
         stream = self.engine.stream
         stream.read_prompt(self.system.encoder.encode(self.patch.prompt))
+        if self.system.recorded:
+            stream.rehearse(stream.bank)
         for _ in range(2):
             start = time.monotonic()
             for _ in stream.denoise():

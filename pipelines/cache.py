@@ -142,8 +142,8 @@ class KVCache:
 def remember(memory: LayerMemory, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """Write this pass's keys and values [B, n, heads, d] and return all valid ones, views of the buffers."""
     if memory.index is not None:
-        memory.k.index_copy_(1, memory.index, k)
-        memory.v.index_copy_(1, memory.index, v)
+        memory.k.index_copy_(1, memory.index, k.to(memory.k.dtype))
+        memory.v.index_copy_(1, memory.index, v.to(memory.v.dtype))
         return memory.k[:, : memory.valid], memory.v[:, : memory.valid]
     for first, slot, count in memory.runs:
         memory.k[:, slot : slot + count] = k[:, first : first + count]

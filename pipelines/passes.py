@@ -43,16 +43,23 @@ class Passes:
     """One network with the cache of one stream."""
 
     def __init__(
-        self, model: Wan, recipe: Recipe, latent_size: tuple[int, int], batch: int, record: Record | bool | None = False
+        self,
+        model: Wan,
+        recipe: Recipe,
+        latent_size: tuple[int, int],
+        batch: int,
+        record: Record | bool | None = False,
+        memory: torch.dtype | None = None,
     ) -> None:
-        """`record`: how passes are recorded, see Replays; False where they are not."""
+        """`record`: how passes are recorded, see Replays; False where they are not. `memory`: the cache's dtype."""
         self.model, self.positions, self.batch = model, recipe.positions, batch
         self.grid: Grid = model.grid(recipe.chunk, *latent_size)
         config, like = model.config, model.patch_embedding.weight
         self.rope = Rope(config.head_dim, self.grid.height, self.grid.width, like.device)
         self.frame_tokens = self.grid.height * self.grid.width
         shape = (config.num_layers, batch, config.num_heads, config.head_dim)
-        self.cache = KVCache(shape, recipe.window, self.frame_tokens, recipe.sink, like)
+        kept = torch.empty(0, device=like.device, dtype=memory or like.dtype)
+        self.cache = KVCache(shape, recipe.window, self.frame_tokens, recipe.sink, kept)
         self._texts: OrderedDict[str, TextMemory] = OrderedDict()
         self._turns: tuple[tuple, tuple[Turn, Turn | None]] | None = None
         self._replays = None if record is False else Replays(model, self.cache, record)

@@ -76,10 +76,11 @@ class Stream:
         seed: int = 0,
         batch: int = 1,
         record: Record | bool | None = False,
+        memory: torch.dtype | None = None,
     ) -> None:
         """The picture has the recipe's size; ValueError when it does not split into patches. `batch` streams of
         different noise are played at once, and shown side by side. `record` None: passes are recorded as CUDA graphs;
-        see Replays for others; False: each is played as it is."""
+        see Replays for others; False: each is played as it is. `memory`: of the cache, if not the model's dtype."""
         self.model, self.decoder, self.recipe = model, decoder, recipe
         like = model.patch_embedding.weight
         self.device, self.dtype = like.device, like.dtype
@@ -89,7 +90,7 @@ class Stream:
         self.schedule: Schedule = recipe.schedule
         self.batch, self.alone, self.past_weight = batch, False, recipe.past_weight
         self._recorded = record is not False
-        self._passes = Passes(model, recipe, self.latent_size, batch, record)
+        self._passes = Passes(model, recipe, self.latent_size, batch, record, memory)
         self._beside, self._ahead = Beside(self.device), Ahead(self.device)
         self.grid = self._passes.grid
         self.cache: KVCache = self._passes.cache

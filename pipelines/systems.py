@@ -37,6 +37,8 @@ class System:
     model: Wan
     decoder: Codec
     encoder: TextEncoder
+    recorded: bool = False  # passes are recorded as CUDA graphs
+    memory: torch.dtype | None = None  # of the cache of keys and values; None: the model's own
 
 
 def open_system(

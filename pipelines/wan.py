@@ -93,16 +93,18 @@ class Projections(nn.Module):
 class SelfAttention(Projections):
     def __init__(self, config: WanConfig) -> None:
         super().__init__(config)
-        self._packed: tuple[Tensor, Tensor] | None = None
+        self._packed: tuple[nn.Module] | None = None  # in a tuple, so that its weights are no names of their own
 
-    def pack(self) -> None:
-        """Compute queries, keys and values as one product from now on: the three weights become views of one. What
-        moves or converts the module later takes that back."""
+    def pack(self, make: Callable[[nn.Linear], nn.Module] = lambda whole: whole) -> None:
+        """Compute queries, keys and values as one product from now on: the three weights become views of one, which
+        `make` may replace by another layer. What moves or converts the module later takes that back."""
         layers = (self.q, self.k, self.v)
-        if all(type(layer) is nn.Linear for layer in layers):  # not what was quantised
-            self._packed = (torch.cat([each.weight for each in layers]), torch.cat([each.bias for each in layers]))
-            for layer, weight, bias in zip(layers, *(whole.chunk(3) for whole in self._packed), strict=True):
-                layer.weight, layer.bias = nn.Parameter(weight, False), nn.Parameter(bias, False)
+        whole = nn.Linear(self.q.in_features, 3 * self.q.out_features, device="meta")
+        whole.weight = nn.Parameter(torch.cat([layer.weight for layer in layers]), False)
+        whole.bias = nn.Parameter(torch.cat([layer.bias for layer in layers]), False)
+        for layer, weight, bias in zip(layers, whole.weight.chunk(3), whole.bias.chunk(3), strict=True):
+            layer.weight, layer.bias = nn.Parameter(weight, False), nn.Parameter(bias, False)
+        self._packed = (make(whole),)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SelfAttention:
         self._packed = None
@@ -112,7 +114,7 @@ class SelfAttention(Projections):
         """Queries, keys and values of x [B, L, dim]."""
         if self._packed is None:
             return self.q(x), self.k(x), self.v(x)
-        return F.linear(x, *self._packed).chunk(3, dim=-1)
+        return self._packed[0](x).chunk(3, dim=-1)
 
     def forward(self, x: Tensor, bends: LayerBends, pass_: Pass, memory: LayerMemory | None) -> Tensor:
         q, k, v = self.project(x)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from instrument.engine.engine import Engine
 from instrument.parameters.params import ParamSet
 from instrument.state.patch import Patch
+from pipelines.quicken import make_stream
 from pipelines.spec import ControlSpec
-from pipelines.stream import Stream
 from pipelines.systems import System
 
 KNOB_TRAVEL = 0.6  # where every knob of the bent runs stands: off neutral, and safely so
@@ -52,7 +52,7 @@ def bench(system: System, patch: Patch, chunks: int, threads: int) -> list[str]:
 
 
 def _lane(name: str, system: System, patch: Patch, threads: int) -> Lane:
-    stream = Stream(system.model, system.decoder, system.recipe, seed=patch.seed)
+    stream = make_stream(system, patch.seed)
     engine = Engine(stream, system.encoder, ParamSet(), lambda frame, stamp: None, threads=threads)
     engine.load(patch)
     return Lane(name, engine)

@@ -1,0 +1,95 @@
+"""A system made as fast as the machine at hand lets it be, by measuring there, before it plays.
+
+On CUDA: the fastest kernel of attention, blocks compiled, passes recorded. On a CPU that multiplies half precision
+faster than single: linear layers and the cache of keys and values in half precision, everything else, bends included,
+in single. The numbers stay what they were but for rounding; neutral bends still change no bit.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipelines.stream import Stream
+from pipelines.systems import System
+from pipelines.tune import choose_attention, compile_blocks
+from pipelines.wan import Wan
+
+log = logging.getLogger(__name__)
+
+HALF = torch.bfloat16
+PAYS = 0.8  # of the time in single precision that half precision must stay below
+_ROUNDS = 7
+
+
+class HalfLinear(nn.Module):
+    """What `nn.Linear` computes, multiplied in half precision; x [..., in] keeps its dtype."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(linear.weight.to(HALF), requires_grad=False)
+        self.bias = nn.Parameter(linear.bias.to(HALF), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.to(HALF), self.weight, self.bias).to(x.dtype)
+
+
+def quickened(system: System, cache: Path | None = None) -> System:
+    """The same system, its model changed in place. `cache`: a folder for what a compiler makes. What a network that is
+    quantised or not in single precision already is, it stays."""
+    like, recipe = system.model.patch_embedding.weight, system.recipe
+    tokens = recipe.chunk * (recipe.height // 16) * (recipe.width // 16)
+    if like.device.type == "cuda":
+        choose_attention(tokens, tokens // recipe.chunk * recipe.window, system.model)
+        compile_blocks(system.model, cache)
+        return replace(system, recorded=True)
+    if like.device.type == "cpu" and like.dtype == torch.float32 and half_pays(system.model, tokens):
+        halve(system.model)
+        log.info("linear layers and the cache in half precision, which is faster here")
+        return replace(system, memory=HALF)
+    return system
+
+
+def make_stream(system: System, seed: int = 0, batch: int = 1) -> Stream:
+    """A stream that plays the system as it was made to."""
+    record = None if system.recorded else False
+    return Stream(
+        system.model, system.decoder, system.recipe, seed=seed, batch=batch, record=record, memory=system.memory
+    )
+
+
+def halve(model: Wan) -> None:
+    """Let the blocks multiply in half precision."""
+    for block in model.blocks:
+        block.self_attn.pack(HalfLinear)
+        for part in (block.self_attn, block.cross_attn, block.ffn):
+            for name, layer in list(part.named_children()):
+                if type(layer) is nn.Linear:
+                    setattr(part, name, HalfLinear(layer))
+
+
+def half_pays(model: Wan, tokens: int) -> bool:
+    """Whether this CPU multiplies a feed-forward layer's sizes faster in half precision."""
+    single = nn.Linear(model.config.dim, model.config.ffn_dim).requires_grad_(False)
+    half, x = HalfLinear(single), torch.randn(tokens, model.config.dim)
+    with torch.inference_mode():
+        return _fastest(lambda: half(x)) < PAYS * _fastest(lambda: single(x))
+
+
+def _fastest(run: Callable[[], object]) -> float:
+    """Seconds of the fastest of some runs: other programs only make them slower."""
+    run()
+    times = []
+    for _ in range(_ROUNDS):
+        start = time.perf_counter()
+        for _ in range(4):
+            run()
+        times.append(time.perf_counter() - start)
+    return min(times)
