@@ -129,17 +129,17 @@ def test_the_masker_finds_real_subjects_also_without_their_colours():
     pictures, masks = lesson(48, 4321, "heldback")
     plain = pictures.float() / 255
     torch.manual_seed(0)
-    assert marks(masker, plain, masks)["iou"] > facts["iou"] - 0.05
-    assert marks(masker, recoloured(plain), masks)["iou"] > facts["iou"] - 0.12
+    assert marks(masker, plain, masks)["iou"] > facts["iou as drawn"] - 0.05
+    assert marks(masker, recoloured(plain), masks)["iou"] > facts["iou recoloured"] - 0.05
     grey = plain.mean(1, keepdim=True).expand_as(plain)
-    assert marks(masker, grey, masks)["iou"] > facts["iou"] - 0.15
+    assert marks(masker, grey, masks)["iou"] > facts["iou recoloured"] - 0.08
 
 
 def test_a_response_is_the_knobs_own():
     """Where two takes differ from a frame on, the curve begins there."""
-    still = Take(torch.full((1, 24, 3, 32, 64), 100, dtype=torch.uint8), torch.empty(0))
+    still = Take(torch.full((1, 24, 3, 32, 64), 0.4), torch.empty(0))
     bent = Take(still.pixels.clone(), torch.empty(0))
-    bent.pixels[:, 10:] += 51
+    bent.pixels[:, 10:] += 0.2
     change = response.apart(bent, still)
     assert torch.equal(change[0] > 0, torch.arange(24) >= 10)
     assert change[0, -1] == pytest.approx(0.2, abs=1e-3)
@@ -158,7 +158,7 @@ def test_amounts_are_the_levers_own():
 
 
 def test_a_strip_has_captions_down_and_takes_across():
-    takes = [Take(torch.full((3, 4, 3, 16, 32), value, dtype=torch.uint8), torch.empty(0)) for value in (0, 200)]
+    takes = [Take(torch.full((3, 4, 3, 16, 32), value).half(), torch.empty(0)) for value in (0, 0.8)]
     picture = strip(takes, 2, gap=1)
     assert picture.shape == (2 * 9, 2 * 17, 3)
-    assert (picture[:8, :16] == 0).all() and (picture[:8, 17:33] == 200).all()
+    assert (picture[:8, :16] == 0).all() and (picture[:8, 17:33] == 204).all()

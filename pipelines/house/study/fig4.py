@@ -19,8 +19,8 @@ from pipelines.house.study.report import Findings, Row, Verdict, mean
 from pipelines.taehv import TIME_SCALE
 
 THIRDS = ("early", "middle", "late")
-SIGMAS = (0.25, 0.5, 1.0)
-SHOWN_SIGMA = 0.5  # the one whose spectra are kept
+SIGMAS = (0.5, 1.0, 2.0)
+SHOWN_SIGMA = 1.0  # the one whose spectra are kept
 BANDS, GAIN = 8, 3.0
 SHORT, FRAMES = 4, 8  # latent frames of the takes with noise, and with bands (the judge needs eight)
 COARSE, FINE = 6.0, 18.0  # cycles per picture height; a patch is a ninth of it
@@ -43,7 +43,7 @@ def depths(player: Player) -> Findings:
             knob = Knob("ffn.hidden.noise", {"noise": sigma}, layers=(depth * third, (depth + 1) * third - 1))
             take = player.play(Plan(SHORT), knob)
             for when, part in (("first chunk", slice(0, TIME_SCALE)), ("last chunk", slice(-TIME_SCALE, None))):
-                change = take.pixels[:, part].float() / 255 - unbent.pixels[:, part].float() / 255
+                change = take.pixels[:, part].float() - unbent.pixels[:, part].float()
                 found = measures.spectrum(change)
                 rows.append({"third": name, "noise": sigma, "when": when, **_numbers(change, found)})
                 if sigma == SHOWN_SIGMA:
@@ -124,12 +124,12 @@ def _pooled(take: Take) -> Tensor:
 @torch.inference_mode()
 def _felt(take: Take, eyes: Eyes) -> Tensor:
     """What the judge reads its answers from, [N, 384]."""
-    return torch.cat([eyes.judge.features(look(part.float() / 255)) for part in take.pixels.split(16)])
+    return torch.cat([eyes.judge.features(look(part)) for part in take.pixels.split(16)])
 
 
 def _apart(takes: list[Take]) -> Tensor:
     """Mean rms distances of the last pictures, [takes, takes]."""
-    last = [take.pixels[:, -1].float() / 255 for take in takes]
+    last = [take.pixels[:, -1].float() for take in takes]
     return torch.tensor([[mean(measures.rms(a - b)) for b in last] for a in last])
 
 

@@ -37,14 +37,14 @@ class Eyes(NamedTuple):
     @torch.inference_mode()
     def look(self, take: Take, latent_frames: int) -> Look:
         """At a take's last latent frames."""
-        pixels = take.pixels[:, -latent_frames * TIME_SCALE :][:, TIME_SCALE - 1 :: TIME_SCALE].float() / 255
+        pixels = take.pixels[:, -latent_frames * TIME_SCALE :][:, TIME_SCALE - 1 :: TIME_SCALE].float()
         return Look(pixels, find(self.masker, pixels))
 
     def judged(self, take: Take, cast: Cast) -> dict[str, float]:
         """The share of captions of which the judge still sees each thing; nothing for takes too short for it."""
         if take.pixels.shape[1] < SPAN:
             return {}
-        seen = torch.cat([look(part.float() / 255) for part in take.pixels.split(16)])
+        seen = torch.cat([look(part) for part in take.pixels.split(16)])
         told, right = ask(self.judge, seen), answers(cast.scenes)
         return {f"{name} seen": float((told[name] == right[name].cpu()).float().mean()) for name in ANSWERS}
 
@@ -67,7 +67,7 @@ def strip(takes: list[Take], rows: int, gap: int = 3) -> Tensor:
     columns = []
     for take in takes:
         last = take.pixels[:rows, -1].float()
-        small = torch.nn.functional.avg_pool2d(last, 2).round().clamp(0, 255)
+        small = (torch.nn.functional.avg_pool2d(last, 2) * 255).round()
         columns.append(torch.nn.functional.pad(small, (0, gap, 0, gap), value=128.0))
     grid = torch.stack(columns, dim=1)  # [rows, takes, 3, h, w]
     return grid.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1).to(torch.uint8).cpu()

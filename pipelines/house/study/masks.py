@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from pipelines.house import world
 from pipelines.house.data import starts
 from pipelines.house.model import WEIGHTS
+from pipelines.house.model import load as load_house
 from pipelines.load import fill
 
 HEIGHT, WIDTH = 72, 128
@@ -137,6 +138,25 @@ def _loss(logits: Tensor, true: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, true) + 0.5 * dice.mean()
 
 
+@torch.no_grad()
+def examine(masker: Masker, count: int, seed: int = 77) -> dict[str, float]:
+    """How well subjects of held-back scenes are found: as drawn, recoloured, and as the house model's autoencoder gives
+    them back, which is how far a picture can be trusted that the model has made."""
+    pictures, masks = lesson(count, seed, "heldback")
+    torch.manual_seed(seed)
+    plain = pictures.float() / 255
+    found = {"as drawn": marks(masker, plain, masks), "recoloured": marks(masker, recoloured(plain), masks)}
+    scenes, start, vae = world.sample(count, seed, "heldback", pairs=0.0), starts(count, seed), load_house().vae
+    size = (4, 2 * HEIGHT, 2 * WIDTH)  # one latent frame
+    decoded, truth = [], []
+    for i in range(0, count, 8):
+        clips = world.render(scenes[i : i + 8], start[i : i + 8], *size)
+        decoded.append(shrunk(vae.decode(vae.encode(clips))[:, -1].clamp(0, 1)))
+        truth.append(world.render_masks(scenes[i : i + 8], start[i : i + 8] + 3, 1, HEIGHT, WIDTH)[:, 0, 0] > TRUE)
+    found["decoded"] = marks(masker, torch.cat(decoded), torch.cat(truth))
+    return {f"{mark} {how}": round(value, 4) for how, both in found.items() for mark, value in both.items()}
+
+
 def marks(masker: Masker, pictures: Tensor, masks: Tensor) -> dict[str, float]:
     """How well masks [N, H, W] are found in real pictures [N, 3, H, W] in 0..1: the IoU's mean, and its tenth
     percentile."""
@@ -169,14 +189,16 @@ def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m pipelines.house.study.masks", description=__doc__.split("\n")[0])
     parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument("--images", type=int, default=12_000, help="real pictures it learns from, at most")
-    parser.add_argument("--n", type=int, default=512, help="held-back scenes it is examined on")
+    parser.add_argument(
+        "--examine", action="store_true", help="only examine the one there is, and write what it is worth"
+    )
+    parser.add_argument("--n", type=int, default=256, help="held-back scenes it is examined on")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=MASKER)
     args = parser.parse_args(words)
     torch.set_num_threads(args.threads)
-    masker = school(60 * args.minutes, args.images)
-    pictures, masks = lesson(args.n, 77, "heldback")
-    facts = {name: round(mark, 4) for name, mark in marks(masker, pictures.float() / 255, masks).items()}
+    masker = load(args.out)[0] if args.examine else school(60 * args.minutes, args.images)
+    facts = examine(masker, args.n)
     save(masker, args.out, facts)
     print(f"{args.out}: on {args.n} real held-back pictures: {facts}")
 

@@ -109,7 +109,8 @@ def cast(count: int, seed: int) -> Cast:
 
 
 class Take(NamedTuple):
-    """What was played: pixels uint8 [N, T, 3, H, W] and latents [N, F, C, h, w], on the device."""
+    """What was played: pixels [N, T, 3, H, W] in 0..1, in half precision (bytes would add a grain of their own to small
+    changes), and latents [N, F, C, h, w]; on the device."""
 
     pixels: Tensor
     latents: Tensor
@@ -195,7 +196,7 @@ class Player:
         for part in latents.split(most):
             memory = self.house.vae.decoder.fresh()
             pieces = [self.house.vae.decode(piece, memory) for piece in part.split(DECODED, dim=1)]
-            rows.append((torch.cat(pieces, dim=1).clamp(0, 1) * 255).round_().to(torch.uint8))
+            rows.append(torch.cat(pieces, dim=1).clamp(0, 1).half())
         return torch.cat(rows)
 
 

@@ -30,7 +30,7 @@ def knobs(layers: int) -> dict[str, Knob]:
         "colour word's gain to 0, not remembered": Knob(
             "cross.map.gain", {"gain": 0.0}, ("colour",), persist="transient"
         ),
-        "place's gain to 4": Knob("cross.map.gain", {"gain": 4.0}, ("place",)),
+        "subject's gain to 0": Knob("cross.map.gain", {"gain": 0.0}, ("subject",)),
         "all maps turned by 90 degrees": Knob("cross.map.transform", {"rotate": 90.0}),
         "noise 0.5 in early hidden neurons": Knob("ffn.hidden.noise", {"noise": 0.5}, layers=(0, layers // 3 - 1)),
     }
@@ -62,7 +62,7 @@ def apart(a: Take, b: Take) -> Tensor:
     """The rms difference [N, T] of every frame, at a quarter of the size: where a grain lies does not count."""
     changes = []
     for one, other in zip(a.pixels.split(8), b.pixels.split(8), strict=True):
-        change = (one.float() - other.float()).flatten(0, 1) / 255
+        change = (one.float() - other.float()).flatten(0, 1)
         changes.append(F.avg_pool2d(change, 4).flatten(1).square().mean(1).sqrt().view(one.shape[:2]))
     return torch.cat(changes).cpu()
 
