@@ -1,5 +1,5 @@
 """The command line: `bender play`, `render`, `list`, `models`, `levers`, `params`, `mapping`, `learn`, `bench`,
-`study`.
+`study`, `gallery`.
 
 Parses arguments and hands over; the rest is imported once the words make sense.
 """
@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from instrument.parameters.params import suggest
 
-COMMANDS = ("play", "render", "list", "models", "levers", "params", "mapping", "learn", "bench", "study")
+COMMANDS = ("play", "render", "list", "models", "levers", "params", "mapping", "learn", "bench", "study", "gallery")
 LARGEST = 4096  # pixels a side
 
 
@@ -103,6 +103,11 @@ def _parser() -> argparse.ArgumentParser:
         "--seconds", type=_seconds, default=10.0, help="of each row of `bench control` (default: %(default)g)"
     )
     _study(commands.add_parser("study", help="what knobs do to the house model's pictures, as numbers and charts"))
+    gallery = commands.add_parser(
+        "gallery", help="prompts x bends as contact sheets, with a page that says what each is"
+    )
+    _where(gallery)
+    gallery.add_argument("--out", type=Path, default=Path("docs"), help="folder of the page (default: %(default)s)")
     return parser
 
 

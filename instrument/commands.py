@@ -24,6 +24,7 @@ from instrument.engine.curtain import Curtain
 from instrument.engine.engine import Engine
 from instrument.engine.loading import declared
 from instrument.engine.status import Notices, StatusLine
+from instrument.gallery import page
 from instrument.mapping import learn as learning
 from instrument.mapping import mapping as mappings
 from instrument.mapping.rig import Rig
@@ -303,6 +304,16 @@ def study(options: argparse.Namespace) -> None:
         raise UsageError(f"study: {problem}") from None
 
 
+def gallery(options: argparse.Namespace) -> None:
+    """The gallery's sheets and its page."""
+    torch.set_num_threads(model_threads(options.threads))
+    try:
+        for line in page(open_model(options, Patch()), options.out):
+            print(line, flush=True)
+    except OSError as problem:
+        raise UsageError(f"--out {options.out}: cannot be written ({problem.strerror})") from None
+
+
 def _section(title: str, lines: Iterable[str]) -> None:
     print(title)
     for line in list(lines) or ["none"]:
@@ -336,4 +347,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "learn": learn,
     "bench": bench,
     "study": study,
+    "gallery": gallery,
 }
