@@ -203,7 +203,8 @@ class Player:
 def open_player(count: int, seed: int, device: torch.device, weights: Path = WEIGHTS) -> Player:
     """The house model of a weights file with a cast of held-back captions; in float32, as studies count small
     changes. LoadError as `model.load`."""
-    torch.set_float32_matmul_precision("high")
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
     config, _ = describe(weights)
     recipe = replace(HOUSE, config=config.dit, width=config.width, height=config.height, window=config.window)
     return Player(load(weights, device), recipe, cast(count, seed))
