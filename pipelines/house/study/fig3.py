@@ -23,18 +23,19 @@ REACHED = 0.75  # of the way to the colour without a word
 GREY = 0.03  # strength of colour below which there is no hue
 SHOWN = 6  # captions in the picture
 TRAVEL = "the colour word"
+LIVE, TURNED, WHILE = 16, 4, ", turned while playing"  # latent frames: six are seen, four are looked at
 
 
 def _map(gain: float, **changes) -> Knob:
     return Knob("cross.map.gain", {"gain": gain}, **{"words": ("colour",), **changes})
 
 
-def knobs(layers: int, steps: int) -> dict[tuple[str, float], tuple[Knob, int]]:
-    """What is turned: (name, gain) -> the knob, and the chunk at which it is turned."""
+def knobs(layers: int, steps: int) -> dict[tuple[str, float], Knob]:
+    """What is turned from the first chunk on: (name, gain) -> the knob."""
     third = layers // 3
-    found = {(TRAVEL, gain): (_map(gain), 0) for gain in GAINS}
+    found = {(TRAVEL, gain): _map(gain) for gain in GAINS}
     for word in ("motion", "place", "subject", "article"):
-        found |= {(f"the {word}", gain): (_map(gain, words=(word,)), 0) for gain in (2.0, 0.5, 0.0)}
+        found |= {(f"the {word}", gain): _map(gain, words=(word,)) for gain in (2.0, 0.5, 0.0)}
     ways = {
         "rows renormalised": _map(0.0, renormalize=True),
         "with its article": _map(0.0, words=("article", "colour")),
@@ -48,38 +49,56 @@ def knobs(layers: int, steps: int) -> dict[tuple[str, float], tuple[Knob, int]]:
         "not remembered": _map(0.0, persist="transient"),
         "values": Knob("cross.value.gain", {"gain": 0.0}, ("colour",)),
     }
-    found |= {(f"the colour word, {name}", 0.0): (knob, 0) for name, knob in ways.items()}
-    found |= {(f"{TRAVEL}, turned while playing", gain): (_map(gain), FRAMES - LOOKED_AT) for gain in (2.0, 0.0)}
-    found[f"{TRAVEL}, four times", 4.0] = _map(4.0), 0
+    found |= {(f"{TRAVEL}, {name}", 0.0): knob for name, knob in ways.items()}
+    found[f"{TRAVEL}, four times", 4.0] = _map(4.0)
     return found
+
+
+def live_knobs(layers: int) -> dict[tuple[str, float], Knob]:
+    """What is turned while a picture plays, whose past then holds the subject where it is."""
+    third = layers // 3
+    late = {(f"{TRAVEL}, last two thirds of layers", 0.0): _map(0.0, layers=(third, layers - 1))}
+    article = {(f"{TRAVEL}, with its article", 0.0): _map(0.0, words=("article", "colour"))}
+    control = {("the motion", 0.0): _map(0.0, words=("motion",))}
+    return {(TRAVEL, gain): _map(gain) for gain in (2.0, 0.5, 0.0)} | late | article | control
 
 
 def study(player: Player, eyes: Eyes) -> Findings:
     """Every knob's numbers against the unbent take."""
-    judgement = _Judgement(player, eyes)
+    judgement = _Judgement(player, eyes, FRAMES)
     config = player.recipe.config
     takes: dict[float, Take] = {1.0: judgement.unbent}
     rows = [judgement.row("unbent", 1.0, judgement.unbent)]
-    for (name, gain), (knob, turned) in knobs(config.num_layers, len(player.recipe.steps)).items():
-        take = player.play(Plan(FRAMES, turned), knob)
+    for (name, gain), knob in knobs(config.num_layers, len(player.recipe.steps)).items():
+        take = player.play(Plan(FRAMES), knob)
         rows.append(judgement.row(name, gain, take))
         if name == TRAVEL:
             takes[gain] = take
     rows.append(judgement.row("the text without the colour word", 1.0, judgement.free))
     rows.append(judgement.row("other noise", 1.0, player.told(player.cast.reseeded()).play(Plan(FRAMES))))
+    rows += _live(player, eyes)
     ordered = [takes[gain] for gain in sorted(takes, reverse=True)]
     return Findings({"rows": rows}, verdicts(rows), {"travel": strip(ordered, SHOWN)})
+
+
+def _live(player: Player, eyes: Eyes) -> list[Row]:
+    """The rows of knobs turned while playing, looked at when all that attention sees has been played under them."""
+    judgement, rows = _Judgement(player, eyes, LIVE), []
+    for (name, gain), knob in live_knobs(player.recipe.config.num_layers).items():
+        take = player.play(Plan(LIVE, TURNED), knob)
+        rows.append(judgement.row(f"{name}{WHILE}", gain, take))
+    return rows
 
 
 class _Judgement:
     """Holds what every take is measured against."""
 
-    def __init__(self, player: Player, eyes: Eyes) -> None:
+    def __init__(self, player: Player, eyes: Eyes, frames: int) -> None:
         self.cast, self.eyes = player.cast, eyes
-        self.unbent = player.play(Plan(FRAMES))
-        self.free = player.told(player.cast.without("colour")).play(Plan(FRAMES))
+        self.unbent = player.play(Plan(frames))
+        self.free = player.told(player.cast.without("colour")).play(Plan(frames))
         self.look, self.bare = (eyes.look(take, LOOKED_AT) for take in (self.unbent, self.free))
-        self.wanted = _wanted(player)
+        self.start, self.wanted = eyes.first(self.unbent), _wanted(player)
 
     def row(self, name: str, gain: float, take: Take) -> Row:
         """The table's row for a take."""
@@ -103,6 +122,7 @@ class _Judgement:
             "colour moved": mean(done),
             "iou": mean(overlap),
             "iou median": median(overlap),
+            "iou at first": mean(kept_place(self.eyes.first(take), self.start)[0]),
             "background": mean(background),
             "rest stayed": mean(stayed),
             "both": mean(done & stayed),
@@ -137,7 +157,7 @@ def verdicts(rows: list[Row]) -> list[Verdict]:
     off, other = by[TRAVEL, 0.0], by["the motion", 0.0]
     free, noise = by["the text without the colour word", 1.0], by["other noise", 1.0]
     ways = [row for (name, gain), row in by.items() if name.startswith(TRAVEL) and gain == 0.0]
-    best = max(ways, key=lambda row: float(row["both"]))
+    best, live = max(ways, key=lambda row: float(row["both"])), by[f"{TRAVEL}{WHILE}", 0.0]
     moved = float(off["hue moved"]) >= MOVED or float(off["to no colour"]) >= REACHED
     still = float(other["hue moved"]) <= 15
     return [
@@ -154,6 +174,12 @@ def verdicts(rows: list[Row]) -> list[Verdict]:
         ),
         Verdict("scale: the text without the colour word", f"{_iou(free)}, {_ground(free)}", None),
         Verdict("scale: the same caption from other noise", f"{_iou(noise)}, {_ground(noise)}", None),
+        Verdict(
+            f"gain 0 turned while playing, {LIVE - TURNED - LOOKED_AT} latent frames and more after",
+            f"{live['hue moved']:.0f} degrees, {live['to no colour']:.0%} of the way; {_iou(live)}, {_ground(live)}; "
+            f"all three in {live['both']:.0%}",
+            None,
+        ),
         Verdict(
             "the way that separates best at gain 0",
             f"{best['knob']}: both in {best['both']:.0%}, {_iou(best)}, {_ground(best)}",

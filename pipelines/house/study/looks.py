@@ -40,6 +40,12 @@ class Eyes(NamedTuple):
         pixels = take.pixels[:, -latent_frames * TIME_SCALE :][:, TIME_SCALE - 1 :: TIME_SCALE].float()
         return Look(pixels, find(self.masker, pixels))
 
+    @torch.inference_mode()
+    def first(self, take: Take) -> Look:
+        """At the last picture of a take's first latent frame, in which no past has a part yet."""
+        pixels = take.pixels[:, TIME_SCALE - 1 : TIME_SCALE].float()
+        return Look(pixels, find(self.masker, pixels))
+
     def judged(self, take: Take, cast: Cast) -> dict[str, float]:
         """The share of captions of which the judge still sees each thing; nothing for takes too short for it."""
         if take.pixels.shape[1] < SPAN:
