@@ -1,4 +1,5 @@
-"""The command line: `bender play`, `render`, `list`, `models`, `levers`, `params`, `mapping`, `learn`, `bench`.
+"""The command line: `bender play`, `render`, `list`, `models`, `levers`, `params`, `mapping`, `learn`, `bench`,
+`study`, `gallery`.
 
 Parses arguments and hands over; the rest is imported once the words make sense.
 """
@@ -14,7 +15,7 @@ from typing import NoReturn
 
 from instrument.parameters.params import suggest
 
-COMMANDS = ("play", "render", "list", "models", "levers", "params", "mapping", "learn", "bench")
+COMMANDS = ("play", "render", "list", "models", "levers", "params", "mapping", "learn", "bench", "study", "gallery")
 LARGEST = 4096  # pixels a side
 
 
@@ -101,7 +102,28 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "--seconds", type=_seconds, default=10.0, help="of each row of `bench control` (default: %(default)g)"
     )
+    _study(commands.add_parser("study", help="what knobs do to the house model's pictures, as numbers and charts"))
+    gallery = commands.add_parser(
+        "gallery", help="prompts x bends as contact sheets, with a page that says what each is"
+    )
+    _where(gallery)
+    gallery.add_argument("--out", type=Path, default=Path("docs"), help="folder of the page (default: %(default)s)")
     return parser
+
+
+def _study(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "what", choices=("fig3", "fig4", "geometry", "response", "all"), help="the study, or all of them"
+    )
+    parser.add_argument("--n", type=_count, default=64, help="held-back captions (default: %(default)s)")
+    parser.add_argument("--seed", type=_count, default=1, help="of captions and noise (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
+    parser.add_argument("--weights", type=Path, help="a weights file of the house model instead of the one that ships")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/study"), help="folder of tables and pictures (default: %(default)s)"
+    )
+    parser.add_argument("--charts", action="store_true", help="only draw again what is in the folder")
+    parser.add_argument("--threads", type=_count, help="CPU threads (default: all cores but one)")
 
 
 def _mapping(parser: argparse.ArgumentParser) -> None:

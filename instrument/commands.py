@@ -24,6 +24,7 @@ from instrument.engine.curtain import Curtain
 from instrument.engine.engine import Engine
 from instrument.engine.loading import declared
 from instrument.engine.status import Notices, StatusLine
+from instrument.gallery import page
 from instrument.mapping import learn as learning
 from instrument.mapping import mapping as mappings
 from instrument.mapping.rig import Rig
@@ -48,6 +49,7 @@ from instrument.state.patch import Patch
 from pipelines.bends.lever import discover
 from pipelines.bends.table import table
 from pipelines.files import places, report, survey
+from pipelines.house.model import WEIGHTS
 from pipelines.recipes import RECIPES, Recipe, recipe
 from pipelines.spec import ChoiceSpec, ControlSpec, Spec, SwitchSpec, TextSpec
 from pipelines.stream import Stream
@@ -284,6 +286,34 @@ def _bench(options: argparse.Namespace) -> Iterable[str]:
     return run_bench(system, patch, options.chunks, threads)
 
 
+def study(options: argparse.Namespace) -> None:
+    """One study of the house model, or all: tables, verdicts, pictures, charts."""
+    from pipelines.house.study import run as studies
+
+    torch.set_num_threads(model_threads(options.threads))
+    try:
+        device = pick_device(options.device)
+    except (ValueError, RuntimeError) as problem:  # the latter of torch, for a word that is no device
+        raise UsageError(str(problem)) from None
+    try:
+        for name in studies.STUDIES if options.what == "all" else (options.what,):
+            order = studies.Order(options.n, options.seed, device, options.out, options.weights or WEIGHTS)
+            for line in studies.chart(name, options.out) if options.charts else studies.run(name, order):
+                print(line, flush=True)
+    except (OSError, ValueError) as problem:
+        raise UsageError(f"study: {problem}") from None
+
+
+def gallery(options: argparse.Namespace) -> None:
+    """The gallery's sheets and its page."""
+    torch.set_num_threads(model_threads(options.threads))
+    try:
+        for line in page(open_model(options, Patch()), options.out):
+            print(line, flush=True)
+    except OSError as problem:
+        raise UsageError(f"--out {options.out}: cannot be written ({problem.strerror})") from None
+
+
 def _section(title: str, lines: Iterable[str]) -> None:
     print(title)
     for line in list(lines) or ["none"]:
@@ -316,4 +346,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "mapping": mapping,
     "learn": learn,
     "bench": bench,
+    "study": study,
+    "gallery": gallery,
 }

@@ -8,7 +8,7 @@ pixel frames, in another thread if the caller likes. The stream knows no clock, 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import NamedTuple, Protocol
@@ -73,14 +73,15 @@ class Stream:
         decoder: Codec,
         recipe: Recipe,
         bends: tuple[Bend, ...] = (),
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         batch: int = 1,
         record: Record | bool | None = False,
         memory: torch.dtype | None = None,
     ) -> None:
         """The picture has the recipe's size; ValueError when it does not split into patches. `batch` streams of
-        different noise are played at once, and shown side by side. `record` None: passes are recorded as CUDA graphs;
-        see Replays for others; False: each is played as it is. `memory`: of the cache, if not the model's dtype."""
+        different noise are played at once, and shown side by side; see `reset` for their seeds. `record` None: passes
+        are recorded as CUDA graphs; see Replays for others; False: each is played as it is. `memory`: of the cache, if
+        not the model's dtype."""
         self.model, self.decoder, self.recipe = model, decoder, recipe
         like = model.patch_embedding.weight
         self.device, self.dtype = like.device, like.dtype
@@ -98,7 +99,7 @@ class Stream:
         self._memory = decoder.fresh()
         self.bank = self.make_bank(bends)
         self.probes = Probes()
-        self._generator = torch.Generator(device=self.device)
+        self._generators = [torch.Generator(device=self.device) for _ in range(batch)]
         self._embeddings: Tensor | None = None
         self._coming: deque[Tensor] = deque()  # what the prompt will be, chunk by chunk
         self._text: TextMemory | None = None
@@ -132,12 +133,20 @@ class Stream:
     def steps(self) -> int:
         return len(self.schedule.timesteps)
 
-    def reset(self, seed: int | None = None) -> None:
-        """Forget the past: empty cache, empty decoder, noise from the seed again (kept running when None)."""
+    def reset(self, seed: int | Sequence[int] | None = None) -> None:
+        """Forget the past: empty cache, empty decoder, noise from the seed again (kept running when None).
+
+        Of several streams each has a seed of its own, given or counted up from the first one's, and plays what it
+        would play alone. ValueError where there is not one for each.
+        """
         self.forget()
         self._begins = True
         if seed is not None:
-            self._generator.manual_seed(seed)
+            seeds = range(seed, seed + self.batch) if isinstance(seed, int) else seed
+            if len(seeds) != self.batch:
+                raise ValueError(f"{len(seeds)} seeds for {self.batch} streams; give one for each, or the first")
+            for generator, own in zip(self._generators, seeds, strict=True):
+                generator.manual_seed(own)
             self.bank.reset()
 
     def forget(self) -> None:
@@ -371,8 +380,9 @@ class Stream:
         return self.decoder.encode(pixels).transpose(1, 2)
 
     def _noise(self, frames: int) -> Tensor:
-        shape = (self.batch, self.model.config.in_dim, frames, *self.latent_size)
-        return torch.randn(shape, generator=self._generator, device=self.device).to(self.dtype)
+        shape = (1, self.model.config.in_dim, frames, *self.latent_size)
+        drawn = [torch.randn(shape, generator=generator, device=self.device) for generator in self._generators]
+        return torch.cat(drawn).to(self.dtype)
 
     def _mixed(self, source: Tensor, noise: Tensor, strength: float) -> tuple[Tensor, Schedule]:
         """Where denoising a video's latents begins, and the steps it takes from there."""

@@ -139,3 +139,21 @@ def test_refusals() -> None:
         next(Stream(wan(), taehv(), RECIPE).denoise())
     with pytest.raises(RuntimeError, match="no chunk to commit"):
         stream().commit()
+
+
+def test_streams_side_by_side_play_what_each_would_alone() -> None:
+    def latents(seed, batch: int):
+        playing = Stream(wan(), taehv(), RECIPE, seed=seed, batch=batch)
+        playing.read_prompt(prompt())
+        made = []
+        for _ in range(3):
+            list(playing.denoise())
+            made.append(playing.commit().latents)
+        return torch.cat(made, dim=2)
+
+    together = latents([7, 3], 2)
+    for row, seed in enumerate((7, 3)):
+        assert torch.allclose(together[row], latents(seed, 1)[0], atol=1e-4)
+    assert torch.allclose(latents(3, 2)[1], latents(4, 1)[0], atol=1e-4)
+    with pytest.raises(ValueError, match="3 seeds for 2 streams"):
+        latents([1, 2, 3], 2)

@@ -53,10 +53,14 @@ class Judge(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(2 * 192, count) for name, count in ANSWERS.items()})
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
+        pooled = self.features(x)
+        return {name: head(pooled) for name, head in self.heads.items()}
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the answers are read from, [N, 384]."""
         change = F.pad(x.diff(dim=2), (0, 0, 0, 0, 1, 0))
         y = self.body(torch.cat([x - 0.3, 4 * change], dim=1)).float()
-        pooled = torch.cat([y.mean(dim=(2, 3, 4)), y.amax(dim=(2, 3, 4))], dim=1)
-        return {name: head(pooled) for name, head in self.heads.items()}
+        return torch.cat([y.mean(dim=(2, 3, 4)), y.amax(dim=(2, 3, 4))], dim=1)
 
 
 def _layer(inside: int, outside: int, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> list[nn.Module]:
