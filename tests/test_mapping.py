@@ -1,10 +1,14 @@
 """Mappings: what a touch does to a parameter, takeover, endless knobs, buttons, and how mistakes are told."""
 
+import sys
+import threading
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from instrument.mapping import mapping
+from instrument.mapping.feedback import Lights
 from instrument.mapping.link import notches
 from instrument.mapping.mapping import Mapping, MappingError
 from instrument.parameters.params import ParamSet
@@ -339,3 +343,32 @@ def test_a_mapping_is_found_by_name_in_a_folder_first(tmp_path):
     assert mapping.load(tmp_path / "default.yaml").device == "mine"
     with pytest.raises(MappingError, match=r"nanokontrol3: no such mapping.*did you mean 'nanokontrol2'"):
         mapping.load("nanokontrol3", tmp_path)
+
+
+def test_bundles_touches_and_lights_at_once_never_wait_for_each_other_for_ever(params):
+    text = "bindings:\n  - {cc: 1, to: petals.gain, feedback: true}\n  - {osc: /1/fader1, to: brush.gain}"
+    made = Mapping(mapping.loads(text), params)
+    lights = Lights(made, lambda data: None)
+
+    def bundles(turn):
+        with params.together():  # as a bundle of OSC holds them
+            made.handle(Touch("osc", "/1/fader1", turn % 10 / 9))
+
+    def touches(turn):
+        made.handle(Touch("cc", 1, turn % 128, 1), "midi:box")
+
+    jobs = [bundles, touches, lambda turn: lights.show()]
+    threads = [
+        threading.Thread(target=lambda job=job: [job(turn) for turn in range(3000)], daemon=True) for job in jobs
+    ]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=30)
+    finally:
+        sys.setswitchinterval(before)
+    assert not any(thread.is_alive() for thread in threads)
+    assert params["petals.gain"].travel == pytest.approx(2999 % 128 / 127)

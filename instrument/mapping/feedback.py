@@ -47,7 +47,7 @@ class Lights:
         if not self._table:
             return
         mapping = self._mapping
-        with mapping.lock, mapping.params.together():
+        with mapping.params.together(), mapping.lock:
             version, ids = mapping.params.changed(self._looked[0] if self._looked else -1)
             now = (version, mapping.state, mapping.params.structure)
             if now == self._looked and not ids:

@@ -146,7 +146,9 @@ class Mapping:
     def __init__(self, file: MappingFile, params: ParamSet, notices: Callable[[str], None] | None = None) -> None:
         self.file = file
         self.params = params
-        self.lock = threading.RLock()
+        self.lock = (
+            threading.RLock()
+        )  # whoever needs the parameters' lock too takes that first: bundles hold it already
         self.page = 0
         self.state = 0  # grows with whatever changes what the controls mean: pages, modifiers
         self._notices = notices or log.warning
@@ -199,7 +201,7 @@ class Mapping:
     def handle(self, touch: Touch, origin: str = "", at: float | None = None) -> bool:
         """Apply one touch; True if any binding listens to it. Never raises for a bad value or a missing target."""
         source = (touch.kind.removesuffix("_step"), touch.key)
-        with self.lock:
+        with self.params.together(), self.lock:
             if source in self._modifiers:
                 self._hold(touch)
             found = [b for b in self._bindings.get(source, ()) if self._comes_from(b, touch.channel, origin)]
@@ -278,12 +280,11 @@ class Mapping:
 
     def _apply(self, bound: Bound, touch: Touch, origin: str, last: float | None, at: float | None) -> None:
         problems: dict[str, str] = {}  # what it is about -> the words; each is told once
-        with self.params.together():
-            for link in self._linked(bound, problems):
-                try:
-                    link.take(self.params, touch, origin, last, at)
-                except (BadValue, UnknownParameter) as problem:
-                    problems[link.id] = str(problem)
+        for link in self._linked(bound, problems):
+            try:
+                link.take(self.params, touch, origin, last, at)
+            except (BadValue, UnknownParameter) as problem:
+                problems[link.id] = str(problem)
         for about, problem in problems.items():
             self._tell(bound, about, problem)
 
