@@ -35,7 +35,7 @@ class Show:
         specs = [ModulatorSpec.model_validate(line) for line in lines]
         for id, spec in parameters_of(specs).items():
             self.params.add(id, spec)
-        self.console.load(named(specs), SNAPSHOTS)
+        self.console.load(named(specs), dict(SNAPSHOTS))
         self.now = 100.0
         self.tick()
 
@@ -61,6 +61,32 @@ def test_a_snapshot_is_recalled_at_once():
     show.params.set("snapshot.goto", 0)
     heard = show.tick()
     assert (heard["a"], heard["b"], heard["mode"], heard["x.center"]) == (1, 0, "x", 5)
+
+
+def test_goto_recalls_the_same_snapshot_again_and_shows_what_was_recalled_elsewhere():
+    show = Show()
+    show.params.set("a", 5)
+    show.params.set("snapshot.goto", 0, "osc")
+    assert show.tick()["a"] == 1, "the file's own state, which no hand had chosen before"
+    show.press("snapshot.2.recall")
+    assert show.params["snapshot.goto"].base == 2
+    show.params.set("a", 5)
+    assert show.tick()["a"] == 5
+    show.params.set("snapshot.goto", 2, "osc")
+    assert show.tick()["a"] == 8
+
+
+def test_what_was_stored_is_there_when_the_set_comes_back_to_its_patch():
+    show = Show()
+    of_this_patch = show.console.snapshots
+    show.params.set("a", 3.25)
+    show.press("snapshot.5.store")
+    show.console.load({}, {})
+    show.press("snapshot.5.recall")
+    assert show.told[-1] == "snapshot 5 is empty; store it first"
+    show.console.load({}, of_this_patch)
+    show.params.set("a", 0)
+    assert show.press("snapshot.5.recall")["a"] == 3.25
 
 
 def test_an_empty_slot_says_so_until_something_is_stored_there():

@@ -87,6 +87,21 @@ def test_a_broken_file_is_named_and_what_plays_goes_on(tmp_path):
     assert "bad.yaml:2: bends: should be a list" in desk.told[0] and desk.turn() is None
 
 
+def test_what_was_refused_may_be_wished_again_once_it_is_mended(tmp_path):
+    file = tmp_path / "song.yaml"
+    file.write_text("bends: 3")
+    desk = Desk(tmp_path)
+    desk.params.set("patch.load", "song", "osc")
+    desk.until(lambda name: desk.told)
+    assert desk.params["patch.load"].base == "one", "surfaces see what plays"
+    file.write_text("prompt: mended")
+    desk.params.set("patch.load", "song", "osc")
+    assert desk.until(bool) == "song"
+    desk.params.set("patch.goto", 9, "osc")
+    desk.turn()
+    assert desk.params["patch.goto"].base == 1
+
+
 def test_a_patch_for_another_model_is_refused():
     desk = Desk()
     desk.desk.set_list([desk.songs[0], patch.loads("model: krea", name="big")])

@@ -25,6 +25,7 @@ from pipelines.spec import ChoiceSpec, ControlSpec, TextSpec, TriggerSpec, Value
 
 PADS = 8  # snapshots with triggers of their own
 GOTO = "snapshot.goto"
+RECALLED = "snapshot"  # the origin of what a recall sets
 _OFTEN = 64  # triggers waiting for a beat
 _SHOWN = 0.05  # beats a minute that a followed tempo must differ from the one shown
 
@@ -49,6 +50,7 @@ def declare(params: ParamSet) -> None:
         params.add(f"snapshot.{pad}.store", TriggerSpec(f"store the state as snapshot {pad}"), "snapshot")
     recalls = "recalls the snapshot of this number; 0: as the file has it"
     number(GOTO, ControlSpec(0, MOST_SNAPSHOTS, 0, step=1, doc=recalls))
+    params.heed(GOTO)  # the same again brings back what a hand has moved since
     number("morph.seconds", ControlSpec(0, 120, 0, "cubed", "s", doc="how long a recall takes"))
     slots = {"lo": 0, "hi": MOST_SNAPSHOTS, "step": 1}
     number("morph.from", ControlSpec(**slots, default=0, doc="snapshot at the fader's start; 0: as the file has it"))
@@ -100,7 +102,7 @@ class Console:
         self._morph = None
         self._waiting.clear()
         self.rack.load(modulators)
-        self.snapshots = dict(snapshots)
+        self.snapshots = snapshots  # not a copy: what is stored is there when the set comes back to this patch
         self._home = Snapshot(self._home.name, state(self.params))
         self._faders = {id: self.params.heard(id) for id in _FADERS}
         self.history.clear()
@@ -165,7 +167,7 @@ class Console:
             self.clock.set_bar(int(value))
         elif id == "clock.source":
             self._listen_to(str(value))
-        elif id == GOTO:
+        elif id == GOTO and self.params[id].origin != RECALLED:
             self.on_time("snapshot", partial(self.recall, int(value)))
 
     # --- the clock ---
@@ -207,12 +209,16 @@ class Console:
             self._tell(f"snapshot {slot} is empty; store it first")
             return
         values = self.snapshots[slot].values if slot else self._home.values
+        with self.params.together():
+            shown = self.params[GOTO]
+            if shown.version == self._watched[GOTO] or shown.origin == RECALLED:  # else a hand has just wished again
+                self.params.set(GOTO, slot, RECALLED)
         seconds = float(self.params.heard("morph.seconds"))
         if seconds > 0:
             self._morph = Morph(self.params, values, self._now, seconds)
         else:
             self._morph = None
-            morph.write(self.params, values, "snapshot")
+            morph.write(self.params, values, RECALLED)
 
     def _follow_faders(self) -> None:
         """Where a morph's fader or corner was moved, by a hand or a modulator, go there."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from instrument.parameters.values import travel_of
 from pipelines.spec import ChoiceSpec, ControlSpec, Spec, SwitchSpec, TextSpec, TriggerSpec, Value
@@ -17,7 +17,7 @@ class Parameter:
 
     `base` is what the hand set, in plain units (for a trigger: how often it fired); `origin` says who set it last and
     `version` when, on the ParamSet's counter. `glide`: ms it takes to follow a jump; None as the whole instrument, 0
-    at once. `kept`: part of what patches, snapshots and undo hold.
+    at once. `kept`: part of what patches, snapshots and undo hold. `wish`: acted on whenever it is set.
     """
 
     id: str
@@ -29,6 +29,7 @@ class Parameter:
     version: int = 0
     glide: float | None = None
     kept: bool = True
+    wish: bool = False
 
     @property
     def travel(self) -> float:
@@ -53,3 +54,14 @@ class Parameter:
             "doc": self.doc or self.spec.doc,
             "group": self.group,
         }
+
+
+class Change(NamedTuple):
+    """One stored value, as a recorder is told of it. Changes made in one `together` share a `block`; 0: made alone."""
+
+    id: str
+    before: Value
+    after: Value
+    origin: str
+    block: int
+    at: float  # time.monotonic

@@ -17,10 +17,10 @@ import time
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any
 
 from instrument.parameters.glide import Glides
-from instrument.parameters.parameter import Parameter
+from instrument.parameters.parameter import Change, Parameter
 from instrument.parameters.values import (
     LONGEST_TEXT,
     BadValue,
@@ -44,17 +44,6 @@ _ID = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 GLIDE = "master.glide"  # the glide in ms of every number that has none of its own
 
 Modulation = Callable[[float, Mapping[str, Value]], Mapping[str, float]]
-
-
-class Change(NamedTuple):
-    """One stored value, as a recorder is told of it. Changes made in one `together` share a `block`; 0: made alone."""
-
-    id: str
-    before: Value
-    after: Value
-    origin: str
-    block: int
-    at: float  # time.monotonic
 
 
 class ParamSet:
@@ -221,6 +210,12 @@ class ParamSet:
                     raise BadValue(f"{parameter.id} cannot glide; only numbers do")
                 parameter.glide = ms
 
+    def heed(self, id: str) -> None:
+        """From now on setting `id` is a change even where it has that value: a wish, not a state, as is the number of a
+        snapshot to recall. Raises UnknownParameter."""
+        with self._lock:
+            self._find(id).wish = True
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """Everything set inside is seen by the engine at once, and undone at once. Keep it short: the engine waits
@@ -270,7 +265,7 @@ class ParamSet:
 
     def _store(self, parameter: Parameter, value: Value, origin: str) -> None:
         before = parameter.base
-        if value == before:
+        if value == before and not parameter.wish:
             return
         self._mark(parameter, value, origin)
         self._bases[parameter.id] = value

@@ -100,14 +100,19 @@ class PatchDesk:
         wanted, self._wanted = self._wanted, None
         if wanted is not None and wanted.model != self._playing.model:
             self._tell(f"{wanted.name} is for the model {wanted.model}, this show plays {self._playing.model}")
+            self._show()
             return None
         return wanted
 
     def played(self, patch: Patch) -> None:
         """The engine plays this patch now; surfaces see it."""
         self._playing = patch
-        self._params.set(LOAD, patch.name, ORIGIN)
         self._place = next((place for place, each in enumerate(self._list) if each is patch), self._place)
+        self._show()
+
+    def _show(self) -> None:
+        """What plays, on surfaces: after a wish that could not be met, too, so that the same may be wished again."""
+        self._params.set(LOAD, self._playing.name, ORIGIN)
         self._params.set(GOTO, self._place + 1, ORIGIN)
 
     # --- what a hand asks for ---
@@ -127,6 +132,7 @@ class PatchDesk:
             self._want(self._list[int(number) - 1])
         else:
             self._tell(f"patch.goto {number}: the set list has {len(self._list)}")
+            self._show()
 
     def _load(self, name: object) -> None:
         if name:
@@ -161,4 +167,5 @@ class PatchDesk:
             use(future.result())
         except (PatchError, SaveError) as problem:
             self._tell(str(problem))
+            self._show()
         return None
