@@ -52,6 +52,13 @@ def heard(params: ParamSet, id: str, value: Any) -> bool:
     return bool(wait_until(lambda: params[id].base == value))
 
 
+def free_port() -> int:
+    """A UDP port that nobody has now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+        made.bind(("127.0.0.1", 0))
+        return made.getsockname()[1]
+
+
 class Client:
     """A program on the other end of a real UDP socket."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from instrument.osc.server import OscServer
 from instrument.parameters.params import ParamSet
 from pipelines.spec import ControlSpec, TextSpec, TriggerSpec
-from tests.oscing import heard, wait_until
+from tests.oscing import free_port, heard, wait_until
 
 CLIENTS = Path(__file__).parent.parent / "patches" / "clients"
 # Moves the client's third slider and presses panic half a second after it opened, and prints what the client hears.
@@ -45,12 +44,6 @@ def playable() -> ParamSet:
     for id in ("panic", "cache.reset", "engine.reseed"):
         params.add(id, TriggerSpec())
     return params
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
-        made.bind(("127.0.0.1", 0))
-        return made.getsockname()[1]
 
 
 @pytest.mark.skipif(shutil.which("pd") is None, reason="puredata-core is not installed")

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from instrument.osc import feedback as osc_feedback
 from instrument.osc.codec import decode, encode
 from instrument.osc.feedback import Change, Subscription, ends, status_values
+from instrument.osc.router import address_of
 from instrument.osc.server import OscPortError, OscServer, Target
 from instrument.parameters.params import BadValue
-from pipelines.spec import ControlSpec
-from tests.oscing import Client, heard, some_params, wait_until
+from pipelines.spec import ControlSpec, TriggerSpec
+from tests.oscing import Client, free_port, heard, some_params, wait_until
 
 STATUS = {"fps": 17.5, "latency_ms": None, "chunks": 42, "warnings": ["x"], "beat": 3.25}
 
@@ -22,10 +23,10 @@ STATUS = {"fps": 17.5, "latency_ms": None, "chunks": 42, "warnings": ["x"], "bea
 class Ear:
     """A UDP port that keeps what it hears."""
 
-    def __init__(self, client=None):
+    def __init__(self, client=None, port=0):
         self.socket = client.socket if client else socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         if client is None:
-            self.socket.bind(("127.0.0.1", 0))
+            self.socket.bind(("127.0.0.1", port))
         self.port = self.socket.getsockname()[1]
         self.heard = []
         self._stop = threading.Event()
@@ -59,8 +60,9 @@ def params():
 
 
 @pytest.fixture
-def open_server(params):
+def open_server(params, monkeypatch):
     servers = []
+    monkeypatch.setattr(osc_feedback, "AGAIN", 1e9)  # these tests count; those of saying again set their own
 
     def opened(outs=()):
         server = OscServer(params, port=0, notices=lambda text: None, status=lambda: STATUS)
@@ -77,8 +79,8 @@ def open_server(params):
 def ears():
     made = []
 
-    def listening(client=None):
-        made.append(Ear(client))
+    def listening(client=None, port=0):
+        made.append(Ear(client, port))
         return made[-1]
 
     yield listening
@@ -254,6 +256,60 @@ def test_a_new_patch_is_told_too(params, open_server, ears):
     assert wait_until(lambda: ear.last("/ink/gain") == (2.0,))
     params.set("ink.gain", 3, "page")
     assert wait_until(lambda: ear.last("/ink/gain") == (3.0,))
+
+
+def test_a_trigger_that_comes_with_a_patch_is_no_event(params, open_server, ears):
+    server = open_server()
+    client = Client(server.port)
+    ear = ears(client)
+    client.send("/subscribe")
+    assert wait_until(lambda: ear.of("/prompt"))
+    with params.together():
+        params.add("thump.fire", TriggerSpec())
+        params.add("thump.depth", ControlSpec(0, 1, 0.5))
+    assert wait_until(lambda: ear.last("/thump/depth") == (0.5,)) and not ear.of("/thump/fire")
+    params.trigger("thump.fire", "page")
+    assert wait_until(lambda: ear.of("/thump/fire") == [()])
+
+
+def test_a_receiver_that_starts_late_has_everything_before_long(params, open_server, ears, monkeypatch):
+    monkeypatch.setattr(osc_feedback, "AGAIN", 0.5)
+    port = free_port()
+    server = open_server([f"127.0.0.1:{port}"])
+    assert wait_until(lambda: not any(held.subscription.waiting for held in server.feedback._listeners.values()))
+    late = ears(port=port)
+    assert wait_until(lambda: late.last("/petals/gain") == (1.0,) and late.last("/prompt") == ("water",))
+    assert not late.of("/panic")
+
+
+def test_what_is_said_again_is_never_ones_own():
+    params = some_params()
+    subscription = Subscription(params, "me")
+    params.set("petals.gain", 3, "me")
+    for part in range(8):
+        subscription.remind(1 / 8)
+        assert len(subscription._pending) <= part * len(params) / 8 + 2, "in even portions"
+    told = [decode(message)[0].messages[0].address for message in subscription.take()]
+    assert sorted(told) == sorted(address_of(id) for id in params.ids() if id not in ("petals.gain", "panic"))
+
+
+def test_whoever_never_asked_makes_room_for_who_does(params, open_server, ears):
+    server = open_server(["sender"])
+    passing = [Client(server.port) for _ in range(40)]
+    for client in passing:
+        client.send("/petals/gain", 3.0)
+    assert wait_until(lambda: server.received == 40 and len(server.feedback) == 32)
+    client = Client(server.port)
+    ear = ears(client)
+    client.send("/subscribe")
+    assert wait_until(lambda: ear.last("/prompt") == ("water",)) and not ear.of("/error")
+    assert len(server.feedback) == 32
+    for client in passing:
+        client.send("/petals/gain", 2.0)
+    params.set("brush.gain", 0.75, "page")
+    assert wait_until(lambda: ear.last("/brush/gain") == (0.75,)), "who asked stays, however many pass by"
+    for client in passing:
+        client.close()
 
 
 @settings(deadline=None)

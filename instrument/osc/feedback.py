@@ -26,6 +26,7 @@ MOST_AT_ONCE = 64  # messages to one listener in a beat: a full state must not o
 MOST_WANTED = 1024  # addresses and patterns of one listener
 MOST_LISTENERS = 32
 EXPIRES = 60.0  # seconds after the last message from a listener
+AGAIN = 5.0  # seconds in which everything is said once more where it may have been lost, or nobody was there yet
 
 # /status/<name>: the key of the show's status, its unit, and what it is. Keys that are absent or None are not told.
 STATUS = {
@@ -72,6 +73,8 @@ class Subscription:
         self._places: dict[str, Place] = {}  # by address
         self._showing: dict[str, list[str]] = {}  # id -> addresses
         self._pending: dict[str, None] = {}  # addresses, the longest unsaid first
+        self._again: list[str] = []  # addresses still to be said again in this round, the next one last
+        self._owed = 0.0  # addresses, and parts of one, by which saying again is behind
         self._greeted: list[str] = []  # newly wanted, to be told their values
 
     @property
@@ -85,6 +88,18 @@ class Subscription:
         for address, place in self._places.items():
             if not self._is_trigger(place):
                 self._pending[address] = None
+
+    def remind(self, share: float) -> None:
+        """Say a share of everything again, the next part with every call; but not what the listener itself has set."""
+        self._look()
+        self._owed += share * len(self._places)
+        while self._owed >= 1.0:
+            self._owed -= 1.0
+            self._again = self._again or list(self._places)[::-1]
+            address = self._again.pop()
+            place = self._places.get(address)
+            if place is not None and not self._is_trigger(place) and not self._is_own(place):
+                self._pending.setdefault(address)
 
     def listen(self, address: str) -> None:
         """Want one more address; its value is told next. Raises BadValue for too many."""
@@ -109,12 +124,19 @@ class Subscription:
         """Remember what changed. Its own changes it knows; what it had not yet been told of them is old by now."""
         self._look()
         for id, origin in changes:
-            own = origin == self.own or origin.startswith(self.own + ":")
+            own = self._made(origin)
             for address in self._showing.get(id, ()):
                 if not own:
                     self._pending[address] = None
                 elif not self._params.is_range(self._places[address].name):  # whose other half may be another's
                     self._pending.pop(address, None)
+
+    def _made(self, origin: str) -> bool:
+        return origin == self.own or origin.startswith(self.own + ":")
+
+    def _is_own(self, place: Place) -> bool:
+        ids = self._ids(place.name, self._params.aliases())
+        return all(id in self._params and self._made(self._params[id].origin) for id in ids)
 
     def take(self, most: int = MOST_AT_ONCE) -> list[bytes]:
         """Messages with the latest values of what is still to be told."""
@@ -210,7 +232,7 @@ def ends(params: ParamSet, name: str, normalised: bool = False) -> list[float]:
 
 
 class Changes:
-    """A ParamSet's changes since the last look, with who made them."""
+    """A ParamSet's changes since the last look, with who made them. A trigger that has just come is no event."""
 
     def __init__(self, params: ParamSet) -> None:
         self._params = params
@@ -219,7 +241,8 @@ class Changes:
     def take(self) -> list[Change]:
         with self._params.together():  # an id and its origin from the same moment
             self._version, ids = self._params.changed(self._version)
-            return [Change(id, self._params[id].origin) for id in ids]
+            changed = [self._params[id] for id in ids]
+            return [Change(p.id, p.origin) for p in changed if p.base or not isinstance(p.spec, TriggerSpec)]
 
 
 def status_values(status: dict[str, Any]) -> dict[str, float]:
@@ -234,13 +257,18 @@ def status_values(status: dict[str, Any]) -> dict[str, float]:
 
 @dataclass
 class Listener:
-    """Somebody who is told: where, how, whether it can take more now, when it is forgotten (None: never)."""
+    """Somebody who is told: where, how, whether it can take more now, when it is forgotten (None: never).
+
+    `asked`: it said so itself, or was named at the start. `surely`: what is sent arrives, so once is enough.
+    """
 
     to: str
     subscription: Subscription
     send: Callable[[bytes], None]
     ready: Callable[[], bool]
     expires: float | None
+    asked: bool = True
+    surely: bool = False
 
 
 class Feedback:
@@ -261,7 +289,7 @@ class Feedback:
         for other in [other for other, held in self._listeners.items() if held.to == listener.to]:
             if self._listeners.pop(other).expires is None:
                 listener.expires = None  # named at the start, so not forgotten
-        if key not in self._listeners and len(self._listeners) >= MOST_LISTENERS:
+        if key not in self._listeners and len(self._listeners) >= MOST_LISTENERS and not self._make_room():
             raise BadValue(
                 f"{MOST_LISTENERS} programs are told already; let one /unsubscribe, or wait until one expires"
             )
@@ -269,6 +297,13 @@ class Feedback:
             self._changes.take()
         listener.subscription.tell_all()
         self._listeners[key] = listener
+
+    def _make_room(self) -> bool:
+        """Forget whoever has been silent the longest of those that never asked; whether there was one."""
+        unasked = [key for key, held in self._listeners.items() if not held.asked]
+        if unasked:
+            del self._listeners[min(unasked, key=lambda key: self._listeners[key].expires or 0.0)]
+        return bool(unasked)
 
     def remove(self, key: str) -> bool:
         """Whether there was one."""
@@ -296,6 +331,8 @@ class Feedback:
         status = self._status_messages(now)
         for listener in self._listeners.values():
             listener.subscription.note(changes)
+            if status and not listener.surely:
+                listener.subscription.remind(STATUS_EVERY / AGAIN)
             if listener.ready():
                 wanted = [message for address, message in status.items() if listener.subscription.wants(address)]
                 for message in listener.subscription.take() + wanted:

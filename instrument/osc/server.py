@@ -311,17 +311,18 @@ class OscServer:
 
     def _subscribe(self, args: tuple[Any, ...], sender: Sender) -> None:
         port, subscription = subscriber(self._params, args, sender)
-        self._listen(sender, port, subscription)
+        if port is None or sender.origin in self._connections:
+            listener = self._back_to(sender, subscription)
+        else:
+            listener = self._at(sender.host, port, subscription)
+        self.feedback.add(sender.origin, listener)
 
-    def _listen(self, sender: Sender, port: int | None, subscription: Subscription) -> None:
+    def _back_to(self, sender: Sender, subscription: Subscription) -> Listener:
+        """A listener on the connection or the port that it sends from."""
         connection = self._connections.get(sender.origin)
         if connection is not None:
-            listener = Listener(sender.origin, subscription, sender.send, connection.ready, None)
-        elif port is not None:
-            listener = self._at(sender.host, port, subscription)
-        else:
-            listener = Listener(sender.name, subscription, sender.send, _always, time.monotonic() + EXPIRES)
-        self.feedback.add(sender.origin, listener)
+            return Listener(sender.origin, subscription, sender.send, connection.ready, None, surely=True)
+        return Listener(sender.name, subscription, sender.send, _always, time.monotonic() + EXPIRES)
 
     def _at(self, host: str, port: int, subscription: Subscription) -> Listener:
         """A listener on a port of a sender's that is not the one it sends from."""
@@ -344,13 +345,14 @@ class OscServer:
         return f"{sender.host} {target.port}" if target.port else sender.origin
 
     def _answer_sender(self, target: Target, sender: Sender) -> None:
-        wanted = target.patterns or None
+        key, wanted = self._key(target, sender), target.patterns or None
+        if target.port:
+            listener = self._at(sender.host, target.port, Subscription(self._params, f"osc:{sender.host}", wanted))
+        else:
+            listener = self._back_to(sender, Subscription(self._params, sender.origin, wanted))
+        listener.asked = False
         try:
-            if target.port:
-                subscription = Subscription(self._params, f"osc:{sender.host}", wanted)
-                self.feedback.add(self._key(target, sender), self._at(sender.host, target.port, subscription))
-            else:
-                self._listen(sender, None, Subscription(self._params, sender.origin, wanted))
+            self.feedback.add(key, listener)
         except BadValue as problem:
             log.debug("%s is not told: %s", sender.name, problem)
 
