@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from instrument.midi.driver import jack_server
+from instrument.midi.driver import close, jack_server
 
 
 class Jack:
@@ -92,6 +92,5 @@ class Controller:
     def unplug(self) -> None:
         for end in (self._out, self._in):
             if end is not None:
-                end.close_port()
-                end.delete()
+                close(end)
         self._out = self._in = None

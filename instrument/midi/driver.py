@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+_REST = 0.03  # seconds in which JACK tells its clients of a change, with a wide margin
 QUEUE = 16384  # messages the driver keeps between two polls
 ANY = ("", "*")  # patterns that mean every port
 _ALSA_NUMBERS = re.compile(r" \d+:\d+$")  # they change from one plugging-in to the next
@@ -81,6 +83,14 @@ def make_output(api: Api, name: str) -> Any:
 
 
 def close(port: Any) -> None:
+    """Close a port and its client for good.
+
+    Whenever the graph changes, libjack walks a client's list of ports in a thread of its own, and falls over one that
+    is taken out meanwhile (1.9.22: JackClient::HandleLatencyCallback against jack_port_unregister; no lock is held). A
+    cable that was pulled, or the port closed just before, is such a change: so the graph is given time to come to rest.
+    """
+    if port.get_current_api() == _number("JACK")[1]:
+        time.sleep(_REST)
     port.close_port()
     port.delete()
 

@@ -11,6 +11,7 @@ import logging
 import re
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from instrument.midi import driver as midi_driver
 from instrument.midi.decode import ClockListener, Decoder, Stamp, coalesce
 from instrument.midi.driver import ANY, QUEUE, Api, answering, close, numbered, port_matches
+from instrument.midi.lead import Lead
 from instrument.parameters.touch import Touch
 
 log = logging.getLogger(__name__)
@@ -30,15 +32,15 @@ _FLUSH = 0.03  # seconds that the last messages may take to leave
 Send = Callable[[list[int]], None]
 
 
-class Listener:
+class Listener(ABC):
     """Who hears the touches and has a say in what controllers show; a Rig is one. All of it happens in one thread.
 
     Everything but `handle` has a harmless default. `origin` is `midi:` and the port's name.
     """
 
+    @abstractmethod
     def handle(self, touch: Touch, origin: str = "", at: float | None = None) -> object:
         """One touch; `at` is when it arrived, on `time.monotonic`."""
-        raise NotImplementedError
 
     def counts(self, touch: Touch) -> bool:
         """Whether every such message matters; of others only the latest of each poll is handed on."""
@@ -117,7 +119,7 @@ class MidiPorts:
         self.bad = 0
         self._listener = listener if isinstance(listener, Listener) else _Caller(listener)
         self._notices = notices or log.warning
-        self._clock = clock
+        self._lead = Lead(clock) if clock is not None else None
         self._wanted_api, self._api = api, api
         self._virtual = virtual
         self._ours = re.compile(rf"{re.escape(name)}(-\d+)?:")  # our own ports, and those of a second such program
@@ -272,7 +274,8 @@ class MidiPorts:
         return True
 
     def _made(self, origin: str, input: Any, output: Any) -> _Port:
-        port = _Port(origin, input, output, Decoder(partial(self._listener.wide, origin), self._clock))
+        clock = self._lead.of(origin) if self._lead is not None else None
+        port = _Port(origin, input, output, Decoder(partial(self._listener.wide, origin), clock))
         self._guarded(self._listener.plugged, origin, partial(self._send, port) if output is not None else None)
         return port
 
