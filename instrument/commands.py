@@ -31,7 +31,7 @@ from instrument.mapping.rig import Rig
 from instrument.mapping.sheet import draw_sheet
 from instrument.midi.driver import list_ports
 from instrument.modulation.audioin import open_ear
-from instrument.parameters.params import ParamSet, UnknownParameter
+from instrument.parameters.params import ParamSet
 from instrument.setup import (
     UsageError,
     model_threads,
@@ -69,7 +69,6 @@ def play(options: argparse.Namespace) -> None:
     show.pacer.fade = options.fade
     show.engine.sound_check(songs)
     show.engine.desk.folder = options.patches_dir
-    set_first_values(show.params, options.set)
     doors = Doors(
         options.host,
         options.osc_port,
@@ -80,6 +79,7 @@ def play(options: argparse.Namespace) -> None:
     rig = Rig(show.params, show.notices.tell, options.midi)
     for which in chosen:
         rig.load(named(which), options.mappings_dir)
+    set_first_values(show.params, options.set)
     line = StatusLine(show.status, show.notices, options.json)
     with _hearing(options, show.engine), _logged(show.notices, options.log), _until_stopped() as stopping:
         show.start(doors, rig)
@@ -258,8 +258,7 @@ def mapping(options: argparse.Namespace) -> None:
 def learn(options: argparse.Namespace) -> None:
     """Bind the next control that is touched to a parameter, in a mapping file."""
     params = _params_of(open_patch(options))
-    if options.target not in params and not params.is_range(options.target):
-        raise UnknownParameter(options.target, params.names())
+    learning.check_target(options.target, params)
     print(f"touch a control for {options.target} ...", flush=True)
     print(learning.learn_from_port(options.mapping, options.target, options.midi, options.timeout, params))
 

@@ -98,8 +98,11 @@ def find(which: str | Path, folder: Path | None, package: str) -> Path | Travers
     for file in _roots(folder, package):
         for part in (*parts[:-1], parts[-1] + ".yaml"):
             file = file / part
-        if file.is_file():
-            return file
+        try:
+            if file.is_file():
+                return file
+        except OSError:  # longer than a file's name can be, for one: there is none of it
+            continue
     return None
 
 

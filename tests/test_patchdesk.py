@@ -79,6 +79,29 @@ def test_a_patch_is_loaded_by_name_from_its_folder_only(tmp_path):
     assert desk.until(bool) == "two"
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "a/" * 200 + "b", "\0", "con:", "ä\ud800" * 90, "." * 300, "-" * 2000])
+def test_no_name_at_all_stops_the_show(tmp_path, name):
+    desk = Desk(tmp_path)
+    desk.params.set("patch.load", name, "osc")
+    desk.until(lambda name: desk.told)
+    desk.params.set("patch.name", name, "osc")
+    desk.params.trigger("patch.save")
+    desk.until(lambda name: len(desk.told) == 2)
+    assert "no such patch" in desk.told[0] and desk.told[1].startswith(f"saved {tmp_path}")
+    desk.params.trigger("patch.next")
+    assert desk.until(bool) == "two"
+    desk.desk.close()
+
+
+def test_a_fault_while_reading_is_told_once_and_what_plays_goes_on(tmp_path, monkeypatch):
+    desk, told = Desk(tmp_path), "MemoryError: all gone"
+    with monkeypatch.context() as patched:
+        patched.setattr(patch, "load", lambda name, folder: (_ for _ in ()).throw(MemoryError("all gone")))
+        desk.params.set("patch.load", "two", "osc")
+        desk.until(lambda name: desk.told)
+    assert desk.turn() is None and desk.told == [told] and desk.params["patch.load"].base == "one"
+
+
 def test_a_broken_file_is_named_and_what_plays_goes_on(tmp_path):
     (tmp_path / "bad.yaml").write_text("prompt: x\nbends: 3\n")
     desk = Desk(tmp_path)

@@ -63,7 +63,7 @@ def test_a_pattern_given_by_hand_overrules_those_of_the_mappings(params):
     rig = Rig(params, device="piano")
     rig.add(mapping.loads("device: lpd8\nbindings: [{cc: 1, to: gain}]"))
     assert rig.devices() == ["piano"] and rig.handle(cc(1, 127), "midi:piano")
-    assert Rig(params).devices() == [""]
+    assert Rig(ParamSet()).devices() == [""]
 
 
 def test_osc_reaches_every_mapping(rig, params):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from instrument.engine import console, curtain
+from instrument.mapping import rigdesk
 from instrument.modulation.modspec import MOMENTARY, ModulatorSpec, named
 from instrument.modulation.modspec import parameters_of as modulator_parameters
 from instrument.modulation.modulators import event_problem, target_problem, targets_of
@@ -28,8 +29,8 @@ from pipelines.wan import WanConfig
 PROMPT, SEED = "prompt.text", "engine.seed"
 PANIC, FORGET, RESEED = "panic", "cache.reset", "engine.reseed"
 RESERVED = (  # not for bends or modulators
-    *("audio", "bend", "bender", "cache", "clock", "engine", "master", "morph", "out", "panic", "patch", "prompt"),
-    *("random", "redo", "snapshot", "status", "undo"),
+    *("audio", "bend", "bender", "cache", "clock", "engine", "learn", "mapping", "master", "morph", "out", "panic"),
+    *("patch", "prompt", "random", "redo", "snapshot", "status", "undo"),
 )
 _TAKEN = "no {} can be named '{}': the instrument itself uses it; choose another name"
 
@@ -97,6 +98,7 @@ def declared(patch: Patch, config: WanConfig, steps: int) -> ParamSet:
     console.declare(params)
     patchdesk.declare(params)
     curtain.declare(params)
+    rigdesk.declare(params)
     declare_patch(params, patch, bends_of(patch, config), steps, config.num_layers)
     set_values(patch, params)
     return params

@@ -147,6 +147,8 @@ def check_target(target: str, params: ParamSet | None) -> None:
     if not TARGET.fullmatch(target):
         raise LearnError(f"'{target}' is not a parameter id such as petals.gain")
     if params is not None and "*" not in target and target not in params:
+        if params.is_range(target):
+            raise LearnError(f"'{target}' is two numbers, and a control moves one: {target}.center or {target}.width")
         raise UnknownParameter(target, params.names())
 
 
@@ -180,7 +182,7 @@ class Learner:
         self._touches: list[Touch] = []
         self._origin = ""
         self._first = 0.0
-        self._result: dict[str, Any] = {}
+        self.result: dict[str, Any] = {}  # of the last time: target, caught, line, file, or error; another dict each
         self.armed: str | None = None
 
     def arm(self, target: str, path: Path | None) -> None:
@@ -189,7 +191,7 @@ class Learner:
         if path is None:
             raise LearnError("there is no mapping of your own to write to; play with --mapping my.yaml")
         with self._lock:
-            self.armed, self._path, self._touches, self._result = target, path, [], {}
+            self.armed, self._path, self._touches, self.result = target, path, [], {}
 
     def disarm(self) -> None:
         with self._lock:
@@ -214,15 +216,15 @@ class Learner:
             target, self.armed = self.armed, None
             try:
                 control, line = _bind(classify(self._touches), self._path, target, self._params, self._origin)
-                self._result = {"target": target, "caught": str(control), "line": line, "file": str(self._path)}
+                self.result = {"target": target, "caught": str(control), "line": line, "file": str(self._path)}
             except (LearnError, UnknownParameter, FileError) as problem:
-                self._result = {"target": target, "error": str(problem)}
+                self.result = {"target": target, "error": str(problem)}
 
     def status(self) -> dict[str, Any]:
         """JSON-ready: `armed` (a target or None), `heard` so far, and of the last one target, caught, line, file or
         error."""
         with self._lock:
-            return {"armed": self.armed, "heard": len(self._touches) if self.armed else 0, **self._result}
+            return {"armed": self.armed, "heard": len(self._touches) if self.armed else 0, **self.result}
 
 
 class Ear(Listener):

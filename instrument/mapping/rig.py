@@ -15,7 +15,8 @@ from typing import Any
 from instrument.mapping import mapping as mappings
 from instrument.mapping.feedback import Lights, Send
 from instrument.mapping.learn import Learner
-from instrument.mapping.mapping import Mapping, MappingFile
+from instrument.mapping.mapping import Mapping, MappingError, MappingFile
+from instrument.mapping.rigdesk import RigDesk
 from instrument.midi.driver import port_matches
 from instrument.midi.ports import Listener
 from instrument.parameters.params import ParamSet
@@ -48,6 +49,14 @@ def _stamps(files: Iterable[Path]) -> dict[Path, tuple[int, int] | None]:
     return found
 
 
+def _own_file(slot: _Slot) -> Path | None:
+    """The file of a mapping, if it is the player's and none that ships."""
+    if isinstance(slot.which, Path):
+        return slot.which
+    inside = [file for file in slot.playing.file.files if slot.folder and file.parent == slot.folder]
+    return inside[0] if inside else None
+
+
 class Rig(Listener):
     """Several mappings as one listener. `handle` may be called from any thread, the rest from the MIDI thread."""
 
@@ -61,17 +70,42 @@ class Rig(Listener):
         self._slots: list[_Slot] = []
         self._ports: dict[str, Send | None] = {}
         self._lights: dict[tuple[str, int], Lights] = {}  # (port, which mapping)
+        self._named: dict[str, str | Path] = {}  # what was asked for at the start, by the name that surfaces see
+        self._folder: Path | None = None
         self.learner = Learner(params)
+        self._desk = RigDesk(params, self, self._notices)
 
     def load(self, which: str | Path, folder: Path | None = None) -> MappingFile:
         """Add a mapping by name or file, and watch it. Raises MappingError, ProfileError."""
+        slot = self._read(which, folder)
+        self._named[str(which)], self._folder = which, folder or self._folder
+        self._slots.append(slot)
+        self._desk.tick()
+        return slot.playing.file
+
+    def _read(self, which: str | Path, folder: Path | None) -> _Slot:
         file = mappings.load(which, folder)
-        self._slots.append(_Slot(which, folder, file, Mapping(file, self._params, self._notices)))
-        return file
+        return _Slot(which, folder, file, Mapping(file, self._params, self._notices))
 
     def add(self, file: MappingFile) -> None:
         """Add a mapping that is not watched."""
         self._slots.append(_Slot(None, None, file, Mapping(file, self._params, self._notices)))
+
+    def swap(self, names: list[str]) -> None:
+        """Play these mappings instead: names, or what was given to `load`. Those that play already go on where they
+        are. Raises MappingError, ProfileError; then nothing has changed."""
+        if not names:
+            raise MappingError("mapping.load", 0, f"name one; there are: {', '.join(mappings.available(self._folder))}")
+        playing = {str(slot.which): slot for slot in self._slots if slot.which is not None}
+        slots = [
+            playing.get(name) or self._read(self._named.get(name, name), self._folder) for name in dict.fromkeys(names)
+        ]
+        for lights in self._lights.values():
+            lights.off()
+        self._lights, self._slots = {}, slots
+        for origin in self._ports:
+            for index in range(len(slots)):
+                self._light(origin, index)
 
     @property
     def mappings(self) -> list[Mapping]:
@@ -81,6 +115,19 @@ class Rig(Listener):
     def names(self) -> list[str]:
         """What the mappings are called, as they were asked for."""
         return [str(slot.which or "mapping") for slot in self._slots]
+
+    @property
+    def page(self) -> int:
+        """The page that is open, from 1: of the first mapping that has any."""
+        return next((slot.playing.page + 1 for slot in self._slots if slot.playing.file.pages), 1)
+
+    def go(self, page: int) -> None:
+        """Open a page, from 1, of every mapping that has so many. Raises LookupError where none has."""
+        having = [mapping for mapping in self.mappings if page <= len(mapping.file.pages)]
+        if not having:
+            raise LookupError(f"mapping.page {page}: no mapping that plays has so many pages")
+        for mapping in having:
+            mapping.go(page)
 
     # --- touches ---
 
@@ -151,6 +198,7 @@ class Rig(Listener):
         for lights in list(self._lights.values()):
             lights.show()
         self.learner.poll(now)
+        self._desk.tick()
 
     # --- files ---
 
@@ -158,6 +206,12 @@ class Rig(Listener):
         """Read again what has been saved since."""
         for index, slot in enumerate(self._slots):
             if slot.which is not None and _stamps(slot.stamps) != slot.stamps:
+                self._reload(index, slot)
+
+    def reload(self) -> None:
+        """Read all files again, saved or not."""
+        for index, slot in enumerate(self._slots):
+            if slot.which is not None:
                 self._reload(index, slot)
 
     def _reload(self, index: int, slot: _Slot) -> None:
@@ -187,8 +241,7 @@ class Rig(Listener):
 
         Raises UnknownParameter, LearnError. `learner.status()` tells what came of it; `learner.disarm()` gives up.
         """
-        own = [slot.which for slot in self._slots if isinstance(slot.which, Path)]
-        self.learner.arm(target, path or (own[0] if own else None))
+        self.learner.arm(target, path or next(filter(None, map(_own_file, self._slots)), None))
 
     def status(self) -> dict[str, Any]:
         """JSON-ready: the pages that are open, by mapping, and what is being learnt."""

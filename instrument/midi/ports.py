@@ -11,10 +11,10 @@ import logging
 import re
 import threading
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from instrument.midi import driver as midi_driver
 from instrument.midi.decode import ClockListener, Decoder, Stamp, coalesce
@@ -32,7 +32,8 @@ _FLUSH = 0.03  # seconds that the last messages may take to leave
 Send = Callable[[list[int]], None]
 
 
-class Listener(ABC):
+@runtime_checkable
+class Listener(Protocol):
     """Who hears the touches and has a say in what controllers show; a Rig is one. All of it happens in one thread.
 
     Everything but `handle` has a harmless default. `origin` is `midi:` and the port's name.

@@ -18,7 +18,7 @@ from instrument.parameters.params import GLIDE, Parameter, ParamSet, suggest
 from pipelines.spec import TextSpec, TriggerSpec, Value
 
 _NEAR = 0.25  # beats after a jump that still count as on the beat
-_UNMOVED = ("engine", "clock", "snapshot", "patch")  # groups of parameters that change what plays, not how
+_UNMOVED = ("engine", "clock", "snapshot", "patch", "mapping")  # groups of parameters that change what plays, not how
 
 
 def _unmoved(parameter: Parameter) -> bool:

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from instrument.parameters.params import ParamSet
+from instrument.parameters.params import ParamSet, shorten
 from instrument.state import patch as patches
 from instrument.state import saving
 from instrument.state.patch import Patch, PatchError
@@ -167,5 +167,8 @@ class PatchDesk:
             use(future.result())
         except (PatchError, SaveError) as problem:
             self._tell(str(problem))
+            self._show()
+        except Exception as problem:  # a fault of ours, told in this one moment: it must not come back every chunk
+            self._tell(f"{type(problem).__name__}: {shorten(str(problem))}")
             self._show()
         return None

@@ -9,7 +9,7 @@ const TAGS = {
   number: "param-bar", switch: "param-switch", choice: "param-choice", text: "param-words", trigger: "param-trigger",
 };
 const FRONT = ["prompt", "engine"];
-const BELOW = ["snapshot", "morph", "clock", "patch", "out"];
+const BELOW = ["snapshot", "morph", "clock", "patch", "mapping", "out"];
 
 /** What is written on a control: its id without its group. */
 function label(param) {

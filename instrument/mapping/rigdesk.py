@@ -1,0 +1,104 @@
+"""Mappings and learning as parameters, so that OSC, the page, a mapping and the command line reach them by the same
+ids as everything else.
+
+All of it happens in the MIDI thread, thirty times a second. Names come from anywhere and stay inside the mapping
+folder, what ships, and what was named at the start. Knows a Rig; no ports and no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from instrument.mapping.classify import LearnError
+from instrument.parameters.params import ParamSet, UnknownParameter, shorten
+from instrument.yamlfile import FileError
+from pipelines.spec import ControlSpec, TextSpec, TriggerSpec
+
+if TYPE_CHECKING:
+    from instrument.mapping.rig import Rig
+
+LOAD, RELOAD, PAGE = "mapping.load", "mapping.reload", "mapping.page"
+LEARN, CAUGHT = "learn.to", "learn.caught"
+ORIGIN = "rig"
+GROUP = "mapping"
+_LONGEST = 400  # characters of what a hand is told
+
+
+def declare(params: ParamSet) -> None:
+    """The parameters of mappings and learning."""
+    load = "the mappings that play, by name, apart by commas; from the mapping folder or those that ship"
+    params.add(LOAD, TextSpec("", load), GROUP, kept=False)
+    params.add(RELOAD, TriggerSpec("reads the files of the mappings again"), GROUP)
+    page = ControlSpec(1, 64, 1, step=1, doc="opens a page of every mapping that has it")
+    params.add(PAGE, page, GROUP, glide=0, kept=False)
+    learn = "binds the next MIDI control that is touched to the parameter of this id; empty: none"
+    params.add(LEARN, TextSpec("", learn), GROUP, kept=False)
+    params.add(CAUGHT, TextSpec("", "what was learnt last, or why nothing was"), GROUP, kept=False)
+
+
+class RigDesk:
+    """Follows its parameters, and shows in them what is the case."""
+
+    def __init__(self, params: ParamSet, rig: Rig, tell: Callable[[str], None]) -> None:
+        declare(params)
+        self._params, self._rig, self._tell = params, rig, tell
+        self._acts: dict[str, Callable[[Any], None]] = {
+            LOAD: self._load,
+            RELOAD: lambda count: rig.reload(),
+            PAGE: self._page,
+            LEARN: self._learn,
+        }
+        self._seen = {id: params[id].version for id in self._acts}
+        self._result: dict[str, Any] = {}
+
+    def tick(self) -> None:
+        """Do what was asked for since, then show how things stand."""
+        for id, act in self._acts.items():
+            with self._params.together():
+                version, origin, value = (p := self._params[id]).version, p.origin, p.base
+            if version != self._seen[id]:
+                self._seen[id] = version
+                if origin != ORIGIN:
+                    self._guarded(act, value)
+        self._show_result()
+        self._show(LOAD, ", ".join(self._rig.names))
+        self._show(PAGE, self._rig.page)
+        self._show(LEARN, self._rig.learner.armed or "")
+
+    def _guarded(self, act: Callable[[Any], None], value: Any) -> None:
+        try:
+            act(value)
+        except (FileError, LearnError, UnknownParameter, LookupError) as problem:
+            self._tell(shorten(str(problem), _LONGEST))
+            if act == self._learn:
+                self._show(CAUGHT, shorten(f"{value}: {problem}", _LONGEST))
+
+    def _show(self, id: str, value: Any) -> None:
+        """Let surfaces see it, unless a hand has asked for something else since the last look."""
+        with self._params.together():
+            if self._params[id].version == self._seen.get(id, self._params[id].version):
+                self._params.set(id, value, ORIGIN)
+                self._seen[id] = self._params[id].version
+
+    def _show_result(self) -> None:
+        result = self._rig.learner.result
+        if result is not self._result:
+            self._result = result
+            if result:
+                words = result.get("error") or f"{result['caught']}, in {result['file']}"
+                self._show(CAUGHT, shorten(f"{result['target']}: {words}", _LONGEST))
+
+    # --- what a hand asks for ---
+
+    def _load(self, names: str) -> None:
+        self._rig.swap([name for name in (part.strip() for part in names.split(",")) if name])
+
+    def _page(self, number: float) -> None:
+        self._rig.go(int(number))
+
+    def _learn(self, target: str) -> None:
+        if target:
+            self._rig.arm(target)
+        else:
+            self._rig.learner.disarm()
