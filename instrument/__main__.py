@@ -1,5 +1,5 @@
-"""The command line: `bender play`, `render`, `list`, `models`, `levers`, `params`, `mapping`, `learn`, `bench`,
-`study`, `gallery`.
+"""The command line: `bender play`, `render`, `send`, `get`, `list`, `models`, `levers`, `params`, `mapping`, `learn`,
+`bench`, `study`, `gallery`.
 
 Parses arguments and hands over; the rest is imported once the words make sense.
 """
@@ -15,7 +15,10 @@ from typing import NoReturn
 
 from instrument.parameters.params import suggest
 
-COMMANDS = ("play", "render", "list", "models", "levers", "params", "mapping", "learn", "bench", "study", "gallery")
+COMMANDS = (
+    *("play", "render", "send", "get", "list", "models", "levers", "params", "mapping", "learn", "bench"),
+    *("study", "gallery"),
+)
 LARGEST = 4096  # pixels a side
 
 
@@ -71,6 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _play(commands.add_parser("play", help="play live until Ctrl-C"))
     _render(commands.add_parser("render", help="the same engine, offline, into a file"))
+    _send(commands.add_parser("send", help="set, fire or flip a parameter of the show that plays"))
+    _get(commands.add_parser("get", help="what a parameter of the show that plays is now"))
     commands.add_parser("list", help="models, patches, mappings, MIDI ports, outputs")
     models = commands.add_parser("models", help="what each model is made of, what is missing and what gets it")
     _models_dir(models)
@@ -124,6 +129,22 @@ def _study(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--charts", action="store_true", help="only draw again what is in the folder")
     parser.add_argument("--threads", type=_count, help="CPU threads (default: all cores but one)")
+
+
+def _send(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", help="a parameter's id, such as petals.gain, or an OSC address")
+    parser.add_argument("values", nargs="*", help="its value; two for a range; none for a trigger or to flip a switch")
+    _door(parser)
+
+
+def _get(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", help="a parameter's id, or a pattern such as '*.gain'")
+    _door(parser)
+
+
+def _door(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="where the show plays (default: %(default)s)")
+    parser.add_argument("--osc-port", type=_port, default=9000, help="its port of OSC (default: %(default)s)")
 
 
 def _mapping(parser: argparse.ArgumentParser) -> None:

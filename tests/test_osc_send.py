@@ -1,0 +1,84 @@
+"""From a shell to a show that plays: `bender send` and `bender get` over a real socket."""
+
+import pytest
+
+from instrument.__main__ import main
+from instrument.osc.send import SendError, get, send
+from instrument.osc.server import OscServer
+from tests.oscing import free_port, some_params, wait_until
+
+
+@pytest.fixture
+def params():
+    return some_params()
+
+
+@pytest.fixture
+def place(params):
+    server = OscServer(params, port=0, notices=lambda text: None, status=lambda: {"fps": 17.5})
+    server.start()
+    yield "127.0.0.1", server.port
+    assert wait_until(lambda: not len(server.feedback)), "who only asked once is not told for ever"
+    server.close()
+
+
+@pytest.mark.parametrize(
+    ("id", "values", "read", "value"),
+    [
+        ("petals.gain", ["2.5"], "petals.gain", 2.5),
+        ("/petals/gain/n", ["1"], "petals.gain", 8),
+        ("petals.gain/n", ["0"], "petals.gain", 0),
+        ("bend.1.amount", ["3"], "petals.gain", 3),
+        ("petals.layers", ["2", "4"], "petals.layers.center", 3),
+        ("count", ["7"], "count", 7),
+        ("mode", ["sum"], "mode", "sum"),
+        ("freeze", [], "freeze", True),
+        ("prompt", ["black", "water", "7"], "prompt", "black water 7"),
+    ],
+)
+def test_every_kind_of_value_is_set(place, params, id, values, read, value):
+    send(id, values, place)
+    assert params[read].base == value
+
+
+def test_a_trigger_is_fired(place, params):
+    send("panic", [], place)
+    assert params.drain() == ["panic"]
+
+
+def test_values_are_read(place, params):
+    params.set("petals.gain", 2.5)
+    assert get("petals.gain", place) == ["petals.gain 2.5"]
+    assert sorted(get("*.gain", place)) == ["brush.gain 0", "petals.gain 2.5"]
+    assert get("petals.layers", place) == ["petals.layers 0 29"]
+    assert get("/status/fps", place) == ["status.fps 17.5"]
+
+
+def test_what_cannot_be_is_said_in_the_shows_own_words(place, params):
+    with pytest.raises(SendError, match=r"no parameter 'petals\.gian'; did you mean 'petals\.gain'\?"):
+        send("petals.gian", ["1"], place)
+    with pytest.raises(SendError, match=r"petals\.gain cannot be 'loud'; send a number from 0 to 8"):
+        send("petals.gain", ["loud"], place)
+    with pytest.raises(SendError, match="this show has no such value"):
+        get("petals.gian", place)
+    with pytest.raises(SendError, match="opens a"):
+        get("{petals", place)
+
+
+def test_without_a_show_it_says_so():
+    port = free_port()
+    with pytest.raises(SendError, match=rf"no show answers at 127\.0\.0\.1:{port}; start bender play"):
+        send("petals.gain", ["1"], ("127.0.0.1", port))
+    with pytest.raises(SendError, match="cannot be sent to"):
+        send("petals.gain", ["1"], ("no.such.host.invalid", port))
+
+
+def test_the_commands(place, params, capsys):
+    where = ["--osc-port", str(place[1])]
+    assert main(["send", "petals.layers.center", "4", *where]) == 0
+    assert main(["send", "petals.gain", "-1", *where]) == 0, "numbers below 0 are no options; this one is clamped"
+    assert params["petals.gain"].base == 0
+    assert main(["get", "petals.layers.center", *where]) == 0
+    assert capsys.readouterr().out == "petals.layers.center 4\n"
+    assert main(["send", "petals.gian", "1", *where]) == 2
+    assert "did you mean 'petals.gain'?" in capsys.readouterr().err
