@@ -108,6 +108,20 @@ def test_differences_name_the_topmost():
     }
 
 
+def test_places_and_angles_say_what_they_are():
+    params = some_params()
+    for id in ("drift.translate_x", "drift.translate_y", "drift.rotate", "drift.scale_x", "morph.x"):
+        params.add(id, ControlSpec(-1, 1, 0))
+    described = dict(nodes(tree(params, {})))
+    found = {address: node["EXTENDED_TYPE"] for address, node in described.items() if "EXTENDED_TYPE" in node}
+    assert found == {
+        "/drift/translate_x": ["position.cart2D.x"],
+        "/drift/translate_y": ["position.cart2D.y"],
+        "/drift/rotate": ["orientation.euler.r"],
+        "/morph/x": ["position.cart2D.x"],
+    }
+
+
 # --- HTTP ---
 
 

@@ -34,8 +34,8 @@ MOST_CLIENTS = 16  # websockets at once
 _WAITING = 256  # answers and events to one client
 EXTENSIONS = {
     **dict.fromkeys(("ACCESS", "VALUE", "RANGE", "DESCRIPTION", "TAGS", "UNIT", "CRITICAL", "CLIPMODE"), True),
-    **dict.fromkeys(("LISTEN", "PATH_CHANGED", "PATH_ADDED", "PATH_REMOVED"), True),
-    **dict.fromkeys(("EXTENDED_TYPE", "OVERLOADS", "HTML", "PATH_RENAMED"), False),
+    **dict.fromkeys(("EXTENDED_TYPE", "LISTEN", "PATH_CHANGED", "PATH_ADDED", "PATH_REMOVED"), True),
+    **dict.fromkeys(("OVERLOADS", "HTML", "PATH_RENAMED"), False),
 }
 
 

@@ -18,11 +18,17 @@ from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec, TextSpec, Trigge
 Node = dict[str, Any]
 
 NONE, READ, WRITE, BOTH = 0, 1, 2, 3  # ACCESS
-# What can be asked for. No EXTENDED_TYPE of the proposal's fits a parameter; OVERLOADS and HTML are not used.
+# What can be asked for; OVERLOADS and HTML are not used.
 ATTRIBUTES = (
     *("FULL_PATH", "CONTENTS", "TYPE", "ACCESS", "VALUE", "RANGE", "DESCRIPTION"),
     *("TAGS", "EXTENDED_TYPE", "UNIT", "CRITICAL", "CLIPMODE", "OVERLOADS", "HTML"),
 )
+# EXTENDED_TYPE, by the last word of an id: what the proposal has names for. The others are plain numbers.
+_MEANINGS = {
+    "rotate": "orientation.euler.r",
+    **dict.fromkeys(("translate_x", "x"), "position.cart2D.x"),
+    **dict.fromkeys(("translate_y", "y"), "position.cart2D.y"),
+}
 _UNITS = {"degrees": "angle.degree", "s": "time.second", "ms": "time.ms", "Hz": "time.hz", "bpm": "time.bpm"}
 
 
@@ -101,6 +107,8 @@ def _leaf(parameter: Parameter) -> Node:
         ends = {"MIN": spec.lo, "MAX": spec.hi}
         node |= {"TYPE": "i" if whole else "f", "CLIPMODE": ["both"], "UNIT": _unit(spec)}
         node |= {"RANGE": [{key: int(end) if whole else float(end) for key, end in ends.items()}]}
+        meaning = _MEANINGS.get(parameter.id.rpartition(".")[2])
+        node |= {"EXTENDED_TYPE": [meaning] if meaning else None}
     elif isinstance(spec, SwitchSpec):
         node |= {"TYPE": "T"}
     elif isinstance(spec, ChoiceSpec):
