@@ -1,4 +1,4 @@
-"""Shared by all tests: few threads, so that a small machine is not fought over."""
+"""Shared by all tests: few threads, so that a small machine is not fought over; and real MIDI for those that want it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import os
 
 import pytest
 from hypothesis import settings
+
+from instrument.midi.ports import MidiPorts
+from tests.jack import Controller, running_jack
 
 settings.register_profile("busy", deadline=None)  # a machine that does other things too is no fault
 settings.load_profile("busy")
@@ -19,3 +22,43 @@ def _few_threads() -> None:
     import torch
 
     torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="module")
+def jack():
+    with running_jack() as server:
+        yield server
+
+
+@pytest.fixture
+def plug(jack):
+    """plug(name) -> a Controller, unplugged after the test."""
+    plugged = []
+
+    def plug(name):
+        plugged.append(Controller(name))
+        return plugged[-1]
+
+    yield plug
+    for controller in plugged:
+        controller.unplug()
+
+
+@pytest.fixture
+def told():
+    return []
+
+
+@pytest.fixture
+def listen(jack, told):
+    """listen(pattern, listener) -> a MidiPorts that runs until the end of the test."""
+    running = []
+
+    def listen(pattern, listener, **options):
+        running.append(MidiPorts(pattern, listener, told.append, api="JACK", **options))
+        running[-1].start()
+        return running[-1]
+
+    yield listen
+    for one in running:
+        one.close()

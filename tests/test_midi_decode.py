@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrument.midi.decode import PAIR, Decoder, Stamp
+from instrument.midi.decode import PAIR, Decoder, Stamp, coalesce, touch_of
 from instrument.parameters.touch import Touch
 
 
@@ -141,3 +141,43 @@ def test_of_any_storm_of_fine_moves_the_last_arrives_exactly(values, how):
         touches += feed(decoder, cc(coarse, value >> 7), cc(fine, value & 127), at=at) + decoder.due(at)
     kind, key = ("cc14", 16) if how == "pair" else ("nrpn", 3 * 128 + 4)
     assert [touch for touch in touches if (touch.kind, touch.key) == (kind, key)][-1].value == values[-1]
+
+
+@pytest.mark.parametrize(
+    ("data", "touch"),
+    [
+        ([0xB0, 7, 100], Touch("cc", 7, 100, 1)),
+        ([0xBF, 7, 100], Touch("cc", 7, 100, 16)),
+        ([0x99, 36, 90], Touch("note", 36, 90, 10)),
+        ([0x99, 36, 0], Touch("note", 36, 0, 10)),
+        ([0x89, 36, 64], Touch("note", 36, 0, 10)),
+        ([0xE0, 0, 64], Touch("pitch", 0, 0, 1)),
+        ([0xE1, 127, 127], Touch("pitch", 0, 8191, 2)),
+        ([0xF8], None),
+        ([0xF0, 1, 2, 0xF7], None),
+        ([0xC0, 5], Touch("program", 5, 5, 1)),
+        ([0xD2, 9], Touch("pressure", 0, 9, 3)),
+        ([0xA0, 36, 9], Touch("poly", 36, 9, 1)),
+        ([0xF0, 0x7F, 0x7F, 6, 1, 0xF7], Touch("mmc", "stop", 1)),
+        ([0xF0, 0x7F, 0x7F, 6, 1, 0, 0xF7], None),
+    ],
+)
+def test_bytes_become_touches(data, touch):
+    assert touch_of(data) == touch
+
+
+@given(st.lists(st.integers(0, 255), max_size=6))
+def test_bytes_that_are_not_midi_are_a_value_error(data):
+    try:
+        touch_of(data)
+    except ValueError as error:
+        assert str(error)
+
+
+def test_of_a_knob_only_the_latest_is_kept_of_a_pad_everything():
+    knob, pad = [Touch("cc", 1, v, 1) for v in range(5)], [Touch("note", 36, v, 1) for v in (9, 0, 9)]
+    mixed = [knob[0], pad[0], knob[1], pad[1], knob[2], knob[3], pad[2], knob[4]]
+    assert coalesce(mixed, lambda touch: False) == [*pad, knob[4]]
+    assert coalesce(mixed, lambda touch: touch.key == 1) == mixed
+    other = Touch("cc", 1, 5, 2)
+    assert coalesce([knob[0], other, knob[1]], lambda touch: False) == [other, knob[1]]
