@@ -1,4 +1,4 @@
-"""Shared by all tests: few threads, so that a small machine is not fought over; and real MIDI for those that want it."""
+"""Shared by all tests: few threads, so that a small machine is not fought over; real MIDI for those that want it."""
 
 from __future__ import annotations
 

@@ -114,6 +114,54 @@ def test_the_page_and_the_hands_stay_where_they_were(rig, params, tmp_path):
     assert params["gain"].base == pytest.approx(120 / 127)
 
 
+def test_what_is_held_ends_with_the_cable_the_file_or_the_mapping(rig, params, tmp_path):
+    path = tmp_path / "my.yaml"
+    lines = "{note: 1, to: freeze}, {note: 2, to: gain, mode: momentary}, {note: 3, to: mix, mode: toggle}"
+    text = f"device: pad\nbindings: [{lines}]"
+    save(path, text)
+    rig.load(path)
+
+    def hold():
+        for key in (1, 2):
+            rig.handle(Touch("note", key, 100, 1), "midi:pad")
+        assert params["freeze"].base is True and params["gain"].base == 1
+
+    def ended():
+        return params["freeze"].base is False and params["gain"].base == 0.5
+
+    rig.plugged("midi:pad", None)
+    rig.handle(Touch("note", 3, 100, 1), "midi:pad")
+    hold()
+    rig.unplugged("midi:pad")
+    assert ended() and params["mix"].base == 0, "a toggle stays as it was pressed"
+    hold()
+    save(path, text + "\ndescription: better")
+    rig.refresh(0.0)
+    assert ended()
+    hold()
+    rig.swap(["lpd8"])
+    assert ended()
+
+
+def test_learning_swallows_no_release(rig, params, tmp_path):
+    path = tmp_path / "my.yaml"
+    save(
+        path,
+        "bindings: [{note: 1, to: freeze}, {cc: 5, to: mix}, {cc: 5, to: gain, when: note 2}, {note: 2, to: freeze}]",
+    )
+    rig.load(path)
+    rig.handle(Touch("note", 1, 100, 1), "midi:pad")
+    rig.handle(Touch("note", 2, 100, 1), "midi:pad")
+    rig.arm("mix")
+    rig.handle(Touch("cc", 9, 1, 1), "midi:pad")
+    rig.handle(Touch("note", 1, 0, 1), "midi:pad")
+    assert params["freeze"].base is False
+    rig.handle(Touch("note", 2, 0, 1), "midi:pad")
+    rig.learner.disarm()
+    rig.handle(cc(5, 127), "midi:pad")
+    assert params["mix"].base == 1 and params["gain"].base == 0.5, "the modifier is not held any more"
+
+
 def test_a_profile_saved_is_read_again_too(rig, params, tmp_path):
     (tmp_path / "devices").mkdir()
     device, path = tmp_path / "devices" / "box.yaml", tmp_path / "my.yaml"

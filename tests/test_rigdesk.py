@@ -136,12 +136,12 @@ def test_a_knob_is_learnt_over_osc_while_the_show_plays_and_plays_at_once(params
         osc.start()
         client = Client(osc.port)
         client.send("/learn/to", "gain")
-        assert wait_until(lambda: rig.learner.armed == "gain")
+        assert wait_until(lambda: rig.learner.armed == "gain" and midi.status()["ports"], 60)
         for value in range(30, 90):
             box.send(0xB0, 20, value)
             time.sleep(0.004)
         wanted = f"gain: knob: cc 20 on channel 1, in {folder / 'two.yaml'}"
-        assert wait_until(lambda: params["learn.caught"].base == wanted), params["learn.caught"].base
+        assert wait_until(lambda: params["learn.caught"].base == wanted, 60), params["learn.caught"].base
         assert "{cc: 20, channel: 1, to: gain, takeover: pickup}" in (folder / "two.yaml").read_text()
 
         def sweep():
@@ -149,7 +149,7 @@ def test_a_knob_is_learnt_over_osc_while_the_show_plays_and_plays_at_once(params
                 box.send(0xB0, 20, value)
             return params["gain"].base == 1
 
-        assert wait_until(sweep) and params["learn.to"].base == ""
+        assert wait_until(sweep, 60) and params["learn.to"].base == ""
         osc.close()
         midi.close()
         client.close()

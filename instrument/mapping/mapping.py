@@ -244,13 +244,21 @@ class Mapping:
         kind, key, channel = modifier
         return any(place[:2] == (kind, key) and channel in (None, place[2]) for place in self._held)
 
-    def let_go(self) -> None:
-        """A controller went away: nothing is held any more, and nobody knows where its controls stand."""
-        with self.lock:
+    def let_go(self, origin: str = "") -> None:
+        """A controller went away: nothing is held any more, gates close, and nobody knows where its controls stand."""
+        with self.params.together(), self.lock:
+            for (kind, key, channel), bounds in list(self._pressed.items()):
+                for bound in bounds:
+                    if bound.binding.go is None:
+                        self._apply(bound, Touch(kind, key, 0, channel), origin, None, None)
             self._held.clear()
             self._pressed.clear()
             self._stands.clear()
             self._release()
+
+    def waits_for(self, touch: Touch) -> bool:
+        """Whether a button is let go that went down here: that must be heard, whatever else goes on."""
+        return not touch.down and (bool(self._pressed.get(touch.place)) or touch.place in self._held)
 
     def go(self, page: int | str) -> None:
         """Open a page: `next`, `previous` (both go round), a name, or a number from 1. Takeover begins anew."""

@@ -102,6 +102,8 @@ class Rig(Listener):
         ]
         for lights in self._lights.values():
             lights.off()
+        for slot in set(self._slots) - set(slots):
+            slot.playing.let_go()
         self._lights, self._slots = {}, slots
         for origin in self._ports:
             for index in range(len(slots)):
@@ -141,8 +143,10 @@ class Rig(Listener):
         return any(mapping.answers(address) for mapping in self.mappings)
 
     def handle(self, touch: Touch, origin: str = "", at: float | None = None) -> bool:
-        """Apply one touch; True if any binding listens to it. While learning, a touch of MIDI is caught instead."""
-        if touch.kind != "osc" and self.learner.hear(touch, origin):
+        """Apply one touch; True if any binding listens to it. While learning, a touch of MIDI is caught instead, unless
+        it lets go a button that was held before."""
+        caught = touch.kind != "osc" and self.learner.hear(touch, origin)
+        if caught and not any(mapping.waits_for(touch) for mapping in self.mappings):
             return True
         heard = [mapping.handle(touch, origin, at) for mapping in self.mappings if self._hears(mapping, touch, origin)]
         return any(heard)
@@ -187,7 +191,7 @@ class Rig(Listener):
         self._lights = {key: lights for key, lights in self._lights.items() if key[0] != origin}
         for mapping in self.mappings:
             if self._plays(mapping, origin):
-                mapping.let_go()
+                mapping.let_go(origin)
 
     def farewell(self, origin: str) -> None:
         for (port, _), lights in self._lights.items():
@@ -226,6 +230,7 @@ class Rig(Listener):
             return
         fresh = Mapping(file, self._params, self._notices)
         fresh.adopt(slot.playing)
+        slot.playing.let_go()  # what its buttons began ends; the new ones hear only what is pressed from now on
         slot.playing, slot.stamps = fresh, _stamps(file.files)
         for key in [key for key in self._lights if key[1] == index]:
             self._lights.pop(key).off()

@@ -71,7 +71,7 @@ class OscQuery:
         attribute = next(iter(request.query), None)
         if attribute == "HOST_INFO":
             return web.json_response(self._host_info(request))
-        node = find(tree(self._params, self._status()), request.path)
+        node = find(tree(self._params, self._how_it_plays()), request.path)
         if node is None:
             raise web.HTTPNotFound(text="there is no such page and no such OSC address; the tree is at /\n")
         if attribute is None:
@@ -130,7 +130,7 @@ class OscQuery:
             noted, status = changes.take(), {}
             if time.monotonic() >= status_at:
                 status_at = time.monotonic() + STATUS_EVERY
-                status = status_values(self._status())
+                status = status_values(self._how_it_plays())
             events: list[tuple[str, str]] = []
             if structure != self._params.structure:
                 structure, after = self._params.structure, self._bare()
@@ -140,6 +140,14 @@ class OscQuery:
                 client.subscription.note(noted)
                 client.wake()
         self._ticking = None
+
+    def _how_it_plays(self) -> dict[str, Any]:
+        """The show's status; nothing where asking failed, because the values must go on."""
+        try:
+            return self._status()
+        except Exception as problem:
+            log.debug("no status", exc_info=problem)
+            return {}
 
     def _bare(self) -> dict[str, Any]:
         return tree(self._params, {})
