@@ -1,6 +1,6 @@
 """A storm of OSC messages, for the bench and the tests: a process of its own, so that it plays as a stranger does.
 
-    python -m instrument.storm PORT RATE SECONDS ADDRESS [ADDRESS ...]
+    python -m instrument.bench.storm PORT RATE SECONDS ADDRESS [ADDRESS ...]
 
 Sends floats that grow from 0 to 1 to the addresses in turn, RATE a second, and 1.0 to each at the end. Prints how many
 it sent and in how many seconds. Every line on its standard input lets it rest, or go on. Knows nothing of parameters;
