@@ -327,6 +327,19 @@ def test_the_set_list_is_prepared_and_changed_between_chunks() -> None:
     assert playing.encoder.asked == ["a purple tulip swaying", "a moon"]  # nobody waited for the encoder again
 
 
+def test_what_is_stored_in_the_first_patch_is_there_when_the_set_comes_back_to_it() -> None:
+    playing = Playing()
+    first, second = loads(MOVING, name="first"), loads("prompt: a moon", name="second")
+    playing.engine.load(first)  # as a show does, before the sound-check
+    playing.engine.sound_check([first, second])
+    playing.chunks(1)
+    playing.params.set("loud.gain", 5.0)
+    for press in ("snapshot.3.store", "patch.next", "patch.previous", "snapshot.3.recall"):
+        playing.params.trigger(press)
+        playing.chunks(1)
+    assert playing.params["loud.gain"].base == 5.0
+
+
 def test_a_patch_that_does_not_fit_changes_nothing_while_playing(tmp_path) -> None:
     playing, told = Playing(MOVING), []
     playing.engine.tell = told.append

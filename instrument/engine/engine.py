@@ -76,6 +76,7 @@ class Engine:
         self._commands = {PANIC: self._panic, FORGET: stream.forget, RESEED: self._reseed}
         self._patch_ids: list[str] = []
         self._ready: dict[int, Prepared] = {}  # the set list, by identity
+        self._plays: Prepared | None = None
         self._prompts: OrderedDict[str, Prompt] = OrderedDict()
         self._prompt: str | None = None
         self._seed: int | None = None
@@ -117,6 +118,7 @@ class Engine:
             set_values(patch, self.params)
             self.console.load(ready.modulators, ready.snapshots)
             self.desk.played(patch)
+        self._plays = ready
         self.stream.play(ready.bank)
 
     def sound_check(self, patches: list[Patch]) -> None:
@@ -124,8 +126,10 @@ class Engine:
 
         Raises PatchError for the first that does not fit the model. Call it before `run`.
         """
+        playing = self._plays
         for patch in patches:
-            self._ready[id(patch)] = prepare(patch, self.stream)
+            same = playing is not None and playing.patch is patch
+            self._ready[id(patch)] = playing if same else prepare(patch, self.stream)
             self._encode(patch.prompt)
         self.desk.set_list(patches)
 

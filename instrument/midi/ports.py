@@ -235,7 +235,10 @@ class MidiPorts:
         there = numbered(names, lambda name: self._means(patterns, name))
         for key in [key for key in self._ports if key not in there]:
             self._lose(key)
-            self._notices(f"MIDI port '{key[0]}' is gone; it is opened again when it comes back")
+            if self._means(patterns, key[0]):
+                self._notices(f"MIDI port '{key[0]}' is gone; it is opened again when it comes back")
+            else:  # the mappings were swapped for others
+                self._notices(f"MIDI port '{key[0]}' is let go; no mapping asks for it any more")
         for key, index in there.items():
             if key not in self._ports:
                 self._guarded(self._open, key, index)
@@ -244,7 +247,7 @@ class MidiPorts:
         wanting = [pattern for pattern in patterns if not any(port_matches(pattern, name) for name, _ in self._ports)]
         for pattern in wanting:
             if pattern not in ANY:
-                now_there = ", ".join(dict.fromkeys(names)) or "none"
+                now_there = ", ".join(name for name in dict.fromkeys(names) if not self._ours.match(name)) or "none"
                 self._tell(f"no MIDI port matches '{pattern}'; ports now: {now_there}; it is opened when it appears")
 
     def _means(self, patterns: list[str], name: str) -> bool:
