@@ -5,7 +5,7 @@ import time
 from instrument.midi.ports import Listener
 
 
-def wait_until(true, seconds=5.0):
+def wait_until(true, seconds=20.0):
     end = time.monotonic() + seconds
     while not true() and time.monotonic() < end:
         time.sleep(0.002)
