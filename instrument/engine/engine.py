@@ -72,18 +72,17 @@ class Engine:
         None. `max_fps` keeps a fast machine at the model's own tempo. `threads`: of the CPU, for the model; one more
         decodes."""
         self.stream, self.params = stream, params
-        self._encoder, self._show, self._max_fps = encoder, show, max_fps
+        self._encoder, self._show, self._max_fps, self._threads = encoder, show, max_fps, threads
         self._commands = {PANIC: self._panic, FORGET: stream.forget, RESEED: self._reseed}
         self._patch_ids: list[str] = []
         self._ready: dict[int, Prepared] = {}  # the set list, by identity
-        self._plays: Prepared | None = None
         self._prompts: OrderedDict[str, Prompt] = OrderedDict()
         self._prompt: str | None = None
+        self._plays: Prepared | None = None
         self._seed: int | None = None
         self._stamp: float | None = None
         self._due = 0.0
         self._ended: float | None = None
-        self._threads = threads
         self._decoder = _one_thread()
         self._decoding: Future[int] | None = None
         self._stopping = threading.Event()
