@@ -43,6 +43,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.command in ("send", "get"):
+        return _ask(options)
     from instrument.commands import COMMANDS as ACTIONS
     from instrument.setup import REFUSALS
 
@@ -50,8 +52,27 @@ def _run(options: argparse.Namespace) -> int:
         ACTIONS[options.command](options)
         return 0
     except REFUSALS as problem:
-        print(f"bender: {' '.join(str(problem).split())}", file=sys.stderr)
-        return 2
+        return _refused(problem)
+
+
+def _ask(options: argparse.Namespace) -> int:
+    """Talk to the show that plays: at once, without loading what plays."""
+    from instrument.osc.send import SendError, get, send
+
+    place = options.host, options.osc_port
+    try:
+        if options.command == "send":
+            send(options.id, options.values, place)
+        else:
+            print("\n".join(get(options.id, place)))
+        return 0
+    except SendError as problem:
+        return _refused(problem)
+
+
+def _refused(problem: Exception) -> int:
+    print(f"bender: {' '.join(str(problem).split())}", file=sys.stderr)
+    return 2
 
 
 def _flush() -> None:

@@ -1,4 +1,5 @@
-"""What each command of `bender` does; a row in COMMANDS each. Parsing is in `__main__`, opening things in `setup`."""
+"""What each command of `bender` does; a row in COMMANDS each, but `send` and `get`, which need none of what is imported
+here. Parsing is in `__main__`, opening things in `setup`."""
 
 from __future__ import annotations
 
@@ -31,7 +32,6 @@ from instrument.mapping.rig import Rig
 from instrument.mapping.sheet import draw_sheet
 from instrument.midi.driver import list_ports
 from instrument.modulation.audioin import open_ear
-from instrument.osc import send as sending
 from instrument.parameters.params import ParamSet
 from instrument.setup import (
     UsageError,
@@ -189,17 +189,6 @@ def render(options: argparse.Namespace) -> None:
     print(f"{written} frames, {written / rate:.1f} s at {rate:g} fps: {', '.join(options.out)}")
 
 
-def send(options: argparse.Namespace) -> None:
-    """Set, fire or flip one parameter of the show that plays."""
-    sending.send(options.id, options.values, (options.host, options.osc_port))
-
-
-def get(options: argparse.Namespace) -> None:
-    """Parameters of the show that plays, a line each."""
-    for line in sending.get(options.id, (options.host, options.osc_port)):
-        print(line)
-
-
 def list_everything(options: argparse.Namespace) -> None:
     """Models, patches, mappings, MIDI ports and outputs."""
     _section("models", (_model(row) for row in RECIPES.values()))
@@ -350,8 +339,6 @@ def _range(spec: Spec) -> str:
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "play": play,
     "render": render,
-    "send": send,
-    "get": get,
     "list": list_everything,
     "models": list_models,
     "levers": list_levers,

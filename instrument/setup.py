@@ -11,7 +11,6 @@ from pathlib import Path
 from instrument import outputs
 from instrument.mapping.learn import LearnError
 from instrument.modulation.audioin import AudioError
-from instrument.osc.send import SendError
 from instrument.osc.server import OscPortError
 from instrument.outputs import Output, OutputError
 from instrument.parameters.params import BadValue, Parameter, ParamSet, UnknownParameter, suggest
@@ -43,7 +42,6 @@ REFUSALS = (
     LoadError,
     OscPortError,
     OutputError,
-    SendError,
     SurfaceError,
     UnknownModel,
     UnknownParameter,
