@@ -54,6 +54,11 @@ class UMT5Text:
         self.path, self.tokenizer, self.like, self.cache, self.keep = path, tokenizer, like, cache, keep
         self._model: nn.Module | None = None
 
+    @property
+    def quick(self) -> bool:
+        """Seconds on a CPU, for a new prompt."""
+        return False
+
     def encode(self, text: str) -> Prompt:
         """Raises LoadError when the encoder is needed and cannot be opened."""
         pieces = self.tokenizer.tokenize(text)
