@@ -192,7 +192,7 @@ class Show:
             "midi": self._midi_ports(),
             "mapping": self._rig.status() if self._rig else None,
             "tempo": round(moment.tempo, 2),
-            "bar": moment.bar,
+            "bar": moment.bar + 1,  # as musicians count
             "beat": round(moment.beat, 3),
             "held": self.engine.held,
             "warnings": [*self.engine.notices, *failing, *self.notices.current()],

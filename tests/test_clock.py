@@ -174,3 +174,16 @@ def test_it_may_be_fed_while_it_is_asked():
         assert clock.beat(1.0) >= -1
     feeder.join()
     assert clock.tempo == pytest.approx(120)
+
+
+def test_a_show_begins_at_the_first_beat_of_the_first_bar():
+    clock = Clock(120)
+    assert clock.moment(10_000).bar == 5000  # of nobody's music
+    clock.begin(10_000)
+    assert clock.moment(10_000) == (0, 0, 0, 0, 120, True) and clock.beat(10_001) == 2
+    clock = midi_clock()
+    play(clock, 9_000)
+    ticks(clock, 9_000, 96, 120)
+    before = clock.beat(10_000)
+    clock.begin(10_000)
+    assert clock.beat(10_000) == before > 4

@@ -160,6 +160,7 @@ class Engine:
     def run(self) -> None:
         """Play until `stop`. A fault is logged and shown in the status, the past is forgotten, and play goes on."""
         self._due = time.monotonic()
+        self.console.clock.begin(self.clock())
         _prepare_thread(self._threads)
         while not self._stopping.is_set():
             try:

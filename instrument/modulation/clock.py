@@ -47,6 +47,13 @@ class Clock:
         self._told: float | None = None  # a song position not yet started from
         self.jumps = 0  # grows when the position does not simply go on, so that what is tied to it can follow
 
+    def begin(self, now: float) -> None:
+        """The show starts: this is the first beat of the first bar, unless another source says where the music is."""
+        with self._lock:
+            if self._source == INTERNAL:
+                self._beat, self._at = 0.0, now
+                self.jumps += 1
+
     # --- asked by the engine ---
 
     def beat(self, now: float) -> float:
