@@ -166,6 +166,9 @@ def _scene(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", help="instead of the patch's prompt")
     parser.add_argument("--seed", type=int, help="instead of the patch's seed")
     parser.add_argument("--audio", metavar="INPUT", help="sound for modulators: a file, a device's name, or default")
+    parser.add_argument(
+        "--in", dest="video", metavar="VIDEO", help="pictures to start from: a file, camera:0 or an address"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="ID=VALUE", help="a parameter's first value")
 
 

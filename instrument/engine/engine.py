@@ -33,6 +33,7 @@ from instrument.engine.loading import (
     set_all,
 )
 from instrument.engine.prompts import PromptDesk
+from instrument.engine.videoin import STRENGTH, VideoIn
 from instrument.parameters.params import ParamSet
 from instrument.state.patch import MOST_SEED, Patch, PatchError
 from instrument.state.patchdesk import PatchDesk
@@ -95,6 +96,9 @@ class Engine:
         self.desk.snapshots = lambda: self.console.snapshots
         self.prompts = PromptDesk(params, encoder, self.console.on_time, self._say)
         self.prompts.use(encoder, stream.device)
+        self.video = VideoIn(stream, self._say)
+        self._video: str | None = None  # whatever the patches say
+        self._patient = False
 
     # --- what is played ---
 
@@ -114,6 +118,16 @@ class Engine:
             self.console.load(ready.modulators, ready.snapshots)
             self.desk.played(patch)
         self.stream.play(ready.bank)
+        self._look(patch.video_source)
+
+    def watch(self, source: str) -> None:
+        """Take pictures in from there, see VideoIn, whatever the patches say."""
+        self._video = source
+        self._look(source)
+
+    def _look(self, source: str) -> None:
+        self.video.play(source if self._video is None else self._video)
+        torch.set_num_threads(self._threads)  # the last one set wins, see `_one_thread`
 
     def sound_check(self, patches: list[Patch]) -> None:
         """Prepare every patch of the set list, its bank and its prompts, so that changing to it takes no time.
@@ -136,11 +150,12 @@ class Engine:
 
         self.clock = now
         self.prompts.wait_for_all()
+        self._patient = True
 
     @property
     def notices(self) -> list[str]:
         """What the player should know now: faults, words not understood, scopes that hold nothing."""
-        own = [text for text in (self.fault, self.stream.notice) if text]
+        own = [text for text in (self.fault, self.stream.notice, self.video.notice) if text]
         return [*own, *self.prompts.notices, *self.stream.bank.report(), *self.console.problems]
 
     def _say(self, text: str) -> None:
@@ -177,6 +192,7 @@ class Engine:
         self.console.close()
         self.desk.close()
         self.prompts.close()
+        self.video.close()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -186,7 +202,8 @@ class Engine:
         while the next chunk is under way; `finish` waits for them)."""
         start = time.monotonic()
         self._obey()
-        for step in self.stream.denoise():
+        source = self.video.take(float(self.params.heard(STRENGTH)), self._patient)
+        for step in self.stream.denoise(*source):
             self._played = self._played[0], step
             self._listen()
         denoised = time.monotonic()

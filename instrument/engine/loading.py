@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from instrument.engine import chunks, console, curtain, prompts
+from instrument.engine import chunks, console, curtain, prompts, videoin
 from instrument.modulation.modspec import MOMENTARY, ModulatorSpec, named
 from instrument.modulation.modspec import parameters_of as modulator_parameters
 from instrument.modulation.modulators import event_problem, target_problem, targets_of
@@ -29,7 +29,7 @@ SEED = "engine.seed"
 PANIC, FORGET, RESEED = "panic", "cache.reset", "engine.reseed"
 RESERVED = (  # not for bends or modulators
     *("audio", "bend", "bender", "cache", "clock", "engine", "master", "morph", "out", "panic", "patch", "prompt"),
-    *("random", "redo", "snapshot", "status", "undo"),
+    *("random", "redo", "snapshot", "status", "undo", "video"),
 )
 _TAKEN = "no {} can be named '{}': the instrument itself uses it; choose another name"
 
@@ -62,6 +62,7 @@ def declare(params: ParamSet) -> None:
     params.add(FORGET, TriggerSpec("forget the past; the next chunk starts anew"), group="engine")
     params.add(PANIC, TriggerSpec("all bends neutral, cache empty, fresh noise"), group="engine")
     chunks.declare(params)
+    videoin.declare(params)
 
 
 def declare_bends(params: ParamSet, bends: tuple[Bend, ...], steps: int, layers: int) -> list[str]:

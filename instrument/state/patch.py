@@ -170,6 +170,7 @@ class Patch(Strict):
     prompt_list: Annotated[list[Annotated[str, Field(max_length=LONGEST_TEXT)]], Field(max_length=MOST_PROMPTS)] = (
         Field(default_factory=list)
     )
+    video: Annotated[str, Field(max_length=LONGEST_TEXT)] = ""  # what pictures come in from
     seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = 0
     bends: list[BendSpec] = Field(default_factory=list)
     values: dict[str, Playable] = Field(default_factory=dict)
@@ -236,6 +237,13 @@ class Patch(Strict):
     def file(self) -> str:
         """The file it was read from; empty if it was not."""
         return self._document.file if self._document is not None else ""
+
+    @property
+    def video_source(self) -> str:
+        """The video in: a file, found from where the patch lies, or a camera or address as it stands."""
+        if not self.video or ":" in self.video[2:] or not self.file:  # the colon of a drive is no address's
+            return self.video
+        return str(Path(self.file).parent / self.video)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Patch) and self.model_dump() == other.model_dump()

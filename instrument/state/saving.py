@@ -37,6 +37,7 @@ def as_patch(playing: Patch, params: ParamSet, snapshots: Mapping[int, Snapshot]
             "prompt": voices[0].text,
             "prompts": voices if len(voices) > 1 or voices[0].weight != 1 else [],
             "seed": seed,
+            "video": playing.video_source,
             "bends": [bend.model_copy(update={"values": {}}) for bend in playing.bends],
             "values": {**also, **kept},
             "snapshots": {snapshots[slot].name: dict(snapshots[slot].values) for slot in sorted(snapshots)},
