@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from pipelines.bends.fold import BankShape
 from pipelines.bends.probes import Probes
 from pipelines.bends.scope import Words
 from pipelines.cache import KVCache
+from pipelines.codec import Chunk, Codec
 from pipelines.passes import Passes, Place, StreamBank
 from pipelines.past import Past
 from pipelines.recipes import Recipe
@@ -35,32 +36,6 @@ from pipelines.tune import settled
 from pipelines.wan import TextMemory, Wan
 
 LARGEST = 1920 * 1088  # pixels; maps of larger pictures would not fit into memory
-
-
-class Codec(Protocol):
-    """What turns latents into pictures and back: [N, T, C, h, w] and [N, T, 3, H, W] in 0..1."""
-
-    def fresh(self) -> list[Tensor | None]:
-        """The decoder's memory at the start of a stream."""
-
-    def fresh_encoder(self) -> list[Tensor | None]:
-        """The encoder's memory at the start of a stream."""
-
-    def decode(self, latents: Tensor, memory: list[Tensor | None] | None = None) -> Tensor:
-        """The next pictures; `memory` is updated in place. Without it, a stream of its own."""
-
-    def encode(self, pixels: Tensor, memory: list[Tensor | None] | None = None) -> Tensor:
-        """The latents of pictures; `memory` as above, but the encoder's."""
-
-
-class Chunk(NamedTuple):
-    """Clean latents [B, C, F, H, W]; `begins`: the decoder starts anew with it. `pixels` where they are decoded
-    already. `ready`: when the device has made them."""
-
-    latents: Tensor
-    begins: bool
-    pixels: Tensor | None = None
-    ready: torch.cuda.Event | None = None
 
 
 class Stream:
@@ -297,9 +272,9 @@ class Stream:
         self.cache.end = start  # what lies there is finite, and nobody sees the result
         place = self._passes.place(start, frames)
         x, t = self._noise(frames), self._passes.times(GRID, frames)
-        bias = self._passes.past_bias(place, self.past_weight)
+        bias = self._passes.past_bias(place, 0.5)  # of any weight that a hand may give the past
         with torch.inference_mode():
-            for mask in [None] if bias is None else [None, bias]:
+            for mask in (None, bias):
                 for _ in range(2):  # a kind of pass is recorded when it comes again
                     bank.fold(0)
                     self._passes.at(place, self._text, bank, mask)(x, t)

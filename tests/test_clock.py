@@ -187,3 +187,11 @@ def test_a_show_begins_at_the_first_beat_of_the_first_bar():
     before = clock.beat(10_000)
     clock.begin(10_000)
     assert clock.beat(10_000) == before > 4
+
+
+def test_a_foot_switch_that_bounces_is_one_tap():
+    clock = Clock(100)
+    for beat in range(4):
+        clock.tap(1 + beat * 0.5)
+        assert clock.tap(1 + beat * 0.5 + 0.012) is None
+    assert clock.tempo == pytest.approx(120)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from random import Random
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from instrument.engine.prompts import PromptDesk, Saying
 from instrument.parameters.params import ParamSet
 from instrument.state.patch import dump, loads
 from instrument.state.saving import as_patch
+from pipelines.spec import TextSpec, TriggerSpec
 from pipelines.text import between, blend
 from tests import tiny
 from tests.test_engine import Encoder, Playing
@@ -145,6 +147,8 @@ def test_the_list_is_gone_along() -> None:
     assert shares(desk.tick()) == {TULIP: 1.0}
     desk.params.trigger("prompt.next")
     assert desk.tick() is None and desk.told == ["the patch's prompt_list has 3 prompts, no number 4"]
+    desk.set(goto=9)
+    assert desk.tick() is None and desk.told[-1].endswith("no number 9") and desk.params["prompt.goto"].base == 3
     desk.set(text="something else")
     desk.tick()
     assert desk.params["prompt.goto"].base == 0  # none of the list
@@ -276,6 +280,33 @@ def test_a_show_of_another_encoder_says_everything_anew() -> None:
     playing.engine.prompts.use(other, torch.device("cpu"))
     playing.chunks(1)
     assert other.asked == ["a purple tulip swaying"]
+
+
+def test_any_storm_over_prompts_steps_and_past_ends_where_the_hand_ended() -> None:
+    dice, playing = Random(4), Playing(SONG)
+    playing.engine.keep_picture_time(20)
+    texts = ("", MOON, STAR, TULIP, "🌙 " * 40, "a\x00b")
+    ids = [id for id in playing.params.ids() if id.split(".")[0] in ("prompt", "cache") or id == "engine.steps"]
+    for _ in range(60):
+        for id in dice.sample(ids, 4):
+            spec = playing.params[id].spec
+            if isinstance(spec, TextSpec):
+                playing.params.set(id, dice.choice(texts))
+            elif isinstance(spec, TriggerSpec):
+                playing.params.trigger(id)
+            else:
+                playing.params.set_normalised(id, dice.random())
+        playing.engine.play_chunk()
+        assert playing.engine.stream._latents is None and playing.engine.stream.notice == ""
+    playing.params.set("prompt.time", 0)
+    for number in range(2, 5):
+        playing.params.set(f"prompt.{number}.weight", 0)
+    playing.params.set("prompt.1.weight", 0.2)
+    playing.params.set("prompt.text", STAR)
+    playing.params.set("engine.steps", 2)
+    playing.chunks(3)
+    stream = playing.engine.stream
+    assert torch.equal(stream._embeddings, Encoder().encode(STAR).embeddings) and stream.steps_now == 2
 
 
 def test_rendering_waits_for_a_slow_encoder() -> None:

@@ -232,7 +232,9 @@ class PromptDesk:
             self._place = place
             self._params.set(PROMPT, self._list[place], ORIGIN)
             self._show(place + 1)
-        elif self._list:
+            return
+        self._follow_text()  # what is shown is what plays
+        if self._list:
             self._tell(f"the patch's prompt_list has {len(self._list)} prompts, no number {place + 1}")
         else:
             self._tell("the patch has no prompts to go along; give it a prompt_list")

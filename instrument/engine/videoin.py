@@ -22,6 +22,7 @@ from instrument.parameters.params import ParamSet
 from pipelines.spec import ControlSpec
 from pipelines.stream import Stream
 from pipelines.taehv import TIME_SCALE
+from pipelines.transfer import Beside, mark, to_device
 
 STRENGTH = "video.strength"
 LEAST = 0.001  # of strength: the noise levels of a chunk must not be none
@@ -45,19 +46,25 @@ class _Run:
         self.size = Size(recipe.width, recipe.height, recipe.fps)
         self.seen: deque[np.ndarray] = deque(maxlen=TIME_SCALE * recipe.chunk)  # not yet encoded
         self._memory: list[Tensor | None] | None = None
+        self._beside = Beside(stream.device)
 
     def encode(self) -> Tensor:
         """The pictures seen, as the next of the encoder's stream -> latents [1, C, F, h, w]. At its beginning the first
         one goes before them as a still, which some autoencoders code by itself."""
-        stream, codec = self.stream, self.stream.decoder
-        with torch.inference_mode():
-            pixels = torch.from_numpy(np.stack(self.seen)).to(stream.device).permute(0, 3, 1, 2)[None]
-            pixels = pixels.to(stream.dtype) / 255
+        device, dtype, codec = self.stream.device, self.stream.dtype, self.stream.decoder
+        with torch.inference_mode(), self._beside.work(None):
+            pixels = to_device(torch.from_numpy(np.stack(self.seen)), device).permute(0, 3, 1, 2)[None]
+            pixels = pixels.to(dtype) / 255
+            self.seen.clear()
             if self._memory is None:
                 self._memory = codec.fresh_encoder()
                 codec.encode(pixels[:, :1], self._memory)
-            self.seen.clear()
-            return codec.encode(pixels, self._memory).transpose(1, 2).clone()
+            latents = codec.encode(pixels, self._memory).transpose(1, 2).clone()
+            made = mark(device)
+        if made is not None:
+            made.synchronize()  # this thread has time
+            latents.record_stream(torch.cuda.default_stream(device))  # where the engine uses it
+        return latents
 
 
 class VideoIn:

@@ -19,6 +19,7 @@ SOURCES = (INTERNAL, MIDI, LINK)
 SLOWEST, FASTEST = 20.0, 300.0  # beats a minute
 _TAPS = 8  # the tempo is the median of the gaps between so many
 _FORGOTTEN = 60.0 / SLOWEST  # seconds after which a tap begins a new tempo
+_BOUNCE = 0.5 * 60.0 / FASTEST  # seconds after a tap within which another is the same foot
 
 
 class Moment(NamedTuple):
@@ -114,8 +115,11 @@ class Clock:
             self._running = self._running or source != MIDI
 
     def tap(self, at: float) -> float | None:
-        """A foot on the beat: from the second tap on, the new tempo. The nearest beat is moved onto the tap."""
+        """A foot on the beat: from the second tap on, the new tempo. The nearest beat is moved onto the tap; a switch
+        that bounces is one tap."""
         with self._lock:
+            if self._taps and 0 <= at - self._taps[-1] < _BOUNCE:
+                return None
             if self._taps and not 0 < at - self._taps[-1] <= _FORGOTTEN:
                 self._taps.clear()
             self._taps.append(at)
