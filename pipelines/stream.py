@@ -43,8 +43,8 @@ class Stream:
 
     `steps_now` is how many denoising steps a chunk takes: as the recipe has it, or any other number from 1. `alone`
     takes the past away from every chunk while it is True, `past_weight` (0..1) turns down what chunks see of it.
-    `remember` is what becomes of the past: "keep" it as the recipe says; "hold" it still, so that chunks see it and are
-    forgotten themselves; "restart" with none whenever the window is full. All act from the next chunk on.
+    `past_mode` is what becomes of the past: "keep" it as the recipe says; "hold" it still, so that chunks see it and
+    are forgotten themselves; "restart" with none whenever the window is full. All act from the next chunk on.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Stream:
         self.latent_size = (recipe.height // SPACE_SCALE, recipe.width // SPACE_SCALE)
         self.schedule: Schedule = recipe.schedule
         self.batch, self.alone, self.past_weight = batch, False, recipe.past_weight
-        self.remember: Literal["keep", "hold", "restart"] = "keep"
+        self.past_mode: Literal["keep", "hold", "restart"] = "keep"
         self.steps_now = len(recipe.steps)
         self._recorded = record is not False
         self._passes = Passes(model, recipe, self.latent_size, batch, record, memory)
@@ -238,7 +238,7 @@ class Stream:
             raise RuntimeError("there is no chunk to commit; run denoise to its end first")
         with torch.inference_mode():
             finite = torch.isfinite(latents).all()
-            if self.recipe.cache != "rebuild" and self.remember != "hold":
+            if self.recipe.cache != "rebuild" and self.past_mode != "hold":
                 place = self._passes.place(self._position, latents.shape[2])
                 finite &= torch.isfinite(self._clean_pass(latents, place, self._text)).all()
             if not bool(finite):
@@ -300,7 +300,7 @@ class Stream:
         """Begin the cache again where the recipe's rule, or a hand, is not to let frames fall out of it."""
         rule = self.recipe.cache
         full = self._position + self.next_frames > self.recipe.window
-        if self.remember == "restart" and (full or (rule == "rebuild" and self._past.count >= self.recipe.window)):
+        if self.past_mode == "restart" and (full or (rule == "rebuild" and self._past.count >= self.recipe.window)):
             self.forget()
         elif rule == "rebuild" or (rule == "restart" and full):
             self.cache.reset()
@@ -337,7 +337,7 @@ class Stream:
         chunk, self._begins = Chunk(latents, self._begins, ready=mark(self.device)), False
         if self._past.wants_pixels:
             chunk = chunk._replace(pixels=self._pixels(chunk))
-        if self.remember != "hold":
+        if self.past_mode != "hold":
             self._position += latents.shape[2]
             self._past.add(latents)
             if chunk.pixels is not None:

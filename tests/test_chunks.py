@@ -70,7 +70,7 @@ def test_a_past_that_is_held_stands_still_and_then_goes_on(name: str) -> None:
     playing = stream(recipe=recipe)
     play(playing, 4)
     count = playing._past.count
-    playing.remember = "hold"
+    playing.past_mode = "hold"
     for _ in playing.denoise():
         pass
     position, held = playing._position, playing.cache.held()
@@ -87,7 +87,7 @@ def test_a_past_that_is_held_stands_still_and_then_goes_on(name: str) -> None:
     assert (frames[0] != frames[1]).any() and len(frames[0]) == 4 * recipe.chunk
     playing.read_prompt(prompt("a grey moon", seed=4))  # and a cache that is written again waits till it is let go
     play(playing, 1)
-    playing.remember = "keep"
+    playing.past_mode = "keep"
     play(playing, 3)
     assert playing._past.count == count + 3 * recipe.chunk and not playing._stale
 
@@ -100,7 +100,7 @@ def slice_of(playing, frames: int) -> set[int]:
 @pytest.mark.parametrize("recipe", [RECIPE, small(LONGLIVE, window=6, chunk=1, first_chunk=1, sink=1, steps=(1000,))])
 def test_a_past_may_be_forgotten_whenever_its_window_is_full(recipe) -> None:
     playing = stream(recipe=recipe)
-    playing.remember = "restart"
+    playing.past_mode = "restart"
     ends = []
     for _ in range(2 * recipe.window + 1):
         play(playing, 1)
@@ -111,7 +111,7 @@ def test_a_past_may_be_forgotten_whenever_its_window_is_full(recipe) -> None:
 
 def test_a_memory_that_is_made_anew_forgets_after_a_window_too() -> None:
     playing = stream(recipe=small(KREA, window=6, steps=(1000, 0)))
-    playing.remember = "restart"
+    playing.past_mode = "restart"
     counts = []
     for _ in range(5):
         play(playing, 1)
@@ -162,11 +162,11 @@ def test_everything_is_a_parameter_and_reallocates_nothing() -> None:
         playing.params.set(id, value)
         assert playing.chunks(2).shape[0] == 8
     stream = playing.engine.stream
-    assert (stream.steps_now, stream.alone, stream.past_weight, stream.remember) == (1, True, 0.3, "hold")
+    assert (stream.steps_now, stream.alone, stream.past_weight, stream.past_mode) == (1, True, 0.3, "hold")
     assert stream.cache.end == 1 and stream.cache.k.data_ptr() == address
     playing.engine.load(playing.engine.desk._playing)
     playing.chunks(1)
-    assert (stream.steps_now, stream.alone, stream.past_weight, stream.remember) == (own, False, 1.0, "keep")
+    assert (stream.steps_now, stream.alone, stream.past_weight, stream.past_mode) == (own, False, 1.0, "keep")
 
 
 def test_a_neutral_past_is_the_recipes_own() -> None:
@@ -186,4 +186,4 @@ def test_a_snapshot_holds_steps_and_past() -> None:
     playing.params.trigger("snapshot.1.recall")
     playing.chunks(2)
     stream = playing.engine.stream
-    assert (stream.steps_now, stream.remember, stream.past_weight) == (1, "hold", pytest.approx(0.2))
+    assert (stream.steps_now, stream.past_mode, stream.past_weight) == (1, "hold", pytest.approx(0.2))

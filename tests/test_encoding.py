@@ -102,7 +102,7 @@ def test_the_old_prompt_plays_on_till_the_new_one_is_there(slow: tuple[Playing, 
     playing.chunks(2)
     playing.params.set("prompt.text", "a white star")  # the first was begun already; this one is what counts
     playing.chunks(2)
-    assert playing.engine.prompts._said.spoken.parts[0][0].text == "a purple tulip swaying"
+    assert playing.engine.prompt.text == "a purple tulip swaying"
     assert playing.engine.stream.bank.held_tokens() == {"words": [2]}  # "tulip", still
     encoder.go.set()
     assert wait_until(lambda: len(playing.chunks(1)) and said(playing) == "a white star")
@@ -122,7 +122,7 @@ def test_an_encoder_that_fails_is_told_of_and_the_show_goes_on(slow: tuple[Playi
 
 
 def said(playing: Playing) -> str:
-    return playing.engine.prompts._said.spoken.parts[0][0].text
+    return playing.engine.prompt.text
 
 
 def test_a_quick_encoder_that_fails_while_playing_is_no_fault_either() -> None:

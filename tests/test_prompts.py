@@ -320,5 +320,5 @@ def test_rendering_waits_for_a_slow_encoder() -> None:
     engine.play_chunk()
     params.set("prompt.text", STAR)
     engine.play_chunk()
-    assert engine.prompts._said.spoken.parts[0][0].text == STAR
+    assert engine.prompt.text == STAR
     engine.finish()

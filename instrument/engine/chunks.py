@@ -35,4 +35,4 @@ def apply(values: Mapping[str, Value], stream: Stream) -> None:
     stream.steps_now = int(values[STEPS])
     stream.alone = bool(values[DISABLE])
     stream.past_weight = stream.recipe.past_weight * float(values[PAST])
-    stream.remember = str(values[MODE])
+    stream.past_mode = str(values[MODE])

@@ -38,7 +38,7 @@ from instrument.parameters.params import ParamSet
 from instrument.state.patch import MOST_SEED, Patch, PatchError
 from instrument.state.patchdesk import PatchDesk
 from pipelines.stream import Chunk, Stream
-from pipelines.text import TextEncoder
+from pipelines.text import Prompt, TextEncoder
 
 __all__ = ["MOST_SEED", "Engine", "Timing", "bends_of", "declare", "declare_bends"]
 
@@ -160,6 +160,11 @@ class Engine:
 
     def _say(self, text: str) -> None:
         self.tell(text)
+
+    @property
+    def prompt(self) -> Prompt | None:
+        """The prompt that is heard most; None before the first."""
+        return self.prompts.loudest
 
     @property
     def held(self) -> dict[str, list[str]]:

@@ -157,6 +157,11 @@ class PromptDesk:
         return self._say(now, float(values[TIME]), wish.blend)
 
     @property
+    def loudest(self) -> Prompt | None:
+        """The prompt that is heard most now; None before the first."""
+        return self._said.spoken.parts[0][0] if self._said else None
+
+    @property
     def notices(self) -> list[str]:
         """What the player should know of the prompts that sound, and of the one that is being encoded."""
         target, wish, text = self._target, self._wish, self._encodings.waiting
