@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -27,6 +26,7 @@ from pipelines.codec import Chunk, Codec
 from pipelines.passes import Passes, Place, StreamBank
 from pipelines.past import Past
 from pipelines.recipes import Recipe
+from pipelines.recipes import sized as sized
 from pipelines.replay import Forward, Record
 from pipelines.schedule import GRID, Schedule, counted_as, resampled, to_clean, to_noisy, weakened
 from pipelines.taehv import SPACE_SCALE
@@ -34,8 +34,6 @@ from pipelines.text import Prompt, Spoken, transition
 from pipelines.transfer import Ahead, Beside, mark
 from pipelines.tune import settled
 from pipelines.wan import TextMemory, Wan
-
-LARGEST = 1920 * 1088  # pixels; maps of larger pictures would not fit into memory
 
 
 class Stream:
@@ -396,12 +394,3 @@ class Stream:
     def _limit(self, x: Tensor) -> Tensor:
         limit = self.recipe.latent_limit
         return x if limit is None else x.clamp(-limit, limit)
-
-
-def sized(recipe: Recipe, width: int, height: int) -> Recipe:
-    """The recipe at another picture size; ValueError unless both are multiples of 16."""
-    if width % 16 or height % 16 or width <= 0 or height <= 0:
-        raise ValueError(f"size {width}x{height}: both must be multiples of 16, for example 256x144")
-    if width * height > LARGEST:
-        raise ValueError(f"size {width}x{height} is more than {LARGEST} pixels; choose a smaller one")
-    return replace(recipe, width=width, height=height)
