@@ -20,6 +20,7 @@ COMMANDS = (
     *("study", "gallery"),
 )
 LARGEST = 4096  # pixels a side
+DEFAULT_PATCH = "citylights"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,6 +30,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"bender: no command '{arguments[0]}'; {suggest(arguments[0], COMMANDS)}", file=sys.stderr)
         return 2
     options = _parser().parse_args(arguments)
+    if options.command == "play":
+        options.patch, *more = options.patch or [DEFAULT_PATCH]
+        options.setlist = [*more, *options.setlist]
     # Before torch loads its thread pool: threads that spin long while they wait bring the model to a standstill (fifty
     # times slower, measured) as soon as another program, a browser say, wants one of the cores.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
@@ -177,8 +181,12 @@ def _mapping(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--patches-dir", type=Path, help="your own folder of patches")
 
 
-def _what(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--patch", default="citylights", help="a patch's name or file (default: %(default)s)")
+def _what(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    if several:
+        text = f"a patch's name or file; several make a set list (default: {DEFAULT_PATCH})"
+        parser.add_argument("--patch", action="append", help=text)
+    else:
+        parser.add_argument("--patch", default=DEFAULT_PATCH, help="a patch's name or file (default: %(default)s)")
     parser.add_argument("--patches-dir", type=Path, help="your own folder of patches")
 
 
@@ -200,15 +208,18 @@ def _scene(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", help="instead of the patch's prompt")
     parser.add_argument("--seed", type=int, help="instead of the patch's seed")
     parser.add_argument("--audio", metavar="INPUT", help="sound for modulators: a file, a device's name, or default")
+    parser.add_argument(
+        "--in", dest="video", metavar="VIDEO", help="pictures to start from: a file, camera:0 or an address"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="ID=VALUE", help="a parameter's first value")
 
 
 def _play(parser: argparse.ArgumentParser) -> None:
-    _what(parser)
+    _what(parser, several=True)
     _where(parser)
     _scene(parser)
     parser.add_argument(
-        "--setlist", nargs="+", default=[], metavar="PATCH", help="more patches, prepared at start: patch.next, ..."
+        "--setlist", nargs="+", default=[], metavar="PATCH", help="more patches, as further --patch: patch.next, ..."
     )
     parser.add_argument(
         "--mapping",

@@ -70,6 +70,8 @@ def play(options: argparse.Namespace) -> None:
     show.pacer.fade = options.fade
     show.engine.sound_check(songs)
     show.engine.desk.folder = options.patches_dir
+    if options.video:
+        show.engine.watch(options.video)
     doors = Doors(
         options.host,
         options.osc_port,
@@ -168,9 +170,12 @@ def render(options: argparse.Namespace) -> None:
     )
     engine.keep_picture_time(rate)
     engine.load(patch)
+    if options.video:
+        engine.watch(options.video)
     set_first_values(params, options.set)
     written = dropped = 0
     with _hearing(options, engine), ExitStack() as opened:
+        opened.callback(engine.video.close)
         for output in made:
             opened.callback(output.close)
             output.open(system.recipe.width, system.recipe.height, rate)

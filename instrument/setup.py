@@ -53,6 +53,7 @@ def open_patch(options: argparse.Namespace) -> Patch:
     """The patch asked for, a file or a name, with `--prompt` and `--seed` over it."""
     patch = patches.load(named(options.patch), options.patches_dir)
     if getattr(options, "prompt", None) is not None:
+        patch.prompts = []
         patch.prompt = options.prompt
     if getattr(options, "seed", None) is not None:
         if not 0 <= options.seed <= MOST_SEED:

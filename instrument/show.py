@@ -75,7 +75,7 @@ class Show:
         """Two chunks that nobody sees: what is slow the first time is over before the show, and the second tells the
         pace. The engine starts again from the seed."""
         stream = self.engine.stream
-        stream.read_prompt(self.system.encoder.encode(self.patch.prompt))
+        stream.read_prompt(self.engine.prompts.first(self.patch))
         if self.system.recorded:
             stream.rehearse(stream.bank)
         for _ in range(2):
@@ -192,7 +192,7 @@ class Show:
             "midi": self._midi_ports(),
             "mapping": self._rig.status() if self._rig else None,
             "tempo": round(moment.tempo, 2),
-            "bar": moment.bar,
+            "bar": moment.bar + 1,  # as musicians count
             "beat": round(moment.beat, 3),
             "held": self.engine.held,
             "warnings": [*self.engine.notices, *failing, *self.notices.current()],

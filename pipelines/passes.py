@@ -73,18 +73,23 @@ class Passes:
         start = max(0, self.cache.end - self.cache.window)
         return Place(start, self.cache.end - start, self.cache.rewrite(keep_sink))
 
-    def read_text(self, embeddings: Tensor) -> TextMemory:
-        """Prompt embeddings [1 or B, n, text_dim] as the blocks read them; equal content gives the same memory."""
+    def read_text(self, embeddings: Tensor, keep: bool = True) -> TextMemory:
+        """Prompt embeddings [1 or B, n, text_dim] as the blocks read them; equal content gives the same memory, unless
+        it will not be asked for again (`keep` False), which is quicker."""
+        if not keep:
+            return self._read(embeddings)
         key = hashlib.sha256(embeddings.detach().float().cpu().contiguous().numpy().tobytes()).hexdigest()
         text = self._texts.pop(key, None)
         if text is None:
-            like = self.model.patch_embedding.weight
-            rows = embeddings.to(like.device, like.dtype).expand(self.batch, -1, -1)
-            text = self.model.read_text(rows)
+            text = self._read(embeddings)
         self._texts[key] = text  # the newest last
         if len(self._texts) > TEXTS:
             self._texts.popitem(last=False)
         return text
+
+    def _read(self, embeddings: Tensor) -> TextMemory:
+        like = self.model.patch_embedding.weight
+        return self.model.read_text(embeddings.to(like.device, like.dtype).expand(self.batch, -1, -1))
 
     def at(
         self, place: Place, text: TextMemory, bank: Bank, mask: Tensor | None = None, plain: bool = False

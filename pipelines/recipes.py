@@ -21,6 +21,8 @@ from typing import Literal
 from pipelines.schedule import Schedule
 from pipelines.wan import WanConfig
 
+LARGEST = 1920 * 1088  # pixels; maps of larger pictures would not fit into memory
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -180,6 +182,15 @@ def recipe(name: str) -> Recipe:
         hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(RECIPES)}"
         raise UnknownModel(f"no model '{name}'; {hint}")
     return RECIPES[name]
+
+
+def sized(recipe: Recipe, width: int, height: int) -> Recipe:
+    """The recipe at another picture size; ValueError unless both are multiples of 16."""
+    if width % 16 or height % 16 or width <= 0 or height <= 0:
+        raise ValueError(f"size {width}x{height}: both must be multiples of 16, for example 256x144")
+    if width * height > LARGEST:
+        raise ValueError(f"size {width}x{height} is more than {LARGEST} pixels; choose a smaller one")
+    return replace(recipe, width=width, height=height)
 
 
 class UnknownModel(LookupError):

@@ -7,6 +7,7 @@ sigma. A sigma is looked up on a grid of 1000 values, so sigma(0) is the last gr
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -42,6 +43,35 @@ def weakened(steps: tuple[float, ...], strength: float) -> tuple[float, ...]:
     return tuple(float(int(step * strength)) for step in steps)
 
 
+def resampled(steps: tuple[float, ...], count: int) -> tuple[float, ...]:
+    """A step list of another length along the same curve, in whole steps; the list itself at its own length.
+
+    The curve runs straight from entry to entry and after the last one on to 0, where a next entry would be. A list that
+    ends at 0 itself goes on ending there. So 1000, 750, 500, 250 in two steps is 1000, 500.
+    """
+    if count < 1:
+        raise ValueError(f"{count} denoising steps: take 1 or more")
+    if count == len(steps):
+        return steps
+    if count == 1:
+        return steps[:1]
+    ends = steps[-1] == 0
+    curve, gaps = (*steps, *(() if ends else (0.0,))), count - 1 if ends else count
+    return tuple(float(int(_along(curve, i / gaps) + 1e-6)) for i in range(count))
+
+
+def _along(curve: tuple[float, ...], share: float) -> float:
+    at = share * (len(curve) - 1)
+    index = min(int(at), len(curve) - 2)
+    return curve[index] + (at - index) * (curve[index + 1] - curve[index])
+
+
+def counted_as(step: int, count: int, own: int) -> int:
+    """Which of a recipe's `own` steps a pass of another schedule stands for: the one at the same share of the way from
+    the first to the last."""
+    return step if count == own or step == 0 else round(step * (own - 1) / (count - 1))
+
+
 @dataclass(frozen=True)
 class Schedule:
     """The timesteps of one chunk, noisiest first, and their sigmas."""
@@ -52,8 +82,13 @@ class Schedule:
     @classmethod
     def of(cls, steps: tuple[float, ...], shift: float, warped: bool) -> Schedule:
         """From a configured step list."""
-        timesteps = warp(steps, shift) if warped else tuple(float(step) for step in steps)
-        return cls(timesteps, tuple(float(nearest_sigma(t, shift)) for t in timesteps))
+        return _schedule(steps, shift, warped)
+
+
+@lru_cache(maxsize=256)  # a video's strength or the number of steps may be turned at every chunk
+def _schedule(steps: tuple[float, ...], shift: float, warped: bool) -> Schedule:
+    timesteps = warp(steps, shift) if warped else tuple(float(step) for step in steps)
+    return Schedule(timesteps, tuple(float(nearest_sigma(t, shift)) for t in timesteps))
 
 
 def to_clean(x: Tensor, flow: Tensor, sigma: float) -> Tensor:

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,48 +22,27 @@ from pipelines.bends.fold import BankShape
 from pipelines.bends.probes import Probes
 from pipelines.bends.scope import Words
 from pipelines.cache import KVCache
+from pipelines.codec import Chunk, Codec
 from pipelines.passes import Passes, Place, StreamBank
 from pipelines.past import Past
 from pipelines.recipes import Recipe
+from pipelines.recipes import sized as sized
 from pipelines.replay import Forward, Record
-from pipelines.schedule import GRID, Schedule, to_clean, to_noisy, weakened
+from pipelines.schedule import GRID, Schedule, counted_as, resampled, to_clean, to_noisy, weakened
 from pipelines.taehv import SPACE_SCALE
-from pipelines.text import Prompt, transition
+from pipelines.text import Prompt, Spoken, transition
 from pipelines.transfer import Ahead, Beside, mark
 from pipelines.tune import settled
 from pipelines.wan import TextMemory, Wan
-
-LARGEST = 1920 * 1088  # pixels; maps of larger pictures would not fit into memory
-
-
-class Codec(Protocol):
-    """What turns latents into pictures and back: [N, T, C, h, w] and [N, T, 3, H, W] in 0..1."""
-
-    def fresh(self) -> list[Tensor | None]:
-        """The decoder's memory at the start of a stream."""
-
-    def decode(self, latents: Tensor, memory: list[Tensor | None] | None = None) -> Tensor:
-        """The next pictures; `memory` is updated in place. Without it, a stream of its own."""
-
-    def encode(self, pixels: Tensor, memory: list[Tensor | None] | None = None) -> Tensor:
-        """The latents of pictures; `memory` as above, but the encoder's."""
-
-
-class Chunk(NamedTuple):
-    """Clean latents [B, C, F, H, W]; `begins`: the decoder starts anew with it. `pixels` where they are decoded
-    already. `ready`: when the device has made them."""
-
-    latents: Tensor
-    begins: bool
-    pixels: Tensor | None = None
-    ready: torch.cuda.Event | None = None
 
 
 class Stream:
     """One model playing one bank of bends.
 
-    `alone` takes the past away from every chunk while it is True, `past_weight` (0..1) turns down what chunks see of
-    it; both act from the next chunk on.
+    `steps_now` is how many denoising steps a chunk takes: as the recipe has it, or any other number from 1. `alone`
+    takes the past away from every chunk while it is True, `past_weight` (0..1) turns down what chunks see of it.
+    `past_mode` is what becomes of the past: "keep" it as the recipe says; "hold" it still, so that chunks see it and
+    are forgotten themselves; "restart" with none whenever the window is full. All act from the next chunk on.
     """
 
     def __init__(
@@ -90,6 +68,8 @@ class Stream:
         self.latent_size = (recipe.height // SPACE_SCALE, recipe.width // SPACE_SCALE)
         self.schedule: Schedule = recipe.schedule
         self.batch, self.alone, self.past_weight = batch, False, recipe.past_weight
+        self.past_mode: Literal["keep", "hold", "restart"] = "keep"
+        self.steps_now = len(recipe.steps)
         self._recorded = record is not False
         self._passes = Passes(model, recipe, self.latent_size, batch, record, memory)
         self._beside, self._ahead = Beside(self.device), Ahead(self.device)
@@ -105,6 +85,7 @@ class Stream:
         self._text: TextMemory | None = None
         self._spoken: TextMemory | None = None  # the text of the last chunk
         self._stale = False  # the cache holds an older text
+        self._passing = False  # the text is on its way to another
         self._words: Words | None = None
         self._latents: Tensor | None = None
         self._masks: dict[int, Tensor] = {}
@@ -131,6 +112,7 @@ class Stream:
 
     @property
     def steps(self) -> int:
+        """Of the recipe: what scopes and looks count in."""
         return len(self.schedule.timesteps)
 
     def reset(self, seed: int | Sequence[int] | None = None) -> None:
@@ -155,19 +137,24 @@ class Stream:
         self._past.forget()
         self._position = 0
 
-    def read_prompt(self, prompt: Prompt) -> None:
-        """Play this prompt from the next pass on, or where the recipe says so by and by from the next chunk on."""
-        self.bank.read_prompt(prompt.words)
-        self._words = prompt.words
+    def read_prompt(self, prompt: Prompt | Spoken, passing: bool = False) -> None:
+        """Play this prompt from the next pass on, or where the recipe says so by and by from the next chunk on.
+
+        `passing`: one of many on the way to another. It is said at once whatever the recipe, and a cache that is
+        written again for a new prompt waits for the one that comes without it.
+        """
+        self._words, self._passing = prompt.words, passing
+        self.bank.read_prompt(self._words)
         self._coming.clear()
-        if self._embeddings is None or self.recipe.prompt_chunks == 1:
-            self._say(prompt.embeddings)
+        by_and_by = self.recipe.prompt_chunks > 1 and self._embeddings is not None
+        if passing or not by_and_by or prompt.embeddings is self._embeddings:
+            self._say(prompt.embeddings, keep=not passing)
         else:
             self._coming.extend(transition(self._embeddings, prompt.embeddings, self.recipe.prompt_chunks))
 
-    def _say(self, embeddings: Tensor) -> None:
+    def _say(self, embeddings: Tensor, keep: bool = True) -> None:
         with torch.inference_mode():
-            text = self._passes.read_text(embeddings)
+            text = self._passes.read_text(embeddings, keep)
         self._stale |= text is not self._text
         self._text, self._embeddings = text, embeddings
 
@@ -219,9 +206,12 @@ class Stream:
             self._begin()
         place = self._passes.place(self._position, self.next_frames)
         bias = self._passes.past_bias(place, self.past_weight)
-        x, schedule = self._noise(place.frames), self.schedule
+        x, steps = self._noise(place.frames), resampled(self.recipe.steps, self.steps_now)
         if source is not None:
-            x, schedule = self._mixed(source, x, strength)
+            steps = weakened(steps, strength)
+        schedule = Schedule.of(steps, self.recipe.shift, self.recipe.warped)
+        if source is not None:
+            x = self._mixed(source, x, schedule)
         sigmas = (*schedule.sigmas[1:], None)
         for step, (timestep, sigma, following) in enumerate(
             zip(schedule.timesteps, schedule.sigmas, sigmas, strict=True)
@@ -229,7 +219,7 @@ class Stream:
             self._ahead.wait()
             yield step
             with torch.inference_mode():
-                flow = self._forward(x, timestep, place, step, bias)
+                flow = self._forward(x, timestep, place, counted_as(step, len(steps), self.steps), bias)
                 clean = self._limit(to_clean(x, flow, sigma))
                 x = clean if following is None else to_noisy(clean, self._renoise(x, clean, sigma), following)
         self._spoken = self._text
@@ -239,14 +229,14 @@ class Stream:
         """Make the clean chunk part of the past and return it, ready to decode.
 
         A chunk that is not finite never enters the cache: the result is None, the past is forgotten, and `notice`
-        says so.
+        says so. While the past is held still, no chunk enters it.
         """
         latents, self._latents = self._latents, None
         if latents is None:
             raise RuntimeError("there is no chunk to commit; run denoise to its end first")
         with torch.inference_mode():
             finite = torch.isfinite(latents).all()
-            if self.recipe.cache != "rebuild":
+            if self.recipe.cache != "rebuild" and self.past_mode != "hold":
                 place = self._passes.place(self._position, latents.shape[2])
                 finite &= torch.isfinite(self._clean_pass(latents, place, self._text)).all()
             if not bool(finite):
@@ -280,9 +270,9 @@ class Stream:
         self.cache.end = start  # what lies there is finite, and nobody sees the result
         place = self._passes.place(start, frames)
         x, t = self._noise(frames), self._passes.times(GRID, frames)
-        bias = self._passes.past_bias(place, self.past_weight)
+        bias = self._passes.past_bias(place, 0.5)  # of any weight that a hand may give the past
         with torch.inference_mode():
-            for mask in [None] if bias is None else [None, bias]:
+            for mask in (None, bias):
                 for _ in range(2):  # a kind of pass is recorded when it comes again
                     bank.fold(0)
                     self._passes.at(place, self._text, bank, mask)(x, t)
@@ -297,16 +287,20 @@ class Stream:
         if self.alone:
             self.forget()
         self._make_room()
-        if self._stale and self._position and self.recipe.recache != "no":
-            place = self._passes.rewrite(self.recipe.recache == "behind sink")
-            self._clean_pass(self._past.last(place.frames), place, self._text)
-        self._stale = False
+        whole = self.cache.end == self._position  # not so after a chunk that was let go
+        if self._stale and whole and not self._passing:
+            self._stale = False
+            if self._position and self.recipe.recache != "no":
+                place = self._passes.rewrite(self.recipe.recache == "behind sink")
+                self._clean_pass(self._past.last(place.frames), place, self._text)
 
     def _make_room(self) -> None:
-        """Begin the cache again where the recipe's rule is not to let frames fall out of it."""
+        """Begin the cache again where the recipe's rule, or a hand, is not to let frames fall out of it."""
         rule = self.recipe.cache
         full = self._position + self.next_frames > self.recipe.window
-        if rule == "rebuild" or (rule == "restart" and full):
+        if self.past_mode == "restart" and (full or (rule == "rebuild" and self._past.count >= self.recipe.window)):
+            self.forget()
+        elif rule == "rebuild" or (rule == "restart" and full):
             self.cache.reset()
             self._position = 0
             context = self._past.context(self._encode)
@@ -337,13 +331,15 @@ class Stream:
         return self._masks[frames]
 
     def _enter(self, latents: Tensor) -> Chunk:
-        """The chunk becomes the newest of the past."""
-        self._position += latents.shape[2]
-        self._past.add(latents)
+        """The chunk becomes the newest of the past, unless that is held still."""
         chunk, self._begins = Chunk(latents, self._begins, ready=mark(self.device)), False
         if self._past.wants_pixels:
             chunk = chunk._replace(pixels=self._pixels(chunk))
-            self._past.see(chunk.pixels)
+        if self.past_mode != "hold":
+            self._position += latents.shape[2]
+            self._past.add(latents)
+            if chunk.pixels is not None:
+                self._past.see(chunk.pixels)
         return chunk
 
     # --- parts of a pass ---
@@ -384,14 +380,11 @@ class Stream:
         drawn = [torch.randn(shape, generator=generator, device=self.device) for generator in self._generators]
         return torch.cat(drawn).to(self.dtype)
 
-    def _mixed(self, source: Tensor, noise: Tensor, strength: float) -> tuple[Tensor, Schedule]:
-        """Where denoising a video's latents begins, and the steps it takes from there."""
+    def _mixed(self, source: Tensor, noise: Tensor, schedule: Schedule) -> Tensor:
+        """Where denoising a video's latents begins."""
         if source.shape != noise.shape:
             raise ValueError(f"latents of {tuple(source.shape)} cannot be a chunk; this one is {tuple(noise.shape)}")
-        recipe = self.recipe
-        schedule = Schedule.of(weakened(recipe.steps, strength), recipe.shift, recipe.warped)
-        source = source.to(self.device, self.dtype)
-        return to_noisy(source, noise, schedule.timesteps[0] / GRID), schedule
+        return to_noisy(source.to(self.device, self.dtype), noise, schedule.timesteps[0] / GRID)
 
     def _renoise(self, x: Tensor, clean: Tensor, sigma: float) -> Tensor:
         if self.recipe.renoise == "fresh":
@@ -401,12 +394,3 @@ class Stream:
     def _limit(self, x: Tensor) -> Tensor:
         limit = self.recipe.latent_limit
         return x if limit is None else x.clamp(-limit, limit)
-
-
-def sized(recipe: Recipe, width: int, height: int) -> Recipe:
-    """The recipe at another picture size; ValueError unless both are multiples of 16."""
-    if width % 16 or height % 16 or width <= 0 or height <= 0:
-        raise ValueError(f"size {width}x{height}: both must be multiples of 16, for example 256x144")
-    if width * height > LARGEST:
-        raise ValueError(f"size {width}x{height} is more than {LARGEST} pixels; choose a smaller one")
-    return replace(recipe, width=width, height=height)

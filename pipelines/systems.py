@@ -120,6 +120,11 @@ class RandomText:
     def __init__(self, config: WanConfig) -> None:
         self._size = (1, config.text_len, config.text_dim)
 
+    @property
+    def quick(self) -> bool:
+        """There is nothing to compute."""
+        return True
+
     def encode(self, text: str) -> Prompt:
         places = tuple(match.span() for match in re.finditer(r"\w+", text))[: self._size[1]]
         embeddings = torch.zeros(self._size)

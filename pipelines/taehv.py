@@ -200,6 +200,10 @@ class TAEHV(nn.Module):
         """The decoder's memory at the start of a stream."""
         return self.decoder.fresh()
 
+    def fresh_encoder(self) -> list[Tensor | None]:
+        """The encoder's memory at the start of a stream."""
+        return self.encoder.fresh()
+
     def decode(self, latents: Tensor, memory: list[Tensor | None] | None = None) -> Tensor:
         """Latents [N, T, C, h, w] -> pixels [N, 4T, 3, 8h, 8w] in 0..1; a new stream loses its first `trim` frames."""
         starting = memory is None or all(entry is None for entry in memory)

@@ -5,7 +5,7 @@ Any text encoder is an object with `encode(text) -> Prompt`; the offsets let a b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -35,12 +35,64 @@ class Prompt:
         return Words(self.text, self.offsets, self.embeddings.shape[1])
 
 
+@dataclass(frozen=True)
+class Spoken:
+    """What the transformer is told: one prompt, several at once, or something on the way between them.
+
+    `embeddings` is [1, text_len, text_dim]; `parts` are the prompts in it with their shares, the largest first, which
+    sum to one.
+    """
+
+    embeddings: Tensor = field(compare=False, repr=False)
+    parts: tuple[tuple[Prompt, float], ...]
+
+    @property
+    def words(self) -> Words:
+        """What token scopes need: every prompt's words at their own rows, weighed by its share."""
+        first, *others = (prompt.words._replace(share=share) for prompt, share in self.parts)
+        return first._replace(others=tuple(others))
+
+
 class TextEncoder(Protocol):
+    @property
+    def quick(self) -> bool:
+        """Whether `encode` takes no longer than a few milliseconds, so that a picture may wait for it."""
+
     def encode(self, text: str) -> Prompt:
         """Any text, however odd, gives a prompt; what was not understood is in its notices."""
 
 
 Blend = Literal["linear", "slerp"]
+
+
+FAINTEST = 1e-3  # shares below this are not told apart from nothing
+
+
+def speak(prompts: Sequence[Prompt], weights: Sequence[float], how: Blend = "linear") -> Spoken:
+    """Several prompts at once, by weight. Raises ValueError as `mix` does."""
+    embeddings, total = blend(prompts, weights, how), sum(weights)
+    return Spoken(
+        embeddings, _shares((prompt, weight / total) for prompt, weight in zip(prompts, weights, strict=True))
+    )
+
+
+def cross(start: Spoken, end: Spoken, share: float, how: Blend = "linear") -> Spoken:
+    """On the way from one to the other; the ends themselves at 0 and 1."""
+    if share <= 0.0 or share >= 1.0:
+        return start if share <= 0.0 else end
+    parts = [(prompt, own * (1 - share)) for prompt, own in start.parts]
+    parts += [(prompt, own * share) for prompt, own in end.parts]
+    return Spoken(between(start.embeddings, end.embeddings, share, how), _shares(parts))
+
+
+def _shares(parts: Iterable[tuple[Prompt, float]]) -> tuple[tuple[Prompt, float], ...]:
+    """Each prompt once, the largest share first, without those that nobody would notice; they sum to one."""
+    sums: dict[int, tuple[Prompt, float]] = {}
+    for prompt, share in parts:
+        sums[id(prompt)] = prompt, share + sums.get(id(prompt), (prompt, 0.0))[1]
+    kept = sorted((part for part in sums.values() if part[1] >= FAINTEST), key=lambda part: -part[1])
+    total = sum(share for _, share in kept)
+    return tuple((prompt, share / total) for prompt, share in kept)
 
 
 def blend(prompts: Sequence[Prompt], weights: Sequence[float], how: Blend = "linear") -> Tensor:

@@ -22,6 +22,7 @@ from pipelines.checkpoint import LoadError, open_checkpoint
 from pipelines.load import make, some
 from pipelines.pieces import PieceTokenizer
 from pipelines.text import Prompt
+from pipelines.transfer import Beside
 
 T = TypeVar("T")
 _ATTENTION, _FEED = "layer.0", "layer.1"
@@ -54,6 +55,11 @@ class UMT5Text:
         self.path, self.tokenizer, self.like, self.cache, self.keep = path, tokenizer, like, cache, keep
         self._model: nn.Module | None = None
 
+    @property
+    def quick(self) -> bool:
+        """Seconds on a CPU, for a new prompt."""
+        return False
+
     def encode(self, text: str) -> Prompt:
         """Raises LoadError when the encoder is needed and cannot be opened."""
         pieces = self.tokenizer.tokenize(text)
@@ -71,7 +77,7 @@ class UMT5Text:
         there at all."""
         model = self._model or load_umt5(self.path, self.like)
         self._model = model if self.keep else None
-        with torch.inference_mode():
+        with torch.inference_mode(), Beside(self.like.device).work(None):  # a show may be playing meanwhile
             rows = model(input_ids=torch.tensor([ids], device=self.like.device)).last_hidden_state[0]
             return rows.cpu().clone()
 

@@ -19,6 +19,8 @@ bends: [{name: loud, lever: ffn.out.gain}, {name: words, lever: cross.map.gain, 
 
 
 class Encoder:
+    quick = True
+
     def encode(self, text: str):
         return tiny.prompt(text)
 

@@ -39,6 +39,8 @@ REFUSED = {
     ("--seed", "-1"): "--seed -1: choose 0 to 99999",
     ("--seed", "1" * 30): "choose 0 to 99999",
     ("--patch", "undertwo"): "undertwo: no such patch; did you mean 'undertow'?",
+    ("--patch", "tides", "--patch", "undertwo"): "undertwo: no such patch; did you mean 'undertow'?",
+    ("--setlist", "undertwo"): "undertwo: no such patch; did you mean 'undertow'?",
     ("--patch", "cut.yaml"): "cut.yaml:3: not valid YAML",
     ("--patch", "key.yaml"): "key.yaml:4: unknown key 'levr' in bends 1; did you mean 'lever'?",
     ("--patch", "lever.yaml"): "no lever 'ffn.out.gian'; did you mean 'ffn.out.gain'?",

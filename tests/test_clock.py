@@ -174,3 +174,24 @@ def test_it_may_be_fed_while_it_is_asked():
         assert clock.beat(1.0) >= -1
     feeder.join()
     assert clock.tempo == pytest.approx(120)
+
+
+def test_a_show_begins_at_the_first_beat_of_the_first_bar():
+    clock = Clock(120)
+    assert clock.moment(10_000).bar == 5000  # of nobody's music
+    clock.begin(10_000)
+    assert clock.moment(10_000) == (0, 0, 0, 0, 120, True) and clock.beat(10_001) == 2
+    clock = midi_clock()
+    play(clock, 9_000)
+    ticks(clock, 9_000, 96, 120)
+    before = clock.beat(10_000)
+    clock.begin(10_000)
+    assert clock.beat(10_000) == before > 4
+
+
+def test_a_foot_switch_that_bounces_is_one_tap():
+    clock = Clock(100)
+    for beat in range(4):
+        clock.tap(1 + beat * 0.5)
+        assert clock.tap(1 + beat * 0.5 + 0.012) is None
+    assert clock.tempo == pytest.approx(120)

@@ -32,7 +32,7 @@ def test_a_set_is_played_by_osc(tmp_path: Path) -> None:
     second.write_text(SECOND)
     write_wav(song, clicks(4))
     folder.mkdir()
-    with Playing(tmp_path, "--setlist", second, "--audio", song, "--patches-dir", folder) as show:
+    with Playing(tmp_path, "--patch", second, "--audio", song, "--patches-dir", folder) as show:
         assert show.plays_on()
         show.send(("/patch/next",))
         assert wait_until(lambda: "other.gain" in show.values()), show.errors

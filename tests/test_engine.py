@@ -29,6 +29,8 @@ values: {words.gain: 2.0}
 class Encoder:
     """Prompts with random embeddings, one seed a text."""
 
+    quick = True
+
     def __init__(self) -> None:
         self.asked: list[str] = []
 

@@ -1,5 +1,6 @@
 """Patch files: what they may say, and that every mistake is answered with a line and a remedy."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -215,3 +216,29 @@ def test_values_reach_the_parameters_or_name_their_line():
 def test_others_can_point_at_a_line():
     error = patch.loads(UNDERTOW, "song.yaml").error("no lever 'x'", "bends", 1, "lever")
     assert str(error) == "song.yaml:8: no lever 'x'"
+
+
+def test_several_prompts_and_a_list_to_go_along():
+    song = patch.loads("prompts: [a moon, {text: a star, weight: 0.5}]\nprompt_list: [a sea, a moon]")
+    assert [(voice.text, voice.weight) for voice in song.voices] == [("a moon", 1), ("a star", 0.5)]
+    assert song.prompt == "a moon" and song.prompt_list == ["a sea", "a moon"]
+    assert patch.loads(patch.dump(song)) == song
+    assert patch.loads("prompt_list: [a sea, a moon]").prompt == "a sea"
+    one = patch.loads("version: 1\nprompt: a moon")  # as every older file has it
+    assert [(voice.text, voice.weight) for voice in one.voices] == [("a moon", 1)] and "prompts" not in patch.dump(one)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("prompt: a moon\nprompts: [a star]", "there are prompt and prompts; give one of them"),
+        ("prompts: [a, b, c, d, e]", "at most 4 items"),
+        ("prompts: [{text: a, wieght: 1}]", "unknown key 'wieght' in prompts 1; did you mean 'weight'?"),
+        ("prompts: [{text: a, weight: 2}]", "prompts 1 weight"),
+        ("prompts: a moon", "prompts: should be a list"),
+        (f"prompt_list: [{'x' * 2001}]", "prompt_list 1"),
+    ],
+)
+def test_prompts_that_cannot_be_are_refused(text, problem):
+    with pytest.raises(patch.PatchError, match=re.escape(problem)):
+        patch.loads(text, "song.yaml")

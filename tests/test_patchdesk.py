@@ -6,6 +6,7 @@ import pytest
 
 from instrument.parameters.params import ParamSet
 from instrument.state import patch, patchdesk
+from instrument.state.patch import VOICE_TEXTS, VOICE_WEIGHTS
 from instrument.state.patchdesk import PatchDesk
 from pipelines.spec import ControlSpec, TextSpec
 
@@ -14,7 +15,10 @@ class Desk:
     def __init__(self, folder=None, songs=("one", "two", "three")):
         self.told, self.timed = [], []
         self.params = ParamSet()
-        self.params.add("prompt.text", TextSpec("ice"))
+        for text, weight in zip(VOICE_TEXTS, VOICE_WEIGHTS, strict=True):
+            first = text == "prompt.text"
+            self.params.add(text, TextSpec("ice" if first else ""))
+            self.params.add(weight, ControlSpec(0, 1, float(first)))
         self.params.add("engine.seed", ControlSpec(0, 99999, 0, step=1), kept=False)
         self.params.add("a.gain", ControlSpec(0, 8, 1))
         self.desk = PatchDesk(self.params, self.on_time, self.told.append)

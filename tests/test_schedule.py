@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipelines.schedule import Schedule, nearest_sigma, sigma_grid, to_clean, to_noisy, warp, weakened
+from pipelines.schedule import (
+    Schedule,
+    counted_as,
+    nearest_sigma,
+    resampled,
+    sigma_grid,
+    to_clean,
+    to_noisy,
+    warp,
+    weakened,
+)
 from pipelines.wan import sinusoid
 from tests import golden
 
@@ -51,3 +63,35 @@ def test_self_forcing_schedule() -> None:
     schedule = Schedule.of((1000, 750, 500, 250), 5.0, warped=True)
     assert [round(t, 1) for t in schedule.timesteps] == [1000.0, 937.5, 833.3, 625.0]
     assert [round(s, 4) for s in schedule.sigmas] == [1.0, 0.9375, 0.8333, 0.625]
+
+
+@pytest.mark.parametrize(
+    ("steps", "count", "expected"),
+    [
+        ((1000, 750, 500, 250), 2, (1000, 500)),
+        ((1000, 750, 500, 250), 8, (1000, 875, 750, 625, 500, 375, 250, 125)),
+        ((1000, 600, 250), 2, (1000, 425)),
+        ((1000, 600, 250), 1, (1000,)),
+        ((1000, 750, 500, 250, 0), 4, (1000, 666, 333, 0)),  # Krea's own four
+        ((1000, 750, 500, 250, 0), 1, (1000,)),
+    ],
+)
+def test_a_step_list_of_another_length_goes_along_the_same_curve(steps, count: int, expected) -> None:
+    assert resampled(steps, count) == expected
+    assert resampled(steps, len(steps)) is steps
+    with pytest.raises(ValueError, match="0 denoising steps: take 1 or more"):
+        resampled(steps, 0)
+
+
+@given(st.lists(st.integers(50, 999), min_size=1, max_size=6, unique=True), st.integers(1, 24), st.booleans())
+def test_any_number_of_steps_falls_from_the_same_noise(inner: list[int], count: int, ends: bool) -> None:
+    steps = (1000, *sorted(inner, reverse=True), *((0,) if ends else ()))
+    made = resampled(steps, count)
+    assert len(made) == count and made[0] == 1000 and list(made) == sorted(made, reverse=True)
+    assert made[-1] == 0 if ends and count > 1 else made[-1] > 0
+    counted = [counted_as(step, count, len(steps)) for step in range(count)]
+    assert counted == sorted(counted) and counted[0] == 0
+    if count > 1:
+        assert counted[-1] == len(steps) - 1
+    if count >= len(steps):
+        assert set(counted) == set(range(len(steps)))

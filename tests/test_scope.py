@@ -101,3 +101,15 @@ def test_quoted_words_are_words() -> None:
     held = {text: [i for i, w in enumerate(tokens(text, words)) if w] for text in ('"3"', "3", '"all"', '"red stars"')}
     assert held == {'"3"': [0], "3": [3], '"all"': [3], '"red stars"': [1, 2]}
     assert missing('"7"', words) == ["7"]
+
+
+def test_of_several_prompts_each_holds_its_own_rows_by_its_share() -> None:
+    moon = prompt("a white moon and a star").words._replace(share=0.75)
+    both = moon._replace(others=(prompt("a star at night").words._replace(share=0.25),))
+    assert tokens("star", both)[:7] == [0, 0.25, 0, 0, 0, 0.75, 0]
+    assert tokens("a", both)[:7] == [1, 0, 0, 0, 0.75, 0, 0]  # in both at the first row
+    assert tokens("prompt", both)[:8] == [1, 1, 1, 1, 0.75, 0.75, 0, 0]
+    assert tokens("1-2", both)[:4] == [0, 1, 1, 0] and tokens("all", both) == [1] * 16
+    assert missing("night, white, sun", both) == ["sun"]
+    thirds = prompt("a b").words._replace(share=1 / 3)
+    assert tokens("a", thirds._replace(others=(thirds, thirds)))[:2] == [1, 0]  # whole, to the last bit

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.text import between, blend, mix, share_at, transition
+from pipelines.text import between, blend, cross, mix, share_at, speak, transition
 from tests.tiny import prompt
 
 
@@ -62,3 +62,28 @@ def test_transitions() -> None:
 def test_words_are_what_a_scope_needs() -> None:
     words = prompt("a purple moon").words
     assert words.text[slice(*words.offsets[1])] == "purple" and words.length == 16
+
+
+def test_what_is_said_knows_its_prompts_and_their_shares() -> None:
+    a, b, c = (prompt(text, seed=seed) for seed, text in enumerate(("a moon", "a red star", "a sea"), 1))
+    both = speak([a, b, c], [1, 3, 0])
+    assert both.parts == ((b, 0.75), (a, 0.25)) and torch.equal(both.embeddings, blend([a, b], [1, 3]))
+    assert [(each.text, each.share) for each in both.words.every] == [("a red star", 0.75), ("a moon", 0.25)]
+    assert speak([a], [0.2]).embeddings is a.embeddings and speak([a], [0.2]).words == a.words
+    way = cross(both, speak([c], [1]), 0.5)
+    assert [(part.text, share) for part, share in way.parts] == [
+        ("a sea", 0.5),
+        ("a red star", 0.375),
+        ("a moon", 0.125),
+    ]
+    torch.testing.assert_close(way.embeddings, between(both.embeddings, c.embeddings, 0.5))
+    assert cross(both, way, 0.0) is both and cross(both, way, 1.0) is way
+    assert speak([a, b], [1, 1e-5]).parts == ((a, 1.0),)  # what nobody would notice
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=4).filter(lambda weights: sum(weights) > 0.1), st.floats(0, 1))
+def test_shares_always_sum_to_one(weights: list[float], share: float) -> None:
+    prompts = [prompt(f"a moon {index}", seed=index) for index in range(len(weights))]
+    way = cross(speak(prompts, weights), speak([prompt("a sea", seed=9)], [1]), share)
+    assert sum(own for _, own in way.parts) == pytest.approx(1)
+    assert [own for _, own in way.parts] == sorted((own for _, own in way.parts), reverse=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,12 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from instrument.engine import curtain
+from instrument.engine import chunks, curtain
 from instrument.engine.console import Console
 from instrument.engine.loading import (
     FORGET,
     PANIC,
-    PROMPT,
     RESEED,
     SEED,
     Prepared,
@@ -32,9 +30,12 @@ from instrument.engine.loading import (
     declare_bends,
     declare_patch,
     prepare,
+    set_all,
 )
+from instrument.engine.prompts import PromptDesk
+from instrument.engine.videoin import STRENGTH, VideoIn
 from instrument.parameters.params import ParamSet
-from instrument.state.patch import MOST_SEED, Patch, PatchError, set_values
+from instrument.state.patch import MOST_SEED, Patch, PatchError
 from instrument.state.patchdesk import PatchDesk
 from pipelines.stream import Chunk, Stream
 from pipelines.text import Prompt, TextEncoder
@@ -42,8 +43,6 @@ from pipelines.text import Prompt, TextEncoder
 __all__ = ["MOST_SEED", "Engine", "Timing", "bends_of", "declare", "declare_bends"]
 
 log = logging.getLogger(__name__)
-
-PROMPTS = 32  # encoded ones remembered, so that a change of patch does not wait for the text encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +71,10 @@ class Engine:
         None. `max_fps` keeps a fast machine at the model's own tempo. `threads`: of the CPU, for the model; one more
         decodes."""
         self.stream, self.params = stream, params
-        self._encoder, self._show, self._max_fps, self._threads = encoder, show, max_fps, threads
+        self._show, self._max_fps = show, max_fps
         self._commands = {PANIC: self._panic, FORGET: stream.forget, RESEED: self._reseed}
         self._patch_ids: list[str] = []
         self._ready: dict[int, Prepared] = {}  # the set list, by identity
-        self._prompts: OrderedDict[str, Prompt] = OrderedDict()
-        self._prompt: str | None = None
         self._plays: Prepared | None = None
         self._seed: int | None = None
         self._stamp: float | None = None
@@ -86,7 +83,6 @@ class Engine:
         self._decoder = _one_thread()
         self._decoding: Future[int] | None = None
         self._stopping = threading.Event()
-        self._prompt_notices: tuple[str, ...] = ()
         self.timing = Timing()
         self.fault = ""
         self.tell: Callable[[str], None] = log.warning  # one line for the player; must not wait
@@ -98,6 +94,11 @@ class Engine:
         self.console = Console(params, self._say)
         self.desk = PatchDesk(params, self.console.on_time, self._say)
         self.desk.snapshots = lambda: self.console.snapshots
+        self.prompts = PromptDesk(params, encoder, self.console.on_time, self._say)
+        self.prompts.use(encoder, stream.device)
+        self.video = VideoIn(stream, self._say)
+        self._video: str | None = None  # whatever the patches say
+        self._patient = False
 
     # --- what is played ---
 
@@ -112,16 +113,25 @@ class Engine:
                 self.params.remove(name)
             sizes = self.stream.steps, self.stream.model.config.num_layers
             self._patch_ids = declare_patch(self.params, patch, ready.bends, *sizes)
-            self.params.set(PROMPT, patch.prompt, "patch")
-            self.params.set(SEED, patch.seed, "patch")
-            set_values(patch, self.params)
+            set_all(self.params, patch)
+            self.prompts.load(patch)
             self.console.load(ready.modulators, ready.snapshots)
             self.desk.played(patch)
         self._plays = ready
         self.stream.play(ready.bank)
+        self._look(patch.video_source)
+
+    def watch(self, source: str) -> None:
+        """Take pictures in from there, see VideoIn, whatever the patches say."""
+        self._video = source
+        self._look(source)
+
+    def _look(self, source: str) -> None:
+        self.video.play(source if self._video is None else self._video)
+        torch.set_num_threads(self._threads)  # the last one set wins, see `_one_thread`
 
     def sound_check(self, patches: list[Patch]) -> None:
-        """Prepare every patch of the set list, its bank and its prompt, so that changing to it takes no time.
+        """Prepare every patch of the set list, its bank and its prompts, so that changing to it takes no time.
 
         Raises PatchError for the first that does not fit the model. Call it before `run`.
         """
@@ -129,7 +139,7 @@ class Engine:
         for patch in patches:
             same = playing is not None and playing.patch is patch
             self._ready[id(patch)] = playing if same else prepare(patch, self.stream)
-            self._encode(patch.prompt)
+            self.prompts.first(patch)
         self.desk.set_list(patches)
 
     def keep_picture_time(self, rate: float) -> None:
@@ -138,29 +148,34 @@ class Engine:
         frames = self.stream.recipe.chunk * 4
 
         def now() -> float:
-            chunks, step = self._played
-            return (chunks + step / self.stream.steps) * frames / rate
+            played, step = self._played
+            return (played + step / self.stream.steps_now) * frames / rate
 
         self.clock = now
+        self.prompts.wait_for_all()
+        self._patient = True
 
     @property
     def notices(self) -> list[str]:
         """What the player should know now: faults, words not understood, scopes that hold nothing."""
-        own = [text for text in (self.fault, self.stream.notice) if text]
-        return [*own, *self._prompt_notices, *self.stream.bank.report(), *self.console.problems]
+        own = [text for text in (self.fault, self.stream.notice, self.video.notice) if text]
+        return [*own, *self.prompts.notices, *self.stream.bank.report(), *self.console.problems]
 
     def _say(self, text: str) -> None:
         self.tell(text)
 
     @property
+    def prompt(self) -> Prompt | None:
+        """The prompt that is heard most; None before the first."""
+        return self.prompts.loudest
+
+    @property
     def held(self) -> dict[str, list[str]]:
         """Per bend scoped to tokens, the pieces of the prompt it holds: ["all"], or each, by its index if no text."""
-        prompt = self._prompts.get(self._prompt or "")
-        tokens = prompt.tokens if prompt else ()
-        every = self.stream.model.config.text_len
+        every, bank = self.stream.model.config.text_len, self.stream.bank
         return {
-            bend: ["all"] if len(at) == every else [tokens[i] if i < len(tokens) else str(i) for i in at]
-            for bend, at in self.stream.bank.held_tokens().items()
+            bend: ["all"] if len(at) == every else self.prompts.names(bank.scope_of(bend), at)
+            for bend, at in bank.held_tokens().items()
         }
 
     # --- the loop ---
@@ -168,6 +183,7 @@ class Engine:
     def run(self) -> None:
         """Play until `stop`. A fault is logged and shown in the status, the past is forgotten, and play goes on."""
         self._due = time.monotonic()
+        self.console.clock.begin(self.clock())
         _prepare_thread(self._threads)
         while not self._stopping.is_set():
             try:
@@ -183,6 +199,8 @@ class Engine:
         self._decoder.shutdown()
         self.console.close()
         self.desk.close()
+        self.prompts.close()
+        self.video.close()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -192,7 +210,8 @@ class Engine:
         while the next chunk is under way; `finish` waits for them)."""
         start = time.monotonic()
         self._obey()
-        for step in self.stream.denoise():
+        source = self.video.take(float(self.params.heard(STRENGTH)), self._patient)
+        for step in self.stream.denoise(*source):
             self._played = self._played[0], step
             self._listen()
         denoised = time.monotonic()
@@ -233,8 +252,9 @@ class Engine:
         self._listen()
 
     def _hear(self, name: str, at: float) -> None:
-        """A trigger of the console or the desk."""
-        if not self.console.obey(name, at if self.clock is time.monotonic else self.clock()):
+        """A trigger of the console, the prompts or the desk."""
+        at = at if self.clock is time.monotonic else self.clock()
+        if not (self.console.obey(name, at) or self.prompts.obey(name)):
             self.desk.obey(name)
 
     def _change_patch(self) -> None:
@@ -248,28 +268,22 @@ class Engine:
             self._say(str(problem))
 
     def _listen(self) -> None:
-        """What is due, then the latest values into the bank; the prompt where it changed."""
+        """What is due, then the latest values into the bank and the stream; the prompt where it changed."""
         now = self.clock()
         for name, at in self.params.drain_timed(but=self._commands):
             self._hear(name, at)
         self.console.tick(now)
         self.desk.tick()
+        self.prompts.follow()
         changed_at = self.params.take_change()
         if self._stamp is None:
             self._stamp = changed_at
         values = self.params.tick(now)
-        if values[PROMPT] != self._prompt:
-            prompt = self._encode(str(values[PROMPT]))
-            self.stream.read_prompt(prompt)
-            self._prompt, self._prompt_notices = str(values[PROMPT]), prompt.notices
+        saying = self.prompts.tick(values, now)
+        if saying is not None:
+            self.stream.read_prompt(*saying)
+        chunks.apply(values, self.stream)
         self.stream.bank.write(values)
-
-    def _encode(self, text: str) -> Prompt:
-        prompt = self._prompts.pop(text, None) or self._encoder.encode(text)
-        self._prompts[text] = prompt  # the newest last
-        if len(self._prompts) > PROMPTS:
-            self._prompts.popitem(last=False)
-        return prompt
 
     def _panic(self) -> None:
         with self.params.together():
@@ -306,7 +320,7 @@ class Engine:
             return before + share * (after - before)
 
         self.timing = Timing(
-            toward(old.step_ms, 1000 * denoise / self.stream.steps),
+            toward(old.step_ms, 1000 * denoise / self.stream.steps_now),
             toward(old.chunk_ms, 1000 * whole),
             toward(old.fps, frames / whole),
             old.chunks + 1,

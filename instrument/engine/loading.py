@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from instrument.engine import console, curtain
+from instrument.engine import chunks, console, curtain, prompts, videoin
 from instrument.mapping import rigdesk
 from instrument.modulation.modspec import MOMENTARY, ModulatorSpec, named
 from instrument.modulation.modspec import parameters_of as modulator_parameters
@@ -22,15 +22,15 @@ from instrument.state.snapshots import Snapshot
 from pipelines.bends.bank import Bank, Bend, parameters_of
 from pipelines.bends.lever import Lever, discover
 from pipelines.bends.scope import ALL, Scope, ScopeError, Span, ranges
-from pipelines.spec import ControlSpec, TextSpec, TriggerSpec
+from pipelines.spec import ControlSpec, TriggerSpec
 from pipelines.stream import Stream
 from pipelines.wan import WanConfig
 
-PROMPT, SEED = "prompt.text", "engine.seed"
+SEED = "engine.seed"
 PANIC, FORGET, RESEED = "panic", "cache.reset", "engine.reseed"
 RESERVED = (  # not for bends or modulators
     *("audio", "bend", "bender", "cache", "clock", "engine", "learn", "mapping", "master", "morph", "out", "panic"),
-    *("patch", "prompt", "random", "redo", "snapshot", "status", "undo"),
+    *("patch", "prompt", "random", "redo", "snapshot", "status", "undo", "video"),
 )
 _TAKEN = "no {} can be named '{}': the instrument itself uses it; choose another name"
 
@@ -57,12 +57,13 @@ def prepare(patch: Patch, stream: Stream) -> Prepared:
 
 def declare(params: ParamSet) -> None:
     """The parameters of the engine itself."""
-    params.add(PROMPT, TextSpec(doc="what the model is asked to show"), group="prompt")
     noise = ControlSpec(0, MOST_SEED, 0, step=1, doc="the noise everything starts from")
     params.add(SEED, noise, group="engine", glide=0, kept=False)
     params.add(RESEED, TriggerSpec("start again from the seed"), group="engine")
     params.add(FORGET, TriggerSpec("forget the past; the next chunk starts anew"), group="engine")
     params.add(PANIC, TriggerSpec("all bends neutral, cache empty, fresh noise"), group="engine")
+    chunks.declare(params)
+    videoin.declare(params)
 
 
 def declare_bends(params: ParamSet, bends: tuple[Bend, ...], steps: int, layers: int) -> list[str]:
@@ -81,8 +82,10 @@ def declare_bends(params: ParamSet, bends: tuple[Bend, ...], steps: int, layers:
 
 
 def declare_patch(params: ParamSet, patch: Patch, bends: tuple[Bend, ...], steps: int, layers: int) -> list[str]:
-    """Add all parameters that come of a patch; their ids. Raises PatchError where a name is taken."""
-    ids = declare_bends(params, bends, steps, layers)
+    """Add all parameters that come of a patch and of the model it plays; their ids. Raises PatchError where a name is
+    taken."""
+    ids = [*declare_bends(params, bends, steps, layers)]
+    ids.append(params.add(chunks.STEPS, chunks.steps_spec(steps), "engine", glide=0).id)
     for index, name in enumerate(named(patch.modulators)):
         if name in RESERVED:
             raise patch.error(_TAKEN.format("modulator", name), "modulators", index, "name")
@@ -91,16 +94,28 @@ def declare_patch(params: ParamSet, patch: Patch, bends: tuple[Bend, ...], steps
     return ids
 
 
+def set_all(params: ParamSet, patch: Patch) -> None:
+    """Everything that belongs to the picture as the patch has it; what it does not name is at its default. Raises
+    PatchError."""
+    for parameter in params:
+        if parameter.kept:
+            params.set(parameter.id, parameter.spec.default, "patch")
+    params.set(SEED, patch.seed, "patch")
+    prompts.set_prompts(params, patch)
+    set_values(patch, params)
+
+
 def declared(patch: Patch, config: WanConfig, steps: int) -> ParamSet:
     """The parameters that the patch plays with, at its values, without its model. Raises PatchError."""
     params = ParamSet(notices=lambda text: None)
     declare(params)
     console.declare(params)
     patchdesk.declare(params)
+    prompts.declare(params)
     curtain.declare(params)
     rigdesk.declare(params)
     declare_patch(params, patch, bends_of(patch, config), steps, config.num_layers)
-    set_values(patch, params)
+    set_all(params, patch)
     return params
 
 

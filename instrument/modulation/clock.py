@@ -19,6 +19,7 @@ SOURCES = (INTERNAL, MIDI, LINK)
 SLOWEST, FASTEST = 20.0, 300.0  # beats a minute
 _TAPS = 8  # the tempo is the median of the gaps between so many
 _FORGOTTEN = 60.0 / SLOWEST  # seconds after which a tap begins a new tempo
+_BOUNCE = 0.5 * 60.0 / FASTEST  # seconds after a tap within which another is the same foot
 
 
 class Moment(NamedTuple):
@@ -46,6 +47,13 @@ class Clock:
         self._source = INTERNAL
         self._told: float | None = None  # a song position not yet started from
         self.jumps = 0  # grows when the position does not simply go on, so that what is tied to it can follow
+
+    def begin(self, now: float) -> None:
+        """The show starts: this is the first beat of the first bar, unless another source says where the music is."""
+        with self._lock:
+            if self._source == INTERNAL:
+                self._beat, self._at = 0.0, now
+                self.jumps += 1
 
     # --- asked by the engine ---
 
@@ -107,8 +115,11 @@ class Clock:
             self._running = self._running or source != MIDI
 
     def tap(self, at: float) -> float | None:
-        """A foot on the beat: from the second tap on, the new tempo. The nearest beat is moved onto the tap."""
+        """A foot on the beat: from the second tap on, the new tempo. The nearest beat is moved onto the tap; a switch
+        that bounces is one tap."""
         with self._lock:
+            if self._taps and 0 <= at - self._taps[-1] < _BOUNCE:
+                return None
             if self._taps and not 0 < at - self._taps[-1] <= _FORGOTTEN:
                 self._taps.clear()
             self._taps.append(at)

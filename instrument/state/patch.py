@@ -1,4 +1,4 @@
-"""A patch: what to play, as a YAML file: model, prompt, bends with their scopes, values, modulators and snapshots.
+"""A patch: what to play, as a YAML file: model, prompts, bends with their scopes, values, modulators and snapshots.
 
 Only the form is checked here; whether a lever exists or a value's parameter does is known to whoever builds the
 bank and the parameters, who can raise `patch.error(...)` with the same file and line. No torch.
@@ -17,12 +17,16 @@ from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, field_vali
 
 from instrument import yamlfile
 from instrument.modulation.modspec import ModulatorSpec, named
-from instrument.parameters.params import BadValue, ParamSet, UnknownParameter, suggest
+from instrument.parameters.params import LONGEST_TEXT, BadValue, ParamSet, UnknownParameter, suggest
 from instrument.state.migrate import VERSION, migrated
 from instrument.yamlfile import Document, FileError, Strict
 from pipelines.bends.scope import ALL, index_ranges
 
 MOST_SEED = 99999
+VOICES = 4  # prompts that sound at once; these parameters hold them
+VOICE_TEXTS = ("prompt.text", *(f"prompt.{number}.text" for number in range(2, VOICES + 1)))
+VOICE_WEIGHTS = tuple(f"prompt.{number}.weight" for number in range(1, VOICES + 1))
+MOST_PROMPTS = 128  # in a list to go along
 MOST_SNAPSHOTS = 128  # as many as a program change can name
 LONGEST_GLIDE = 60_000.0  # milliseconds
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -72,6 +76,11 @@ def _words(value: Any) -> Any:
     if not all(items):
         raise ValueError("a word is empty; write a word of the prompt, 'prompt' or 'all'")
     return items if isinstance(value, list) else items[0]
+
+
+def _voice(value: Any) -> Any:
+    """A prompt by itself is one of full weight."""
+    return {"text": value} if isinstance(value, str) else value
 
 
 def _playable(value: Any) -> Any:
@@ -136,15 +145,32 @@ class BendSpec(Strict):
         return name
 
 
+class Voice(Strict):
+    """One of several prompts that sound together, and how much of the whole is its."""
+
+    text: Annotated[str, Field(max_length=LONGEST_TEXT)] = ""
+    weight: Annotated[Finite, Field(ge=0, le=1)] = 1.0
+
+
 class Patch(Strict):
-    """A whole patch; `name` is the file's name without its ending. Its fields may be set, and are checked then too."""
+    """A whole patch; `name` is the file's name without its ending. Its fields may be set, and are checked then too.
+
+    `prompt` is always the first prompt, also where the file gives several, or only a list to go along.
+    """
 
     model_config = ConfigDict(frozen=False, validate_assignment=True)
 
     version: int = VERSION
     model: str = "house"
     description: str = ""
-    prompt: str = ""
+    prompt: Annotated[str, Field(max_length=LONGEST_TEXT)] = ""
+    prompts: Annotated[list[Annotated[Voice, BeforeValidator(_voice)]], Field(max_length=VOICES)] = Field(
+        default_factory=list
+    )
+    prompt_list: Annotated[list[Annotated[str, Field(max_length=LONGEST_TEXT)]], Field(max_length=MOST_PROMPTS)] = (
+        Field(default_factory=list)
+    )
+    video: Annotated[str, Field(max_length=LONGEST_TEXT)] = ""  # what pictures come in from
     seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = 0
     bends: list[BendSpec] = Field(default_factory=list)
     values: dict[str, Playable] = Field(default_factory=dict)
@@ -183,6 +209,14 @@ class Patch(Strict):
         return {str(name): {} if values is None else values for name, values in snapshots.items()}
 
     @model_validator(mode="after")
+    def _first_prompt(self) -> Patch:
+        first = self.prompts[0].text if self.prompts else self.prompt or next(iter(self.prompt_list), "")
+        if self.prompt not in ("", first):
+            raise ValueError("there are prompt and prompts; give one of them")
+        self.__dict__["prompt"] = first  # not as an assignment, which would be checked again
+        return self
+
+    @model_validator(mode="after")
     def _one_owner_of_a_name(self) -> Patch:
         bends = {bend.name for bend in self.bends}
         for name in named(self.modulators):
@@ -195,9 +229,21 @@ class Patch(Strict):
         return self._name
 
     @property
+    def voices(self) -> tuple[Voice, ...]:
+        """The prompts that sound together at first; one, unless the patch gives several."""
+        return tuple(self.prompts) or (Voice(text=self.prompt),)
+
+    @property
     def file(self) -> str:
         """The file it was read from; empty if it was not."""
         return self._document.file if self._document is not None else ""
+
+    @property
+    def video_source(self) -> str:
+        """The video in: a file, found from where the patch lies, or a camera or address as it stands."""
+        if not self.video or ":" in self.video[2:] or not self.file:  # the colon of a drive is no address's
+            return self.video
+        return str(Path(self.file).parent / self.video)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Patch) and self.model_dump() == other.model_dump()
@@ -248,6 +294,8 @@ def dump(patch: Patch) -> str:
     """Patch -> YAML text that loads as an equal patch; what is at its default is left out."""
     data = {"version": patch.version, "model": patch.model, "prompt": patch.prompt}
     data |= patch.model_dump(mode="json", exclude_defaults=True)
+    if patch.prompts:
+        del data["prompt"]
     out = io.StringIO()
     yamlfile.round_trip().dump(data, out)
     return out.getvalue()

@@ -125,7 +125,7 @@ class PatchDesk:
         if 0 <= place < len(self._list):
             self._want(self._list[place])
         else:
-            self._tell("there is no other patch in the set list; give several with --setlist")
+            self._tell("there is no other patch in the set list; give several with --patch")
 
     def _goto(self, number: object) -> None:
         if 1 <= int(number) <= len(self._list):

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from instrument.parameters.params import ParamSet
 from instrument.state import patch as patches
-from instrument.state.patch import Patch
+from instrument.state.patch import VOICE_TEXTS, VOICE_WEIGHTS, Patch, Voice
 from instrument.state.snapshots import Snapshot
 
 MOST_FILES = 1000  # in the folder; a button that sticks must not fill the disk
 _LONGEST = 64
-_PROMPT, _SEED = "prompt.text", "engine.seed"
+_SEED = "engine.seed"
 
 
 class SaveError(OSError):
@@ -28,18 +28,30 @@ def as_patch(playing: Patch, params: ParamSet, snapshots: Mapping[int, Snapshot]
     """The patch that, loaded, plays what is set now. Values that are a parameter's own default are left out; settings
     that belong to the show and not to the picture (`clock.tempo`, ...) are kept where the loaded file had them."""
     with params.together():
-        kept = {p.id: p.base for p in params if p.kept and p.id != _PROMPT and p.base != p.spec.default}
+        own = {*VOICE_TEXTS, *VOICE_WEIGHTS}
+        kept = {p.id: p.base for p in params if p.kept and p.id not in own and p.base != p.spec.default}
         also = {params[id].id: params[id].base for id in playing.values if id in params and not params[id].kept}
-        prompt, seed = str(params[_PROMPT].base), int(params[_SEED].base)
+        voices, seed = _voices(params), int(params[_SEED].base)
     return playing.model_copy(
         update={
-            "prompt": prompt,
+            "prompt": voices[0].text,
+            "prompts": voices if len(voices) > 1 or voices[0].weight != 1 else [],
             "seed": seed,
+            "video": playing.video_source,
             "bends": [bend.model_copy(update={"values": {}}) for bend in playing.bends],
             "values": {**also, **kept},
             "snapshots": {snapshots[slot].name: dict(snapshots[slot].values) for slot in sorted(snapshots)},
         }
     )
+
+
+def _voices(params: ParamSet) -> list[Voice]:
+    """The prompts that are set, up to the last that has a text or a weight."""
+    ids = zip(VOICE_TEXTS, VOICE_WEIGHTS, strict=True)
+    pairs = [(str(params[text].base), float(params[weight].base)) for text, weight in ids]
+    while len(pairs) > 1 and pairs[-1] == ("", 0.0):
+        pairs.pop()
+    return [Voice(text=text, weight=weight) for text, weight in pairs]
 
 
 def safe_name(text: str) -> str:

@@ -140,6 +140,10 @@ class Bank:
             held.update(group.held_tokens())
         return held
 
+    def scope_of(self, bend: str) -> str:
+        """The token scope of a bend that has one, as it stands now."""
+        return str(self._values[f"{bend}.tokens"])
+
     @property
     def nbytes(self) -> int:
         """What the bank keeps in memory, walks and matrices that levers do not read included."""

@@ -78,7 +78,7 @@ class _Hand:
     def update(self, values: Mapping[str, Value], words: Words) -> bool:
         """Read the values that changed; whether any did."""
         own = self._get(values)
-        place = (tuple(values[id] for id in self._places), words.text if self.bend.lever.columns == "tokens" else "")
+        place = (tuple(values[id] for id in self._places), words if self.bend.lever.columns == "tokens" else None)
         if own == self._own and place == self._place:
             return False
         if place != self._place:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 ALL = "all"
@@ -70,11 +71,22 @@ class Scope:
 
 
 class Words(NamedTuple):
-    """A prompt as a scope sees it: its text, each real token's (start, end) in it, and the padded length."""
+    """A prompt as a scope sees it: its text, each real token's (start, end) in it, and the padded length.
+
+    While several prompts sound, `share` is how much of it is this one's, and `others` are the rest; shares sum to one.
+    """
 
     text: str
     offsets: Sequence[tuple[int, int]]
     length: int
+    share: float = 1.0
+    others: tuple[Words, ...] = ()
+
+    @property
+    def every(self) -> Iterator[Words]:
+        """Each prompt that sounds, by itself."""
+        yield self
+        yield from self.others
 
 
 def ranges(text: str, count: int, what: str) -> list[float]:
@@ -119,27 +131,40 @@ def tokens(text: str, words: Words) -> list[float]:
     prompt, comma-separated; matched whole-word and case-insensitively, every occurrence. In double quotes a
     number, "all" and "prompt" are words like any other.
 
-    Words that are not in the prompt scope nothing (`missing` names them).
+    Words that are not in the prompt scope nothing (`missing` names them). Of several prompts that sound, each holds
+    its own rows by its share, so that a row's weight is the share of the prompts in which it is in scope.
     """
     weights = [0.0] * words.length
+    for each in words.every:
+        for index in held(text, each):
+            weights[index] += each.share
+    return [min(round(weight, 6), 1.0) for weight in weights]  # shares sum to one but for rounding
+
+
+def held(text: str, words: Words) -> tuple[int, ...]:
+    """The indices of one prompt's tokens in scope, the other prompts that sound left out."""
+    return _held(text, words.text, tuple(words.offsets), words.length)
+
+
+@lru_cache(maxsize=1024)  # shares move at every step of a change of prompts; where words stand does not
+def _held(text: str, prompt: str, offsets: tuple[tuple[int, int], ...], length: int) -> tuple[int, ...]:
+    chosen: set[int] = set()
     for part in _parts(text):
         if part.lower() == ALL:
-            return [1.0] * words.length
+            return tuple(range(length))
         if part.lower() == PROMPT:
-            weights[: len(words.offsets)] = [1.0] * len(words.offsets)
+            chosen.update(range(len(offsets)))
         elif _RANGE.fullmatch(part):
-            chosen = ranges(part, words.length, "token")
-            weights = [max(pair) for pair in zip(weights, chosen, strict=True)]
+            chosen.update(index for index, weight in enumerate(ranges(part, length, "token")) if weight)
         else:
-            for index in _occurrences(part, words):
-                weights[index] = 1.0
-    return weights
+            chosen.update(_occurrences(part, Words(prompt, offsets, length)))
+    return tuple(sorted(chosen))
 
 
 def missing(text: str, words: Words) -> list[str]:
-    """The words and phrases of a token scope that the prompt does not contain."""
+    """The words and phrases of a token scope that no prompt which sounds contains."""
     plain = [part for part in _parts(text) if part.lower() not in (ALL, PROMPT) and not _RANGE.fullmatch(part)]
-    return [part.strip('"') for part in plain if not _occurrences(part, words)]
+    return [part.strip('"') for part in plain if not any(_occurrences(part, each) for each in words.every)]
 
 
 def _parts(text: str) -> list[str]:
