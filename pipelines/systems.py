@@ -33,6 +33,7 @@ from pipelines.wan import Wan, WanConfig
 log = logging.getLogger(__name__)
 
 ROOMY = 40 * 2**30  # bytes of a graphics card that holds the text encoder beside everything else
+BFLOAT16 = (8, 0)  # NVIDIA's first cards (Ampere) that compute in it
 KEEPING = 24 * 2**30  # bytes of main memory beside which the text encoder may stay in it
 TextPlace = Literal["auto", "device", "cpu", "drop"]
 
@@ -231,5 +232,8 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def pick_dtype(device: torch.device) -> torch.dtype:
-    """float32 where it is the fastest (CPUs without matrix units for bf16), else bfloat16."""
-    return torch.bfloat16 if device.type == "cuda" else torch.float32
+    """What the models were made in, bfloat16, on cards that compute in it; float16 on older ones; float32 on CPUs and
+    Apple's GPUs, where it is the safest and seldom slower."""
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= BFLOAT16 else torch.float16

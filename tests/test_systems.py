@@ -24,7 +24,7 @@ from pipelines.offload import stream_blocks
 from pipelines.quantise import KINDS, Float8Linear
 from pipelines.recipes import CAUSVID, KREA, LONGLIVE, Recipe
 from pipelines.stream import Stream
-from pipelines.systems import Fit, open_system, pick_device, text_place
+from pipelines.systems import Fit, open_system, pick_device, pick_dtype, text_place
 from pipelines.taehv import TAEHV
 from tests.tiny import play, wan
 
@@ -202,6 +202,13 @@ def test_devices_that_are_not_there_are_refused() -> None:
 
 
 # --- made to fit a machine ---
+
+
+def test_the_precision_is_what_the_device_computes_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    for capability, dtype in (((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((12, 0), torch.bfloat16)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, found=capability: found)
+        assert pick_dtype(torch.device("cuda")) == dtype
+    assert pick_dtype(CPU) == pick_dtype(torch.device("mps")) == torch.float32
 
 
 def test_the_text_encoder_goes_where_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
