@@ -90,7 +90,7 @@ def open_system(
     """
     if recipe.parts == "own":
         model, decoder, encoder = house.load(weights or house.WEIGHTS, device, dtype)
-        return System(recipe, _fitted(model, fit, device), decoder, encoder, _notes(model, fit))
+        return System(recipe, _fitted(model, fit, device), decoder, encoder, notes=_notes(model, fit))
     return _open_wan(recipe, torch.empty(0, device=device, dtype=dtype), weights, models, fit)
 
 
@@ -130,7 +130,7 @@ def _open_wan(recipe: Recipe, like: Tensor, weights: Path | None, models: Path |
     encoder = UMT5Text(paths["text"], tokenizer, torch.empty(0, device=place, dtype=torch.bfloat16), kept_at(), keep)
     notes = {"decoder": "Wan's own" if recipe.parts == "wan" else "the small one (TAEHV)"}
     notes["text encoder"] = f"on {place.type}, {'kept' if keep else 'dropped after each new prompt'}"
-    return System(recipe, model, decoder, encoder, {**_notes(model, fit), **notes})
+    return System(recipe, model, decoder, encoder, notes={**_notes(model, fit), **notes})
 
 
 def _tokenizer(folder: Path, recipe: Recipe) -> PieceTokenizer:
@@ -214,7 +214,7 @@ def random_system(
             decoder = TAEHV(TAEHVConfig()).eval().requires_grad_(False)
     finally:
         torch.set_default_dtype(torch.float32)
-    return System(recipe, _fitted(model, fit, device), decoder, RandomText(recipe.config), _notes(model, fit))
+    return System(recipe, _fitted(model, fit, device), decoder, RandomText(recipe.config), notes=_notes(model, fit))
 
 
 def pick_device(name: str = "auto") -> torch.device:
