@@ -1,5 +1,5 @@
-"""The command line: `bender play`, `render`, `send`, `get`, `list`, `models`, `levers`, `params`, `mapping`, `learn`,
-`bench`, `study`, `gallery`.
+"""The command line: `bender play`, `render`, `send`, `get`, `list`, `models`, `fetch`, `levers`, `params`, `mapping`,
+`learn`, `bench`, `study`, `gallery`.
 
 Parses arguments and hands over; the rest is imported once the words make sense.
 """
@@ -16,7 +16,7 @@ from typing import NoReturn
 from instrument.parameters.params import suggest
 
 COMMANDS = (
-    *("play", "render", "send", "get", "list", "models", "levers", "params", "mapping", "learn", "bench"),
+    *("play", "render", "send", "get", "list", "models", "fetch", "levers", "params", "mapping", "learn", "bench"),
     *("study", "gallery"),
 )
 LARGEST = 4096  # pixels a side
@@ -104,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="models, patches, mappings, MIDI ports, outputs")
     models = commands.add_parser("models", help="what each model is made of, what is missing and what gets it")
     _models_dir(models)
+    _fetch(commands.add_parser("fetch", help="get a model's files from the hub, or the rest of them"))
     levers = commands.add_parser("levers", help="the table of levers")
     levers.add_argument("--markdown", action="store_true", help="as the README shows it")
     params = commands.add_parser("params", help="every parameter of a patch, with range and unit")
@@ -172,6 +173,14 @@ def _door(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--osc-port", type=_port, default=9000, help="its port of OSC (default: %(default)s)")
 
 
+def _fetch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="a model's name")
+    _models_dir(parser)
+    _decoder(parser)
+    parser.add_argument("--check", action="store_true", help="also compare what is here with the hub's checksums")
+    parser.add_argument("--yes", action="store_true", help="accept a licence that forbids commercial use, unasked")
+
+
 def _mapping(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("check", "show"), help="check it, or draw it as SVG")
     parser.add_argument("mapping", help="a mapping's name or file")
@@ -194,12 +203,34 @@ def _models_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models-dir", type=Path, help="your folder of models' files (default: models)")
 
 
+def _decoder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--decoder", help="taehv (small and fast) or wan (default: the model's)")
+
+
 def _where(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="a model's name (default: the patch's)")
     parser.add_argument("--weights", type=Path, help="a weights file instead of the model's own")
     _models_dir(parser)
+    _decoder(parser)
     parser.add_argument("--size", type=_size, metavar="WxH", help="multiples of 16 (default: the model's)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
+    parser.add_argument(
+        "--quantize", default="", metavar="KIND", help="fp8: eight-bit linear layers, on cards that multiply them"
+    )
+    parser.add_argument(
+        "--offload",
+        type=_none_or_more,
+        nargs="?",
+        const=0,
+        metavar="STAY",
+        help="blocks in main memory, streamed to a small card as they are needed; so many stay on it (default: none)",
+    )
+    parser.add_argument(
+        "--text-encoder",
+        default="auto",
+        metavar="WHERE",
+        help="device, cpu, or drop: on the CPU and dropped after each new prompt (default: by what there is room for)",
+    )
     parser.add_argument("--threads", type=_count, help="CPU threads of the model (default: all cores but one)")
     parser.add_argument("--plain", action="store_true", help="the model as it is: nothing compiled, recorded or halved")
 
@@ -295,6 +326,10 @@ def _whole(text: str, lo: int, hi: int, what: str) -> int:
 
 def _count(text: str) -> int:
     return _whole(text, 1, 10**6, "a whole number, 1 or more")
+
+
+def _none_or_more(text: str) -> int:
+    return _whole(text, 0, 1000, "a whole number of blocks, 0 or more")
 
 
 def _port(text: str) -> int:

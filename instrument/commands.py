@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -47,9 +48,10 @@ from instrument.setup import (
 from instrument.show import Doors, Show, watch
 from instrument.state import patch as patches
 from instrument.state.patch import Patch
+from pipelines import fetch as fetching
 from pipelines.bends.lever import discover
 from pipelines.bends.table import table
-from pipelines.files import places, report, survey
+from pipelines.files import places, report, survey, with_decoder
 from pipelines.house.model import WEIGHTS
 from pipelines.recipes import RECIPES, Recipe, recipe
 from pipelines.spec import ChoiceSpec, ControlSpec, Spec, SwitchSpec, TextSpec
@@ -213,11 +215,46 @@ def _model(row: Recipe) -> str:
 def list_models(options: argparse.Namespace) -> None:
     """Every model with its parts, those that are missing, and what gets them."""
     for row in RECIPES.values():
-        print(f"{row.name}: {row.doc}; {row.licence}")
-        for line in report(row, options.models_dir) or ["ships with the instrument"]:
+        lines = report(row, options.models_dir) or ["ships with the instrument"]
+        missing = survey(row, options.models_dir)[1]
+        print(f"{row.name}: {row.doc}; {row.licence}; {'NOT INSTALLED' if missing else 'installed'}")
+        for line in lines:
             print(f"  {line}")
     folder, hub = places(options.models_dir)
     print(f"looked in {folder} (--models-dir) and {hub}")
+
+
+def fetch(options: argparse.Namespace) -> None:
+    """A model's files from the hub: what is missing, or broke off; `--check` also compares what is here."""
+    row = with_decoder(recipe(options.model), options.decoder) if options.decoder else recipe(options.model)
+    if row.parts == "own":
+        print(f"{row.name} ships with the instrument; there is nothing to fetch")
+        return
+    hub = fetching.Hub(options.models_dir)
+    items = fetching.plan(row, hub, options.models_dir, options.check)
+    if not items:
+        print(f"{row.name}: everything is here{' and as the hub has it' if options.check else ''}")
+        return
+    print(f"{row.name}: {row.licence}")
+    for item in items:
+        print(f"  {fetching.told_size(item.size):>9}  {item.name}")
+    print(f"{fetching.told_size(fetching.make_room(items, hub))} to come, to {hub.folder}", flush=True)
+    if row.restricted and not options.yes:
+        _agree(row)
+    try:
+        fetching.fetch(items, hub, lambda line: print(line, flush=True))
+    except KeyboardInterrupt:
+        print("stopped; what has come is kept, the same command goes on from there", file=sys.stderr)
+        raise
+    print(f"play it with: bender play --model {row.name}")
+
+
+def _agree(row: Recipe) -> None:
+    """Ask whether a licence that forbids something will do; UsageError where it will not, or nobody can answer."""
+    if not sys.stdin.isatty():
+        raise UsageError(f"{row.name} is {row.licence}; say --yes if that will do")
+    if input(f"{row.licence}; will that do? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise UsageError(f"{row.name} was not fetched, because of its licence")
 
 
 def list_levers(options: argparse.Namespace) -> None:
@@ -346,6 +383,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "render": render,
     "list": list_everything,
     "models": list_models,
+    "fetch": fetch,
     "levers": list_levers,
     "params": list_params,
     "mapping": mapping,

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import get_args
 
 from instrument import outputs
 from instrument.mapping.learn import LearnError
@@ -18,12 +19,13 @@ from instrument.state import patch as patches
 from instrument.state.patch import MOST_SEED, Patch
 from instrument.surface.server import SurfaceError
 from instrument.yamlfile import FileError
+from pipelines.files import with_decoder
 from pipelines.load import LoadError
 from pipelines.quicken import make_stream, quickened
 from pipelines.recipes import UnknownModel, recipe
 from pipelines.spec import ControlSpec, TextSpec
 from pipelines.stream import Stream, sized
-from pipelines.systems import SHAPES, System, open_system, pick_device, pick_dtype, random_system
+from pipelines.systems import SHAPES, Fit, System, TextPlace, open_system, pick_device, pick_dtype, random_system
 
 COMPILED = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attentionbender" / "compiled"
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -72,14 +74,23 @@ def open_model(options: argparse.Namespace, patch: Patch) -> System:
     wanted = recipe(options.model or patch.model)
     if options.device.partition(":")[0] not in DEVICES:
         raise UsageError(f"--device {options.device}: {suggest(options.device, DEVICES)}")
+    if options.decoder:
+        wanted = with_decoder(wanted, options.decoder)
     try:
         if options.size:
             wanted = sized(wanted, *options.size)
         device = pick_device(options.device)
     except (ValueError, RuntimeError) as problem:
         raise UsageError(str(problem)) from None
-    system = open_system(wanted, device, pick_dtype(device), options.weights, options.models_dir)
+    system = open_system(wanted, device, pick_dtype(device), options.weights, options.models_dir, fit_of(options))
     return system if options.plain else quickened(system, COMPILED)
+
+
+def fit_of(options: argparse.Namespace) -> Fit:
+    """How the system is to be made to fit this machine."""
+    if options.text_encoder not in get_args(TextPlace):
+        raise UsageError(f"--text-encoder {options.text_encoder}: {suggest(options.text_encoder, get_args(TextPlace))}")
+    return Fit(options.quantize, options.offload, options.text_encoder)
 
 
 def open_stream(options: argparse.Namespace) -> Stream:
@@ -98,7 +109,8 @@ def open_bench(options: argparse.Namespace, patch: Patch) -> System:
     if options.random not in SHAPES:
         raise UsageError(f"--random {options.random}: {suggest(options.random, list(SHAPES))}")
     recipe, device = SHAPES[options.random], pick_device(options.device)
-    return random_system(sized(recipe, *options.size) if options.size else recipe, device, pick_dtype(device))
+    recipe = sized(recipe, *options.size) if options.size else recipe
+    return random_system(recipe, device, pick_dtype(device), fit=fit_of(options))
 
 
 def model_threads(wanted: int | None) -> int:

@@ -150,6 +150,7 @@ class Show:
             "model": f"{recipe.name} ({recipe.licence})",
             "device": f"{stream.device.type} {str(stream.dtype).removeprefix('torch.')}, "
             f"CPU threads: {self.threads} for the model, 1 to decode",
+            **self.system.notes,
             "picture": f"{recipe.width}x{recipe.height}, {recipe.fps:g} fps at most",
             "chunk": f"{frames} frames, {stream.steps} steps",
             "latency": f"about {self._expected_ms():.0f} ms from knob to frame",

@@ -48,7 +48,8 @@ def open_checkpoint(path: Path) -> dict[str, Stored]:
     except LoadError:
         raise
     except Exception as error:  # the many kinds a broken file raises, all meaning the same to a player
-        raise LoadError(f"{path} cannot be read ({_first_line(error)}); fetch it again") from error
+        why = f"{path} cannot be read ({_first_line(error)})"
+        raise LoadError(f"{why}; fetch it again: bender fetch MODEL --check") from error
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

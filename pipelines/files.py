@@ -1,23 +1,31 @@
 """Where the files of a model that does not ship are looked for, which are missing, and what gets them.
 
 Two places: a folder of models (`owner/name/path` in it, or `name/path`), and the cache that the hub's own tools keep.
-Nothing is ever fetched from here.
+Nothing is ever fetched from here; see fetch.py.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from pipelines.checkpoint import LoadError
-from pipelines.recipes import Recipe
+from pipelines.recipes import RECIPES, Recipe
 
 MODELS = Path("models")  # where nothing else is said
 _BASE = "Wan-AI/Wan2.1-T2V-1.3B"  # text encoder and autoencoder are the same for every size
 _DIFFUSERS = "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
+
+
+_BY_HAND = ("madebyollin/taehv",)  # repositories that are on no hub
+
+
+_CONTENT = (".safetensors", ".safetensors.index.json", ".pt", ".pth", ".bin", "spiece.model", "tokenizer.json")
 
 
 class Need(NamedTuple):
@@ -27,6 +35,16 @@ class Need(NamedTuple):
     part: str
     files: tuple[str, ...]
 
+    @property
+    def fetched(self) -> str:
+        """The one to fetch from the hub."""
+        return next(file for file in self.files if self.on_hub(file))
+
+    @staticmethod
+    def on_hub(file: str) -> bool:
+        """False for files that are put in their place by hand."""
+        return not file.startswith(_BY_HAND)
+
 
 _TEXT = (
     Need("text", (f"{_BASE}/models_t5_umt5-xxl-enc-bf16.pth", f"{_DIFFUSERS}/text_encoder/")),
@@ -34,9 +52,24 @@ _TEXT = (
 )
 _DECODERS = {
     "wan": Need("vae", (f"{_BASE}/Wan2.1_VAE.pth", f"{_DIFFUSERS}/vae/")),
-    "taehv": Need("vae", ("madebyollin/taehv/taew2_1.pth", "madebyollin/taehv/safetensors/taew2_1.safetensors")),
+    "taehv": Need(
+        "vae",
+        (
+            "madebyollin/taehv/taew2_1.pth",
+            "madebyollin/taehv/safetensors/taew2_1.safetensors",
+            "Kijai/WanVideo_comfy/taew2_1.safetensors",
+        ),
+    ),
 }
-_NOT_ON_THE_HUB = "madebyollin/taehv"
+
+
+def with_decoder(recipe: Recipe, decoder: str) -> Recipe:
+    """The same recipe with another decoder: Wan's own or the small one. Raises LoadError where there is no choice."""
+    if recipe.parts == "own":
+        raise LoadError(f"--decoder {decoder}: model '{recipe.name}' has only its own; leave the option away")
+    if decoder not in _DECODERS:
+        raise LoadError(f"--decoder {decoder}: there is no such decoder; choose one of {', '.join(_DECODERS)}")
+    return replace(recipe, parts=decoder)
 
 
 def needs(recipe: Recipe) -> tuple[Need, ...]:
@@ -54,12 +87,40 @@ def places(models: Path | None = None) -> tuple[Path, Path]:
 
 
 def locate(file: str, models: Path | None = None) -> Path | None:
-    """Where `owner/name/path` lies on this machine."""
+    """Where `owner/name/path` lies on this machine, whole."""
+    fits = _whole if file.endswith("/") else Path.is_file
+    return next((place for place in _candidates(file, models) if fits(place)), None)
+
+
+def lacking(file: str, models: Path | None = None) -> list[str]:
+    """Of a folder that is here but not whole, what it lacks."""
+    if not file.endswith("/"):
+        return []
+    return next((gaps(place) for place in _candidates(file, models) if place.is_dir()), [])
+
+
+def gaps(folder: Path) -> list[str]:
+    """What a folder of a model lacks: shards that its index lists, or anything that it is there for."""
+    if not any(file.is_file() and file.name.endswith(_CONTENT) for file in folder.iterdir()):
+        return ["its content"]
+    missing = []
+    for index in sorted(folder.glob("*.index.json")):
+        try:
+            listed = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError, AttributeError):
+            listed = {index.name}
+        missing += [name for name in sorted(listed) if name == index.name or not (folder / name).is_file()]
+    return missing
+
+
+def _whole(folder: Path) -> bool:
+    return folder.is_dir() and not gaps(folder)
+
+
+def _candidates(file: str, models: Path | None) -> list[Path]:
     owner, name, path = file.split("/", 2)
     folder, hub = places(models)
-    found = [folder / owner / name / path, folder / name / path, *_snapshots(hub / f"models--{owner}--{name}", path)]
-    fits = Path.is_dir if path.endswith("/") else Path.is_file
-    return next((place for place in found if fits(place)), None)
+    return [folder / owner / name / path, folder / name / path, *_snapshots(hub / f"models--{owner}--{name}", path)]
 
 
 def located(recipe: Recipe, models: Path | None = None, given: Collection[str] = ()) -> dict[str, Path]:
@@ -68,7 +129,7 @@ def located(recipe: Recipe, models: Path | None = None, given: Collection[str] =
     found, missing = survey(recipe, models)
     missing = [need for need in missing if need.part not in given]
     if missing:
-        raise LoadError(_lack(recipe, [need.files[0] for need in missing], models))
+        raise LoadError(_lack(recipe, missing, models))
     return found
 
 
@@ -89,22 +150,35 @@ def report(recipe: Recipe, models: Path | None = None) -> list[str]:
     """A model's parts, a line each: where each is, or which file is missing; then what gets those."""
     found, missing = survey(recipe, models)
     lines = [f"{part:12} {path}" for part, path in found.items()]
-    lines += [f"{need.part:12} MISSING {' or '.join(need.files)}" for need in missing]
-    return lines + commands((need.files[0] for need in missing), models)
+    for need in missing:
+        lines.append(f"{need.part:12} MISSING {' or '.join(need.files)}")
+        partly = {file: lack for file in need.files if (lack := lacking(file, models))}
+        lines += [f"{'':12} {file} is here but lacks {', '.join(lack)}" for file, lack in partly.items()]
+    if missing:
+        lines.append(_fetch(recipe, models))
+    return lines + [f"or: {line}" for line in commands(need.fetched for need in missing)] + by_hand(missing, models)
 
 
-def commands(files: Iterable[str], models: Path | None = None) -> list[str]:
-    """What gets these files, one line a repository: into the hub's cache, or by hand into the folder of models."""
+def commands(files: Iterable[str]) -> list[str]:
+    """The hub's own commands that get these files, one line a repository, into its cache."""
     by_repo: dict[str, list[str]] = {}
     for file in files:
         owner, name, path = file.split("/", 2)
         by_repo.setdefault(f"{owner}/{name}", []).append(path)
-    return [_command(repo, paths, models or MODELS) for repo, paths in by_repo.items()]
+    return [_command(repo, paths) for repo, paths in by_repo.items()]
 
 
-def _command(repo: str, paths: list[str], folder: Path) -> str:
-    if repo == _NOT_ON_THE_HUB:
-        return f"put {', '.join(paths)} of github.com/{repo} into {folder / repo}"
+def by_hand(missing: Iterable[Need], models: Path | None = None) -> list[str]:
+    """What can also be put in its place by hand, a line each."""
+    lines = []
+    for file in (file for need in missing for file in need.files if file.startswith(_BY_HAND)):
+        owner, name, path = file.split("/", 2)
+        folder = (models or MODELS) / owner / name / Path(path).parent
+        lines.append(f"or: put {path} of github.com/{owner}/{name} into {folder}")
+    return lines
+
+
+def _command(repo: str, paths: list[str]) -> str:
     whole = [path for path in paths if not path.endswith("/")]
     folders = [f"--include {shlex.quote(path + '*')}" for path in paths if path.endswith("/")]
     # A download takes either names or patterns.
@@ -112,11 +186,21 @@ def _command(repo: str, paths: list[str], folder: Path) -> str:
     return " ".join(["hf download", repo, *names, *folders])
 
 
-def _lack(recipe: Recipe, files: list[str], models: Path | None) -> str:
+def _fetch(recipe: Recipe, models: Path | None) -> str:
+    words = ["bender fetch", recipe.name]
+    words += ["--decoder", recipe.parts] if _other_decoder(recipe) else []
+    return " ".join([*words, *([f"--models-dir {shlex.quote(str(models))}"] if models else [])])
+
+
+def _other_decoder(recipe: Recipe) -> bool:
+    return recipe.name in RECIPES and recipe.parts != RECIPES[recipe.name].parts
+
+
+def _lack(recipe: Recipe, missing: list[Need], models: Path | None) -> str:
     folder, hub = places(models)
     return (
-        f"model '{recipe.name}' is not installed: missing {', '.join(files)}; looked in {folder} (--models-dir) and "
-        f"{hub}; get them with: {'; '.join(commands(files, models))}"
+        f"model '{recipe.name}' is not installed: missing {', '.join(need.fetched for need in missing)}; looked in "
+        f"{folder} (--models-dir) and {hub}; get them with: {_fetch(recipe, models)}"
     )
 
 

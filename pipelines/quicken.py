@@ -49,7 +49,7 @@ def quickened(system: System, cache: Path | None = None) -> System:
     if like.device.type == "cuda":
         choose_attention(tokens, tokens // recipe.chunk * recipe.window, system.model)
         compile_blocks(system.model, cache)
-        return replace(system, recorded=True)
+        return replace(system, recorded=system.recordable)
     if like.device.type == "cpu" and like.dtype == torch.float32 and half_pays(system.model, tokens):
         halve(system.model)
         log.info("linear layers and the cache in half precision, which is faster here")

@@ -69,6 +69,11 @@ class Recipe:
             raise ValueError(f"{self.name}: context {self.context} must be 0 to roll, else 1 to {room}")
 
     @property
+    def restricted(self) -> bool:
+        """Whether its licence forbids some uses."""
+        return "not for commercial use" in self.licence
+
+    @property
     def schedule(self) -> Schedule:
         return Schedule.of(self.steps, self.shift, self.warped)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,25 +16,51 @@ from torch import Tensor
 from pipelines.checkpoint import LoadError, open_checkpoint
 from pipelines.files import located
 from pipelines.house import model as house
+from pipelines.kept import kept_at
 from pipelines.load import make, open_transformer
 from pipelines.lora import merge, read_lora
+from pipelines.offload import StreamedBlocks, offload
 from pipelines.pieces import PiecesError, PieceTokenizer, open_pieces
+from pipelines.quantise import quantise
 from pipelines.recipes import KREA, SELF_FORCING, Recipe
 from pipelines.stream import Codec
 from pipelines.taehv import TAEHV, TAEHVConfig
 from pipelines.text import Prompt, TextEncoder
-from pipelines.umt5 import UMT5Text, prompt_cache
+from pipelines.umt5 import UMT5Text
 from pipelines.vae import load_vae
 from pipelines.wan import Wan, WanConfig
 
 log = logging.getLogger(__name__)
 
 ROOMY = 40 * 2**30  # bytes of a graphics card that holds the text encoder beside everything else
+BFLOAT16 = (8, 0)  # NVIDIA's first cards (Ampere) that compute in it
+KEEPING = 24 * 2**30  # bytes of main memory beside which the text encoder may stay in it
+TextPlace = Literal["auto", "device", "cpu", "drop"]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a system is made to fit the machine it plays on.
+
+    `stay`: blocks that live on the card while the others come as they are needed; None where all do. `text`: the text
+    encoder on the device, on the CPU, or there and dropped after each new prompt; "auto" by what there is room for.
+    """
+
+    quantize: str = ""  # a kind of quantise.KINDS, or none
+    stay: int | None = None
+    text: TextPlace = "auto"
+
+    @property
+    def changes_weights(self) -> bool:
+        return bool(self.quantize) or self.stay is not None
+
+
+AS_IT_IS = Fit()
 
 
 @dataclass(frozen=True)
 class System:
-    """Everything a Stream needs, and the encoder that makes its prompts."""
+    """Everything a Stream needs, and the encoder that makes its prompts. `notes`: how it was fitted, for the player."""
 
     recipe: Recipe
     model: Wan
@@ -39,6 +68,12 @@ class System:
     encoder: TextEncoder
     recorded: bool = False  # passes are recorded as CUDA graphs
     memory: torch.dtype | None = None  # of the cache of keys and values; None: the model's own
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def recordable(self) -> bool:
+        """Whether passes can be recorded as CUDA graphs: not where blocks come as they are needed."""
+        return not isinstance(self.model.blocks, StreamedBlocks)
 
 
 def open_system(
@@ -47,6 +82,7 @@ def open_system(
     dtype: torch.dtype,
     weights: Path | None = None,
     models: Path | None = None,
+    fit: Fit = AS_IT_IS,
 ) -> System:
     """Load a recipe's weights, from `weights` or from where they ship or are looked for (`models`, see files.py).
 
@@ -54,11 +90,27 @@ def open_system(
     """
     if recipe.parts == "own":
         model, decoder, encoder = house.load(weights or house.WEIGHTS, device, dtype)
-        return System(recipe, model, decoder, encoder)
-    return _open_wan(recipe, torch.empty(0, device=device, dtype=dtype), weights, models)
+        return System(recipe, _fitted(model, fit, device), decoder, encoder, notes=_notes(model, fit))
+    return _open_wan(recipe, torch.empty(0, device=device, dtype=dtype), weights, models, fit)
 
 
-def _open_wan(recipe: Recipe, like: Tensor, weights: Path | None, models: Path | None) -> System:
+def _fitted(model: Wan, fit: Fit, device: torch.device) -> Wan:
+    """The model on the device, its weights changed as asked."""
+    if fit.quantize:
+        home = None if fit.stay is None else torch.device("cpu")
+        model = quantise(model, fit.quantize, device, home)
+    return model if fit.stay is None else offload(model, device, fit.stay)
+
+
+def _notes(model: Wan, fit: Fit) -> dict[str, str]:
+    notes = {"weights": f"{fit.quantize} in the blocks' linear layers"} if fit.quantize else {}
+    if isinstance(model.blocks, StreamedBlocks):
+        away, size = len(model.blocks) - model.blocks.stay, model.blocks.held / 2**30
+        notes["blocks"] = f"{away} of {len(model.blocks)} in main memory ({size:.1f} GiB), streamed to the card"
+    return notes
+
+
+def _open_wan(recipe: Recipe, like: Tensor, weights: Path | None, models: Path | None, fit: Fit) -> System:
     """A system made of Wan's parts, each in a file of its own; `weights` is another transformer."""
     paths = located(recipe, models, () if weights is None else ("transformer",))
     paths["transformer"] = weights or paths["transformer"]
@@ -67,11 +119,18 @@ def _open_wan(recipe: Recipe, like: Tensor, weights: Path | None, models: Path |
     if "lora" in paths:
         source = str(paths["lora"])
         stored = merge(stored, read_lora(open_checkpoint(paths["lora"]), source), source)
-    model = make(lambda: Wan(recipe.config), stored, str(paths["transformer"]), like)
+    # What is changed on its way to a small card is never whole on it.
+    first = torch.empty(0, dtype=like.dtype) if fit.changes_weights else like
+    model = make(lambda: Wan(recipe.config), stored, str(paths["transformer"]), first)
+    model = _fitted(model, fit, like.device)
     decoder = (load_vae if recipe.parts == "wan" else _load_taehv)(paths["vae"], like)
-    if "not for commercial use" in recipe.licence:
+    if recipe.restricted:
         log.warning("model '%s': %s", recipe.name, recipe.licence)
-    return System(recipe, model, decoder, UMT5Text(paths["text"], tokenizer, _place(like.device), prompt_cache()))
+    place, keep = text_place(like.device, fit.text)
+    encoder = UMT5Text(paths["text"], tokenizer, torch.empty(0, device=place, dtype=torch.bfloat16), kept_at(), keep)
+    notes = {"decoder": "Wan's own" if recipe.parts == "wan" else "the small one (TAEHV)"}
+    notes["text encoder"] = f"on {place.type}, {'kept' if keep else 'dropped after each new prompt'}"
+    return System(recipe, model, decoder, encoder, notes={**_notes(model, fit), **notes})
 
 
 def _tokenizer(folder: Path, recipe: Recipe) -> PieceTokenizer:
@@ -86,10 +145,25 @@ def _load_taehv(path: Path, like: Tensor) -> TAEHV:
     return taehv.to(memory_format=torch.channels_last)  # which tensors taken from a file are not
 
 
-def _place(device: torch.device) -> Tensor:
-    """Where the text encoder runs, in half precision: 11 GiB that a small graphics card needs for the model itself."""
-    roomy = device.type == "cuda" and torch.cuda.get_device_properties(device).total_memory >= ROOMY
-    return torch.empty(0, device=device if roomy else "cpu", dtype=torch.bfloat16)
+def text_place(device: torch.device, text: TextPlace) -> tuple[torch.device, bool]:
+    """Where the text encoder runs, in half precision (11 GiB, which a small card needs for the model itself), and
+    whether it is kept there between prompts."""
+    cpu = torch.device("cpu")
+    if text == "device":
+        return device, True
+    if text in ("cpu", "drop"):
+        return cpu, text == "cpu"
+    if device.type == "cuda" and torch.cuda.get_device_properties(device).total_memory >= ROOMY:
+        return device, True
+    return cpu, _main_memory() >= KEEPING
+
+
+def _main_memory() -> int:
+    """Bytes; 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # no such call on Windows, no such name elsewhere
+        return 0
 
 
 SHAPES = {  # of real-time systems, for their speed
@@ -132,7 +206,9 @@ class RandomText:
         return Prompt(text, embeddings, tuple(text[a:b] for a, b in places), places)
 
 
-def random_system(recipe: Recipe, device: torch.device, dtype: torch.dtype, seed: int = 0) -> System:
+def random_system(
+    recipe: Recipe, device: torch.device, dtype: torch.dtype, seed: int = 0, fit: Fit = AS_IT_IS
+) -> System:
     """A system of this recipe with random weights, made on the device: for measuring speed, which does not depend on
     them. Its decoder is the small one."""
     torch.manual_seed(seed)
@@ -143,7 +219,7 @@ def random_system(recipe: Recipe, device: torch.device, dtype: torch.dtype, seed
             decoder = TAEHV(TAEHVConfig()).eval().requires_grad_(False)
     finally:
         torch.set_default_dtype(torch.float32)
-    return System(recipe, model, decoder, RandomText(recipe.config))
+    return System(recipe, _fitted(model, fit, device), decoder, RandomText(recipe.config), notes=_notes(model, fit))
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -161,5 +237,8 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def pick_dtype(device: torch.device) -> torch.dtype:
-    """float32 where it is the fastest (CPUs without matrix units for bf16), else bfloat16."""
-    return torch.bfloat16 if device.type == "cuda" else torch.float32
+    """What the models were made in, bfloat16, on cards that compute in it; float16 on older ones; float32 on CPUs and
+    Apple's GPUs, where it is the safest and seldom slower."""
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= BFLOAT16 else torch.float16

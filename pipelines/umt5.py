@@ -1,28 +1,28 @@
 """Wan's text encoder: UMT5-XXL through transformers, from the original file or diffusers' folder.
 
 It runs once per new prompt and is by far the largest part of a small system, so it is opened at the first prompt whose
-embeddings are not on disk yet, and may be dropped again after it.
+embeddings are not on disk yet (kept.py), may be dropped again after it, and goes to the CPU where the card is full.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pipelines.checkpoint import LoadError, open_checkpoint
+from pipelines.kept import Kept, fingerprint
 from pipelines.load import make, some
 from pipelines.pieces import PieceTokenizer
 from pipelines.text import Prompt
 from pipelines.transfer import Beside
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _ATTENTION, _FEED = "layer.0", "layer.1"
@@ -51,8 +51,9 @@ class UMT5Text:
         keep: bool = True,
     ) -> None:
         """`cache`: a folder for embeddings, by a hash of the prompt and of the file they come from. Without `keep`
-        the encoder is dropped after each new prompt."""
-        self.path, self.tokenizer, self.like, self.cache, self.keep = path, tokenizer, like, cache, keep
+        the encoder is dropped after each new prompt, and opened again for the next."""
+        self.path, self.tokenizer, self.like, self.keep = path, tokenizer, like, keep
+        self._kept = None if cache is None else Kept(cache)
         self._model: nn.Module | None = None
 
     @property
@@ -63,11 +64,12 @@ class UMT5Text:
     def encode(self, text: str) -> Prompt:
         """Raises LoadError when the encoder is needed and cannot be opened."""
         pieces = self.tokenizer.tokenize(text)
-        kept = self._kept_at(pieces.ids)
-        rows, notices = self._read(kept), pieces.notices
+        key = self._key(pieces.ids)
+        rows, notices = self._read(key, len(pieces.ids)), pieces.notices
         if rows is None:
             rows = self._run(pieces.ids)
-            notices = (*notices, *self._write(kept, rows))
+            problem = self._kept.write(key, rows) if self._kept and key else ""
+            notices = (*notices, problem) if problem else notices
         padding = torch.zeros(self.tokenizer.length - rows.shape[0], rows.shape[1], dtype=rows.dtype)
         embeddings = torch.cat([rows, padding])[None]
         return Prompt(pieces.text, embeddings, pieces.tokens, pieces.offsets, notices)
@@ -75,45 +77,34 @@ class UMT5Text:
     def _run(self, ids: tuple[int, ...]) -> Tensor:
         """Embeddings of the real tokens [n, dim]. Padding is masked as a key and zeroed as a row, so it need not be
         there at all."""
+        try:
+            return self._run_here(ids)
+        except torch.OutOfMemoryError:
+            if self.like.device.type == "cpu":
+                raise
+            log.warning(
+                "the text encoder does not fit on %s beside the model; it runs on the CPU now", self.like.device
+            )
+        # Out of the handler, whose traceback would hold on to what has to go.
+        self._model, self.like = None, torch.empty(0, dtype=self.like.dtype)
+        return self._run_here(ids)
+
+    def _run_here(self, ids: tuple[int, ...]) -> Tensor:
         model = self._model or load_umt5(self.path, self.like)
         self._model = model if self.keep else None
         with torch.inference_mode(), Beside(self.like.device).work(None):  # a show may be playing meanwhile
             rows = model(input_ids=torch.tensor([ids], device=self.like.device)).last_hidden_state[0]
             return rows.cpu().clone()
 
-    def _kept_at(self, ids: tuple[int, ...]) -> Path | None:
-        if self.cache is None:
-            return None
-        source = _fingerprint(self.path)
-        name = hashlib.sha256(f"{source} {self.like.dtype} {ids}".encode()).hexdigest()
-        return self.cache / f"{name}.safetensors"
-
-    def _read(self, kept: Path | None) -> Tensor | None:
-        if kept is None or not kept.is_file():
-            return None
+    def _key(self, ids: tuple[int, ...]) -> str:
+        """What the embeddings depend on; "" where that cannot be told."""
         try:
-            return load_file(kept)["rows"]
-        except (SafetensorError, OSError, KeyError):  # half written by a crash: made again
-            return None
+            return f"{fingerprint(self.path)} {self.like.dtype} {ids}" if self._kept else ""
+        except OSError:
+            return ""
 
-    def _write(self, kept: Path | None, rows: Tensor) -> tuple[str, ...]:
-        """Keep embeddings; what went wrong, if anything did. Playing goes on without."""
-        if kept is None:
-            return ()
-        partial = kept.with_name(f"{kept.name}.{os.getpid()}.partial")
-        try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            save_file({"rows": rows.contiguous()}, partial)
-            partial.replace(kept)
-        except (SafetensorError, OSError) as problem:
-            return (f"the prompt's embeddings could not be kept in {kept.parent}: {problem}",)
-        return ()
-
-
-def prompt_cache() -> Path:
-    """Where embeddings are kept between shows."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "attentionbender" / "prompts"
+    def _read(self, key: str, count: int) -> Tensor | None:
+        return self._kept.read(key, count) if self._kept and key else None
 
 
 def load_umt5(path: Path, like: Tensor) -> nn.Module:
@@ -160,9 +151,3 @@ def _from_original(name: str) -> str:
         return f"encoder.block.{block[1]}.{_BLOCK.get(block[2], block[2])}.weight"
     stem = name.removesuffix(".weight")
     return f"{_TOP[stem]}.weight" if stem in _TOP else name
-
-
-def _fingerprint(path: Path) -> str:
-    """Tells one encoder's files from another's without reading them."""
-    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
-    return " ".join(f"{file.name}:{file.stat().st_size}" for file in files if file.is_file())

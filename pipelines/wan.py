@@ -94,11 +94,14 @@ class SelfAttention(Projections):
     def __init__(self, config: WanConfig) -> None:
         super().__init__(config)
         self._packed: tuple[nn.Module] | None = None  # in a tuple, so that its weights are no names of their own
+        self.packable = True  # False where the weights lie in memory that is not theirs alone
 
     def pack(self, make: Callable[[nn.Linear], nn.Module] = lambda whole: whole) -> None:
         """Compute queries, keys and values as one product from now on: the three weights become views of one, which
         `make` may replace by another layer. What moves or converts the module later takes that back."""
         layers = (self.q, self.k, self.v)
+        if not self.packable or any(type(layer) is not nn.Linear for layer in layers):  # quantised, say
+            return
         whole = nn.Linear(self.q.in_features, 3 * self.q.out_features, device="meta")
         whole.weight = nn.Parameter(torch.cat([layer.weight for layer in layers]), False)
         whole.bias = nn.Parameter(torch.cat([layer.bias for layer in layers]), False)
@@ -106,8 +109,12 @@ class SelfAttention(Projections):
             layer.weight, layer.bias = nn.Parameter(weight, False), nn.Parameter(bias, False)
         self._packed = (make(whole),)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SelfAttention:
+    def unpack(self) -> None:
+        """Take that back."""
         self._packed = None
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SelfAttention:
+        self.unpack()
         return super()._apply(fn, recurse)
 
     def project(self, x: Tensor) -> tuple[Tensor, ...]:

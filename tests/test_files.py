@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -52,11 +53,14 @@ def test_what_is_missing_is_said_in_one_line(tmp_path: Path) -> None:
     assert "\n" not in text and "lora.pt" not in text
     for words in (LONGLIVE.weights, "umt5-xxl-enc-bf16.pth", "Wan2.1_VAE.pth", str(tmp_path / "hub"), "--models-dir"):
         assert words in text
-    assert "hf download Efficient-Large-Model/LongLive-1.3B models/longlive_base.pt" in text
+    assert text.endswith("get them with: bender fetch longlive")
+    assert "hf download Efficient-Large-Model/LongLive-1.3B models/longlive_base.pt" in "\n".join(
+        files.report(LONGLIVE)
+    )
 
 
 def test_either_layout_of_a_part_will_do(tmp_path: Path) -> None:
-    _put(tmp_path / "models" / "Wan2.1-T2V-1.3B-Diffusers" / "text_encoder" / "config.json")
+    _put(tmp_path / "models" / "Wan2.1-T2V-1.3B-Diffusers" / "text_encoder" / "model.safetensors")
     found, missing = files.survey(KREA)
     assert found["text"].name == "text_encoder" and {need.part for need in missing} == {
         "transformer",
@@ -70,3 +74,32 @@ def test_every_row_names_its_files_and_the_house_needs_none() -> None:
     for row in RECIPES.values():
         for need in files.needs(row):
             assert all(file.count("/") >= 2 for file in need.files), row.name
+
+
+def test_a_folder_that_is_not_whole_is_missing_and_says_what_it_lacks(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "Wan-AI" / "Wan2.1-T2V-1.3B-Diffusers" / "text_encoder"
+    _put(folder / "config.json")
+    assert files.gaps(folder) == ["its content"]
+    index = _put(folder / "model.safetensors.index.json")
+    assert files.gaps(folder) == [index.name]  # nothing can be read of it
+    shards = [f"model-0000{i}-of-00003.safetensors" for i in (1, 2, 3)]
+    index.write_text(json.dumps({"weight_map": {f"w{i}": shards[i % 3] for i in range(9)}}))
+    for i in (0, 2):
+        _put(folder / shards[i])
+    assert {need.part for need in files.survey(KREA)[1]} >= {"text"}
+    told = "\n".join(files.report(KREA))
+    assert f"text_encoder/ is here but lacks {shards[1]}" in told
+    _put(folder / shards[1])
+    assert files.survey(KREA)[0]["text"].absolute() == folder
+
+
+def test_the_command_that_gets_a_model_names_its_options(tmp_path: Path) -> None:
+    small = files.with_decoder(KREA, "taehv")
+    lines = files.report(small, tmp_path / "my models")
+    assert f"bender fetch krea --decoder taehv --models-dir '{tmp_path / 'my models'}'" in lines
+    assert "or: hf download Kijai/WanVideo_comfy taew2_1.safetensors" in lines
+    by_hand = f"taew2_1.pth of github.com/madebyollin/taehv into {tmp_path / 'my models' / 'madebyollin' / 'taehv'}"
+    assert f"or: put {by_hand}" in lines
+    assert files.with_decoder(KREA, "wan") == KREA
+    with pytest.raises(LoadError, match="model 'house' has only its own"):
+        files.with_decoder(HOUSE, "wan")

@@ -296,33 +296,50 @@ def test_shards_are_complete_or_refused(tmp_path: Path) -> None:
 
 
 _LOAD = """
-import resource, sys, torch
+import resource, sys, time, torch
 from dataclasses import replace
+from pathlib import Path
 from pipelines.load import make, open_transformer
 from pipelines.recipes import SELF_FORCING
+from pipelines.stream import Stream
+from pipelines.taehv import TAEHV
 from pipelines.wan import Wan
-config = replace(SELF_FORCING.config, num_layers=int(sys.argv[2]))
-def size():
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon"))
-before = size()
-from pathlib import Path
-path = Path(sys.argv[1])
-model = make(lambda: Wan(config), open_transformer(path, config), str(path), torch.empty(0, dtype=torch.bfloat16))
-print(size() - before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, len(model.state_dict()))
+from tests.tiny import play, prompt
+def size(what):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(what))
+like, path, config = torch.empty(0, dtype=torch.bfloat16), Path(sys.argv[1]), SELF_FORCING.config
+before, began = size("RssAnon"), time.monotonic()
+model = make(lambda: Wan(config), open_transformer(path, config), str(path), like)
+held, loaded = size("RssAnon") - before, time.monotonic()
+row = replace(SELF_FORCING, width=96, height=64, steps=(1000,), window=3)
+stream = Stream(model, TAEHV().to(torch.bfloat16).eval().requires_grad_(False), row)
+words = prompt()
+stream.read_prompt(replace(words, embeddings=torch.nn.functional.pad(words.embeddings, (0, 4096 - 48))))
+frames = play(stream, 1)
+most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(held, most, len(model.state_dict()), len(frames), float(frames.std()))
+print(f"loaded in {loaded - began:.1f} s, a chunk of one step in {time.monotonic() - loaded:.1f} s", file=sys.stderr)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_full_size_model_is_loaded_without_a_second_copy(tmp_path: Path) -> None:
-    """1.3B in half precision, from the pickle it is published in: mapped, so that hardly anything is held besides."""
+@pytest.mark.parametrize("layout", ["pickle", "shards"])
+def test_a_full_size_model_is_loaded_without_a_second_copy_and_plays(layout: str, tmp_path: Path) -> None:
+    """1.3B in half precision, end to end: its file is mapped, so that hardly anything is held besides."""
     config = SELF_FORCING.config
     with torch.device("meta"):
         shapes = {name: tensor.shape for name, tensor in Wan(config).state_dict().items()}
-    state = {f"model.{name}": torch.empty(shape, dtype=torch.bfloat16).normal_() for name, shape in shapes.items()}
-    torch.save({"generator_ema": state}, tmp_path / "model.pt")
+    state = {name: torch.empty(shape, dtype=torch.bfloat16).normal_(std=0.02) for name, shape in shapes.items()}
+    if layout == "pickle":
+        path = tmp_path / "model.pt"
+        torch.save({"generator_ema": _prefixed("model.", state)}, path)
+    else:
+        path = _shard(tmp_path, state, "diffusion_pytorch_model")
     del state
-    words = [sys.executable, "-c", _LOAD, str(tmp_path / "model.pt"), str(config.num_layers)]
-    held, most, count = map(int, subprocess.run(words, capture_output=True, text=True, check=True).stdout.split())
-    print(f"{held / 1024:.0f} MiB held of its own, {most / 1024:.0f} MiB at most, mapped file included")
-    assert count == 825 and held < 300 * 1024
+    words = [sys.executable, "-c", _LOAD, str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    assert done.returncode == 0, done.stderr
+    held, most, count, frames, contrast = map(float, done.stdout.split())
+    print(f"{layout}: {held / 1024:.0f} MiB held of its own, {most / 1024:.0f} MiB at most; {done.stderr.strip()}")
+    assert count == 825 and held < 300 * 1024 and frames == 9 and contrast > 0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,11 +15,16 @@ from safetensors.torch import save_file
 
 from instrument.engine.engine import Engine
 from instrument.parameters.params import ParamSet
+from instrument.show import Show
 from instrument.state.patch import loads
+from pipelines import systems
+from pipelines.files import with_decoder
 from pipelines.load import LoadError
-from pipelines.recipes import KREA, LONGLIVE, Recipe
+from pipelines.offload import stream_blocks
+from pipelines.quantise import KINDS, Float8Linear
+from pipelines.recipes import CAUSVID, KREA, LONGLIVE, Recipe
 from pipelines.stream import Stream
-from pipelines.systems import open_system, pick_device
+from pipelines.systems import Fit, open_system, pick_device, pick_dtype, text_place
 from pipelines.taehv import TAEHV
 from tests.tiny import play, wan
 
@@ -192,3 +199,83 @@ def test_devices_that_are_not_there_are_refused() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="sees no CUDA GPU"):
             pick_device("cuda")
+
+
+# --- made to fit a machine ---
+
+
+def test_the_precision_is_what_the_device_computes_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    for capability, dtype in (((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((12, 0), torch.bfloat16)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, found=capability: found)
+        assert pick_dtype(torch.device("cuda")) == dtype
+    assert pick_dtype(CPU) == pick_dtype(torch.device("mps")) == torch.float32
+
+
+def test_the_text_encoder_goes_where_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = torch.device("cuda")
+    for total, memory, expected in (
+        (80, 64, ("cuda", True)),
+        (16, 64, ("cpu", True)),
+        (16, 16, ("cpu", False)),
+        (16, 0, ("cpu", False)),  # a system that does not say
+    ):
+        properties = SimpleNamespace(total_memory=total * 2**30)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device, found=properties: found)
+        monkeypatch.setattr(systems, "_main_memory", lambda memory=memory: memory * 2**30)
+        place, keep = text_place(card, "auto")
+        assert (place.type, keep) == expected
+    assert text_place(card, "device") == (card, True)
+    assert text_place(card, "cpu") == (CPU, True) and text_place(card, "drop") == (CPU, False)
+    monkeypatch.undo()
+    assert systems._main_memory() > 2**30 or sys.platform == "win32"
+
+
+@pytest.mark.parametrize("parts", ["wan", "taehv"])
+def test_either_decoder_plays_any_of_the_rows(parts: str, models: Path) -> None:
+    """CausVid's and Krea's rules look at pictures again, LongLive's does not."""
+    for row in (_row(LONGLIVE, window=6, sink=1, lora=""), _row(CAUSVID, weights=KREA.weights, window=9), _row(KREA)):
+        chosen = with_decoder(row, parts)
+        system = open_system(chosen, CPU, FLOAT, None, models)
+        assert isinstance(system.decoder, TAEHV) == (parts == "taehv")
+        assert system.notes["decoder"] == {"wan": "Wan's own", "taehv": "the small one (TAEHV)"}[parts]
+        stream = Stream(system.model, system.decoder, chosen)
+        stream.read_prompt(system.encoder.encode("a purple tulip"))
+        assert play(stream, 2).shape == (9 + 12, 64, 96, 3)
+
+
+def test_a_fitted_system_is_quantised_and_streamed_and_says_so(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU, which has neither: the ways there are the same."""
+    row = _row(KREA)
+    plain = open_system(row, CPU, FLOAT, None, models)
+    with pytest.raises(LoadError, match="play without --quantize"):
+        open_system(row, CPU, FLOAT, None, models, Fit(quantize="fp8"))
+    with pytest.raises(LoadError, match="leave it away"):
+        open_system(row, CPU, FLOAT, None, models, Fit(stay=1))
+    monkeypatch.setitem(KINDS, "fp8", lambda device: "row")
+    monkeypatch.setattr(systems, "offload", stream_blocks)
+    fitted = open_system(row, CPU, FLOAT, None, models, Fit("fp8", 1, "drop"))
+    assert isinstance(fitted.model.blocks[0].ffn[0], Float8Linear) and fitted.encoder.keep is False
+    assert fitted.notes == {
+        "weights": "fp8 in the blocks' linear layers",
+        "blocks": "2 of 3 in main memory (0.0 GiB), streamed to the card",
+        "decoder": "Wan's own",
+        "text encoder": "on cpu, dropped after each new prompt",
+    }
+    frames = []
+    for system in (plain, fitted):
+        stream = Stream(system.model, system.decoder, row)
+        stream.read_prompt(system.encoder.encode("a purple tulip"))
+        frames.append(play(stream, 2).astype(int))
+    off = abs(frames[0] - frames[1])
+    assert off.any() and off.mean() < 4  # of 255
+
+
+def test_the_start_sheet_says_how_it_was_fitted(models: Path) -> None:
+    system = open_system(_row(KREA), CPU, FLOAT, None, models, Fit(text="drop"))
+    patch = loads(SONG, "song.yaml")
+    show = Show(system, patch, [], None, 1)
+    try:
+        facts = show.facts()
+    finally:
+        show.close()
+    assert facts["decoder"] == "Wan's own" and facts["text encoder"] == "on cpu, dropped after each new prompt"

@@ -109,6 +109,34 @@ def test_the_encoder_can_be_dropped_after_use(tmp_path: Path) -> None:
         assert (encoder._model is not None) == keep
 
 
+def test_dropped_it_is_opened_again_for_the_next_new_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, load = [], umt5.load_umt5
+    monkeypatch.setattr(umt5, "load_umt5", lambda path, like: opened.append(like.device.type) or load(path, like))
+    encoder = UMT5Text(_original(tmp_path), TOKENIZER, torch.empty(0), tmp_path / "kept", keep=False)
+    kept = [encoder.encode(text).embeddings for text in ("a moon", "a star", "a moon")]
+    assert opened == ["cpu", "cpu"] and torch.equal(kept[0], kept[2]) and not torch.equal(kept[0], kept[1])
+
+
+def test_where_the_card_is_full_it_runs_on_the_cpu_and_says_so(tmp_path: Path, monkeypatch, caplog) -> None:
+    load, tried = umt5.load_umt5, []
+
+    def full(path: Path, like: Tensor):
+        tried.append(like.device.type)
+        if like.device.type != "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return load(path, like)
+
+    monkeypatch.setattr(umt5, "load_umt5", full)
+    encoder = UMT5Text(_original(tmp_path), TOKENIZER, torch.empty(0, device="meta"))
+    expected = UMT5Text(_original(tmp_path), TOKENIZER, torch.empty(0)).encode("a moon").embeddings
+    assert torch.equal(encoder.encode("a moon").embeddings, expected)
+    assert torch.equal(encoder.encode("a moon").embeddings, expected)
+    assert tried == ["cpu", "meta", "cpu"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "the text encoder does not fit on meta beside the model; it runs on the CPU now"
+    ]
+
+
 def test_a_disk_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("a file where the folder should be")
     prompt = UMT5Text(_original(tmp_path), TOKENIZER, torch.empty(0), tmp_path / "kept").encode("a moon")
