@@ -24,6 +24,7 @@ from instrument.engine.curtain import Curtain
 from instrument.engine.engine import Engine
 from instrument.engine.loading import declared
 from instrument.engine.status import Notices, StatusLine
+from instrument.engine.threads import model_threads
 from instrument.gallery import page
 from instrument.mapping import learn as learning
 from instrument.mapping import mapping as mappings
@@ -34,14 +35,15 @@ from instrument.modulation.audioin import open_ear
 from instrument.parameters.params import ParamSet, UnknownParameter
 from instrument.setup import (
     UsageError,
-    model_threads,
     named,
     open_bench,
     open_model,
     open_outputs,
     open_patch,
     open_stream,
+    opener,
     set_first_values,
+    wanted_recipe,
 )
 from instrument.show import Doors, Show, watch
 from instrument.state import patch as patches
@@ -65,7 +67,9 @@ def play(options: argparse.Namespace) -> None:
         mappings.load(named(which), options.mappings_dir)
     made = open_outputs(options.out)
     songs = [patch, *(patches.load(named(name), options.patches_dir) for name in options.setlist)]
-    show = Show(open_model(options, patch), patch, made, options.fps, model_threads(options.threads))
+    open_system = opener(options)
+    system = open_system(wanted_recipe(options, patch))
+    show = Show(system, patch, made, options.fps, model_threads(options.threads), open_system)
     show.pacer.fade = options.fade
     show.engine.sound_check(songs)
     show.engine.desk.folder = options.patches_dir

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ import numpy as np
 from instrument.engine.curtain import Curtain
 from instrument.engine.engine import Engine
 from instrument.engine.pacer import Pacer
-from instrument.engine.status import Latency, Notices, Pace, StatusLine
+from instrument.engine.status import Latency, Notices, StatusLine
+from instrument.engine.switch import Crossing, Ready, warm_up
 from instrument.mapping.rig import Rig
 from instrument.midi.ports import MidiPorts
 from instrument.osc.announce import Announcement
@@ -29,6 +31,7 @@ from instrument.parameters.params import ParamSet
 from instrument.state.patch import Patch
 from instrument.surface.server import Surface
 from pipelines.quicken import make_stream
+from pipelines.recipes import Recipe
 from pipelines.systems import System
 
 REFRESH = 0.5  # seconds between two status lines
@@ -48,9 +51,18 @@ class Doors:
 class Show:
     """One system, one patch, its doors and its outputs."""
 
-    def __init__(self, system: System, patch: Patch, outputs: list[Output], fps: float | None, threads: int) -> None:
-        """`fps` None: the output rate follows the engine. Raises PatchError when the patch does not fit the model."""
-        self.system, self.patch = system, patch
+    def __init__(
+        self,
+        system: System,
+        patch: Patch,
+        outputs: list[Output],
+        fps: float | None,
+        threads: int,
+        open_system: Callable[[Recipe], System] | None = None,
+    ) -> None:
+        """`fps` None: the output rate follows the engine. `open_system` loads another model while this one plays.
+        Raises PatchError when the patch does not fit the model."""
+        self.patch = patch
         self.notices = Notices()
         self.params = ParamSet(self.notices.tell)
         self.latency = Latency()
@@ -59,37 +71,34 @@ class Show:
         card = draw_card(system.recipe.width, system.recipe.height)
         self.pacer = Pacer(self._send, fps, card=card, on_sent=self.latency.sent)
         stream = make_stream(system, patch.seed)
-        most = min(fps or system.recipe.fps, system.recipe.fps)  # a faster output repeats frames
-        self.engine = Engine(stream, system.encoder, self.params, self.pacer.push, most, threads)
+        self._wanted_fps = fps
+        self.engine = Engine(stream, system.encoder, self.params, self.pacer.push, self._most(system), threads)
         self.engine.tell = self.notices.tell
+        self.engine.on_switch = self._switched
+        self.engine.switch.play(system, open_system)
         self.engine.load(patch)
         self._curtain = Curtain(self.params)
         self.threads = threads
         self._osc: OscServer | None = None
         self._midi: MidiPorts | None = None
         self._rig: Rig | None = None
-        self._pace = self._warm_up(most)
+        stream.read_prompt(self.engine.stage.encode(patch.prompt))
+        self._pace = warm_up(stream, self._most(system), system.recorded)
         self._threads = ExitStack()
 
-    def _warm_up(self, most_fps: float) -> Pace:
-        """Two chunks that nobody sees: what is slow the first time is over before the show, and the second tells the
-        pace. The engine starts again from the seed."""
-        stream = self.engine.stream
-        stream.read_prompt(self.system.encoder.encode(self.patch.prompt))
-        if self.system.recorded:
-            stream.rehearse(stream.bank)
-        for _ in range(2):
-            start = time.monotonic()
-            for _ in stream.denoise():
-                pass
-            denoised = time.monotonic()
-            chunk = stream.commit()
-            made = time.monotonic()
-            for _ in stream.decode(chunk) if chunk else ():
-                pass
-        decode = time.monotonic() - made
-        stream.reset()
-        return Pace(made - start, (denoised - start) / stream.steps, decode, 1.0 / most_fps)
+    @property
+    def system(self) -> System:
+        """The one that plays."""
+        return self.engine.switch.system
+
+    def _most(self, system: System) -> float:
+        """Frames a second that are worth making: a faster output repeats them."""
+        return min(self._wanted_fps or system.recipe.fps, system.recipe.fps)
+
+    def _switched(self, ready: Ready) -> None:
+        """Another system has come on."""
+        self.engine.tempo.most = self._most(ready.system)
+        self._pace = replace(ready.pace, frame=1 / self._most(ready.system))
 
     def start(self, doors: Doors, rig: Rig) -> None:
         """Open every port and output, then play. What refuses raises its own error, and all is closed again."""
@@ -137,6 +146,8 @@ class Show:
         self._threads.close()
 
     def _send(self, frame: np.ndarray, stamp: object) -> None:
+        if isinstance(stamp, Crossing):
+            self._curtain.cross(stamp, stamp.seconds)
         frame = self._curtain(frame)
         self.outputs.send(frame, stamp)
         if self.surface is not None:

@@ -42,20 +42,36 @@ class Latency:
 
 @dataclass(frozen=True)
 class Pace:
-    """How long one chunk takes, in seconds: all of it, each denoising step, decoding (beside the next chunk), and
-    from one frame to the next."""
+    """How long one chunk takes, in seconds: all of it, each denoising step, writing the cache at its end, decoding
+    (beside that and the next chunk), and from one frame to the next."""
 
     chunk: float
     step: float
+    commit: float
     decode: float
     frame: float
 
     def expected_ms(self, steps: int, frames: int) -> float:
         """Knob to frame on average. A turn is heard before the next denoising step, or where none is left before the
         next chunk's first; then the chunk is finished and decoded, and its first frame waits behind one other."""
-        period = max(self.chunk, self.decode, frames * self.frame)
-        until_denoised = self.chunk + period / 2 - (steps - 1) * self.step
+        period = self._period(frames)
+        until_denoised = self.chunk - self.commit + period / 2 - (steps - 1) * self.step
         return 1000 * (until_denoised + self.decode + max(self.frame, period / frames))
+
+    def worst_ms(self, steps: int, frames: int) -> float:
+        """The same for a turn just after a chunk's last step began."""
+        period = self._period(frames)
+        until_denoised = self.chunk - self.commit + period - (steps - 1) * self.step
+        return 1000 * (until_denoised + self.decode + max(self.frame, period / frames))
+
+    def target_ms(self, frames: int) -> float:
+        """What is aimed at for 95 of 100 turns: a chunk, its decoding, and a frame of pacing."""
+        period = self._period(frames)
+        return 1000 * (period + self.decode + max(self.frame, period / frames))
+
+    def _period(self, frames: int) -> float:
+        """Seconds from one chunk to the next."""
+        return max(self.chunk, self.decode, frames * self.frame)
 
 
 class Notices(logging.Handler):
@@ -148,7 +164,7 @@ def describe(status: dict[str, Any]) -> str:
         f"{status['fps']:.1f} fps made",
         f"{status['fps_sent']:.1f} sent",
         f"step {status['step_ms']:.0f} ms",
-        "latency -" if latency is None else f"latency {latency:.0f} ms",
+        "latency -" if latency is None else f"latency {latency:.0f} ms, p95 {status['latency_p95_ms']:.0f}",
         f"cache {status['cache']}",
         f"midi {', '.join(status['midi']) or 'none'}",
     ]

@@ -82,6 +82,19 @@ def _playable(value: Any) -> Any:
     raise ValueError("write a number, on or off, text, or [lo, hi] for a range")
 
 
+def size_of(text: str) -> tuple[int, int] | None:
+    """(width, height) from text such as 384x224; None where it is none."""
+    width, cross, height = text.strip().lower().partition("x")
+    return (int(width), int(height)) if cross and width.isdecimal() and height.isdecimal() else None
+
+
+def _pixels(value: Any) -> Any:
+    if not isinstance(value, str) or (value and size_of(value) is None):
+        raise ValueError(f"'{value}' is not a size; write for example 384x224")
+    return value
+
+
+Size = Annotated[str, BeforeValidator(_pixels)]
 Pair = Annotated[tuple[float, float], BeforeValidator(_pair)]
 RangeText = Annotated[str | None, BeforeValidator(_range_text)]
 Words = Annotated[str | list[str], BeforeValidator(_words)]
@@ -143,6 +156,7 @@ class Patch(Strict):
 
     version: int = VERSION
     model: str = "house"
+    size: Size = ""  # of the picture; empty: as it is
     description: str = ""
     prompt: str = ""
     seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = 0
@@ -193,6 +207,11 @@ class Patch(Strict):
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def pixels(self) -> tuple[int, int] | None:
+        """The size it wants; None where any will do."""
+        return size_of(self.size)
 
     @property
     def file(self) -> str:

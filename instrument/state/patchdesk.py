@@ -98,9 +98,6 @@ class PatchDesk:
     def take(self) -> Patch | None:
         """The patch to play from now on, once; None to go on with the one that plays."""
         wanted, self._wanted = self._wanted, None
-        if wanted is not None and wanted.model != self._playing.model:
-            self._tell(f"{wanted.name} is for the model {wanted.model}, this show plays {self._playing.model}")
-            return None
         return wanted
 
     def played(self, patch: Patch) -> None:
@@ -161,4 +158,6 @@ class PatchDesk:
             use(future.result())
         except (PatchError, SaveError) as problem:
             self._tell(str(problem))
+        except Exception as problem:  # a disk that fails, no memory: what plays goes on
+            self._tell(f"the patch folder: {type(problem).__name__}: {problem}")
         return None
