@@ -89,11 +89,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench = commands.add_parser("bench", help="time a chunk, unbent and bent, as ratios; or what control costs")
     bench.add_argument(
-        "what", nargs="?", choices=("chunk", "bends", "control", "gpu"), default="chunk", help="default: %(default)s"
+        "what",
+        nargs="?",
+        choices=("chunk", "bends", "control", "gpu", "latency", "soak"),
+        default="chunk",
+        help="default: %(default)s",
     )
     _what(bench)
     _where(bench)
-    bench.add_argument("--chunks", type=_count, default=40, help="counted chunks of each kind (default: %(default)s)")
+    bench.add_argument("--chunks", type=_count, help="counted chunks of each kind (default: 40), or those of a soak")
+    bench.add_argument("--minutes", type=_seconds, default=10.0, help="`bench soak` without --chunks (default: 10)")
+    bench.add_argument("--seed", type=int, help="instead of the patch's; of a soak: what is done, and when")
     bench.add_argument("--each", action="store_true", help="`bench bends`: every lever alone, too")
     bench.add_argument(
         "--random", metavar="SHAPE", help="`bench bends`, `bench gpu`: random weights of this shape: 1.3b, 14b"
@@ -177,6 +183,13 @@ def _play(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", action="append", default=[], metavar="OUTPUT", help="camera, file:clip.mp4, ...; several may be given"
     )
+    parser.add_argument(
+        "--live-out",
+        choices=("off", "local", "any"),
+        default="local",
+        help="outputs that OSC and the page may add: none, those on this computer (default), or streams too",
+    )
+    parser.add_argument("--out-dir", type=_folder, default=Path(), help="where files go that are added so (default: .)")
     parser.add_argument("--fps", type=_rate, help="a fixed output rate (default: what the engine sustains)")
     parser.add_argument("--fade", action="store_true", help="with a rate above the engine's, cross-fade between frames")
     parser.add_argument("--host", default="127.0.0.1", help="address of OSC and page (default: %(default)s)")
@@ -194,6 +207,8 @@ def _play(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--midi", default=None, help="name pattern of MIDI ports (default: the mappings' own)")
     parser.add_argument("--seconds", type=_seconds, help="stop after so long")
     parser.add_argument("--json", action="store_true", help="status as JSON lines, for machines")
+    parser.add_argument("--log-json", metavar="FILE", help="write events there as JSON lines; - is standard output")
+    parser.add_argument("--metrics-port", type=_port, help="serve numbers for Prometheus there (extra: metrics)")
     parser.add_argument("--log", type=Path, metavar="FILE", help="write warnings and faults there in full")
 
 
@@ -212,6 +227,13 @@ def _size(text: str) -> tuple[int, int]:
     if max(int(width), int(height)) > LARGEST:
         raise argparse.ArgumentTypeError(f"{text} is too large; at most {LARGEST} pixels a side")
     return int(width), int(height)
+
+
+def _folder(text: str) -> Path:
+    path = Path(text).expanduser()
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder '{text}'; make it first")
+    return path
 
 
 def _number(text: str, lo: float, hi: float, what: str) -> float:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -19,11 +17,15 @@ from instrument import outputs
 from instrument.bench.bends import bench_bends
 from instrument.bench.control import Bench, bench_control
 from instrument.bench.gpu import bench_gpu
+from instrument.bench.soak import bench_soak
 from instrument.bench.speed import bench as run_bench
 from instrument.engine.curtain import Curtain
 from instrument.engine.engine import Engine
+from instrument.engine.events import Events, Watch
 from instrument.engine.loading import declared
+from instrument.engine.metrics import Endpoint
 from instrument.engine.status import Notices, StatusLine
+from instrument.engine.stopping import until_stopped
 from instrument.engine.threads import model_threads
 from instrument.gallery import page
 from instrument.mapping import learn as learning
@@ -80,19 +82,61 @@ def play(options: argparse.Namespace) -> None:
         None if options.no_page else options.page_port,
         tuple(options.osc_out),
         not options.no_mdns,
+        options.live_out,
+        options.out_dir,
     )
     rig = Rig(show.params, show.notices.tell, options.midi)
     for which in chosen:
         rig.load(named(which), options.mappings_dir)
     line = StatusLine(show.status, show.notices, options.json)
-    with _hearing(options, show.engine), _logged(show.notices, options.log), _until_stopped() as stopping:
+    with ExitStack() as around:
+        stopping = around.enter_context(until_stopped())
+        around.enter_context(_logged(show.notices, options.log))
+        around.enter_context(_hearing(options, show.engine))
+        events = around.enter_context(_noted(options.log_json, show.notices))
+        around.callback(line.close)
+        around.callback(show.close)
         show.start(doors, rig)
-        try:
-            line.sheet({**show.facts(), "started in": f"{time.monotonic() - began:.1f} s"})
-            watch(show, line, stopping, options.seconds)
-        finally:
-            show.close()
-            line.close()
+        around.enter_context(_measured(options, show))
+        facts = {**show.facts(), "started in": f"{time.monotonic() - began:.1f} s"}
+        line.sheet(facts)
+        events("start", **facts)
+        eye = Watch(events)
+        watch(line, stopping, options.seconds, lambda: eye.look(show.status()))
+        eye.look(show.status())
+        events("stop", played=show.engine.timing.chunks)
+
+
+@contextmanager
+def _noted(where: str | None, notices: Notices) -> Iterator[Callable[..., None]]:
+    """Where events go: the file asked for, or nowhere."""
+    if where is None:
+        yield lambda event, **facts: None
+        return
+    try:
+        events = Events(where, notices.tell)
+    except OSError as problem:
+        raise UsageError(f"--log-json {where}: cannot be written ({problem.strerror})") from None
+    notices.also = lambda text: events("notice", text=text)
+    try:
+        yield events
+    finally:
+        notices.also = lambda text: None
+        events.close()
+
+
+@contextmanager
+def _measured(options: argparse.Namespace, show: Show) -> Iterator[None]:
+    """The numbers for Prometheus, where they are asked for."""
+    if options.metrics_port is None:
+        yield
+        return
+    endpoint = Endpoint(options.host, options.metrics_port, show.status)
+    show.notices.tell(f"metrics at http://{options.host}:{endpoint.port}/metrics")
+    try:
+        yield
+    finally:
+        endpoint.close()
 
 
 @contextmanager
@@ -130,25 +174,8 @@ def _logged(notices: Notices, path: Path | None) -> Iterator[None]:
             handler.close()
 
 
-@contextmanager
-def _until_stopped() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and a polite kill set; a second Ctrl-C interrupts at once."""
-    stopping = threading.Event()
-
-    def stop(number: int, frame: object) -> None:
-        if stopping.is_set():
-            raise KeyboardInterrupt
-        stopping.set()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopping
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 DEFAULT_MAPPING = "default"
+DEFAULT_CHUNKS = 40  # of each kind that a bench counts
 MOST_DROPPED = 8  # chunks in a row without a picture before a render gives up
 
 
@@ -276,6 +303,9 @@ def bench(options: argparse.Namespace) -> None:
 
 def _bench(options: argparse.Namespace) -> Iterable[str]:
     threads = model_threads(options.threads)
+    if options.what == "soak":
+        return bench_soak(options.chunks, options.minutes, options.seed or 0)
+    options.chunks = options.chunks or DEFAULT_CHUNKS
     if options.what == "bends":
         torch.set_num_threads(threads)
         return bench_bends(open_stream(options), options.chunks, options.each, options.compile)

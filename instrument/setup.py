@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from instrument import outputs
+from instrument.bench.soak import SoakFailed
+from instrument.engine.metrics import MetricsError
 from instrument.mapping.learn import LearnError
 from instrument.modulation.audioin import AudioError
 from instrument.osc.server import OscPortError
@@ -40,8 +42,10 @@ REFUSALS = (
     FileError,
     LearnError,
     LoadError,
+    MetricsError,
     OscPortError,
     OutputError,
+    SoakFailed,
     SurfaceError,
     UnknownModel,
     UnknownParameter,

@@ -10,7 +10,8 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from instrument.osc.announce import Announcement
 from instrument.osc.query import OscQuery
 from instrument.osc.server import OscServer
 from instrument.outputs import Output, OutputGroup
+from instrument.outputs.desk import OutputDesk, Rule
 from instrument.outputs.testcard import draw_card
 from instrument.parameters.params import ParamSet
 from instrument.state.patch import Patch
@@ -46,6 +48,8 @@ class Doors:
     page_port: int | None = 8000
     osc_out: tuple[str, ...] = ()  # who is told what changes without asking, see osc.Target
     mdns: bool = True
+    live_out: Rule = "local"  # which outputs the network may add, see outputs/desk.py
+    out_dir: Path = Path()  # where files added so go
 
 
 class Show:
@@ -62,7 +66,6 @@ class Show:
     ) -> None:
         """`fps` None: the output rate follows the engine. `open_system` loads another model while this one plays.
         Raises PatchError when the patch does not fit the model."""
-        self.patch = patch
         self.notices = Notices()
         self.params = ParamSet(self.notices.tell)
         self.latency = Latency()
@@ -112,6 +115,9 @@ class Show:
             self._open_page(doors, rig, opening)
             self.outputs.start(recipe.width, recipe.height, self.pacer.fps or recipe.fps)
             opening.callback(self.outputs.close)
+            desk = OutputDesk(self.params, self.outputs, self.notices.tell, doors.out_dir, doors.live_out)
+            desk.start()
+            opening.callback(desk.close)
             self.pacer.start()
             opening.callback(self.pacer.close)
             self.params.take_change()  # what was set before the first chunk is no turn of a knob
@@ -164,7 +170,7 @@ class Show:
             "picture": f"{recipe.width}x{recipe.height}, {recipe.fps:g} fps at most",
             "chunk": f"{frames} frames, {stream.steps} steps",
             "latency": f"about {self._expected_ms():.0f} ms from knob to frame",
-            "patch": f"{self.patch.name}: {self.patch.prompt}",
+            "patch": f"{self.engine.stage.patch.name}: {self.params['prompt.text'].base}",
             "bends": [f"{bend.name}: {bend.lever.id}" for bend in stream.bank.bends] or "none",
             "outputs": [runner.output.name for runner in self.outputs.runners] or "the page only",
             "page": self.surface.url if self.surface else "off",
@@ -198,7 +204,9 @@ class Show:
             "expected_ms": round(self._expected_ms(), 1),
             "latency_ms": self.latency.percentile_ms(0.5),
             "latency_p95_ms": self.latency.percentile_ms(0.95),
+            "target_ms": round(self._pace.target_ms(self.system.recipe.chunk * 4), 1),
             "jitter_ms": round(pacing.jitter_ms, 1),
+            "waited_ms": round(pacing.latency_ms, 1),
             "cache": f"{min(cache.end, cache.window)}/{cache.window}",
             "midi": self._midi_ports(),
             "mapping": self._rig.status() if self._rig else None,
@@ -206,14 +214,21 @@ class Show:
             "bar": moment.bar,
             "beat": round(moment.beat, 3),
             "held": self.engine.held,
+            "muted": self.engine.guard.muted,
+            "system": f"{self.system.recipe.name} {self.system.recipe.width}x{self.system.recipe.height}",
+            "patch": self.engine.stage.patch.name,
+            "prompt": self.params["prompt.text"].base,
+            "fault": self.engine.fault,
+            "outputs": [asdict(stats) for stats in self.outputs.stats()],
             "warnings": [*self.engine.notices, *failing, *self.notices.current()],
         }
 
 
-def watch(show: Show, line: StatusLine, stopping: threading.Event, seconds: float | None) -> None:
-    """Keep the status line until `stopping` is set or the time is over."""
+def watch(line: StatusLine, stopping: threading.Event, seconds: float | None, also: Callable[[], None]) -> None:
+    """Keep the status line, and do what else is to be done as often, until `stopping` is set or the time is over."""
     end = None if seconds is None else time.monotonic() + seconds
     while not stopping.wait(REFRESH if end is None else max(0.0, min(REFRESH, end - time.monotonic()))):
         line.refresh()
+        also()
         if end is not None and time.monotonic() >= end:
             return

@@ -107,7 +107,7 @@ def test_the_bend_at_fault_is_found_named_and_mute_until_touched(levers: None) -
     assert playing.engine.guard.muted == ["bad"]
     assert any("bad is mute" in notice for notice in playing.engine.notices)
     playing.chunks(1)
-    assert playing.engine._heard["bad.on"] is False and playing.engine._heard["a.on"] is True
+    assert playing.engine.heard["bad.on"] is False and playing.engine.heard["a.on"] is True
     assert playing.params["bad.gain"].base == 6.0 and playing.params["bad.on"].base is True  # as the hand has set it
     playing.params.set("bad.gain", 2.0)
     assert finite(playing.chunks(1))
@@ -234,7 +234,7 @@ def test_panic_ends_the_chunk_under_way_at_its_next_step() -> None:
     real = playing.engine.stream._forward
 
     def counted(x, timestep, place, step, bias):
-        steps.append((float(playing.engine._heard["loud.gain"]), place.start))
+        steps.append((float(playing.engine.heard["loud.gain"]), place.start))
         if len(steps) == 2:
             playing.params.trigger("panic")  # while the second step runs
         return real(x, timestep, place, step, bias)

@@ -63,7 +63,7 @@ class Engine:
         self._decoding: Future[int] | None = None
         self._stopping = threading.Event()
         self._prompt_notices: tuple[str, ...] = ()
-        self._heard: dict[str, Value] = {}  # what the bank was told last
+        self.heard: dict[str, Value] = {}  # what the bank was told last
         self._played = (0, 0)  # chunks, steps of the one under way
         self.tempo = Tempo(max_fps)
         self.fault = ""
@@ -226,7 +226,7 @@ class Engine:
 
     def _scene(self, chunks: int) -> Scene:
         prompt = self.stage.encode(self._prompt or "")
-        return Scene(self.stream, dict(self._heard), prompt, int(self.params[SEED].base), chunks)
+        return Scene(self.stream, dict(self.heard), prompt, int(self.params[SEED].base), chunks)
 
     def _obey(self) -> None:
         """Commands, another patch or system, and the seed: what would tear a chunk apart waits until here."""
@@ -298,8 +298,8 @@ class Engine:
             prompt = self.stage.encode(str(values[PROMPT]))
             self.stream.read_prompt(prompt)
             self._prompt, self._prompt_notices = str(values[PROMPT]), prompt.notices
-        self._heard = self.guard.over(values)
-        self.stream.bank.write(self._heard)
+        self.heard = self.guard.over(values)
+        self.stream.bank.write(self.heard)
         return panicked
 
     def _panic(self) -> None:

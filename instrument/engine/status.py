@@ -81,12 +81,14 @@ class Notices(logging.Handler):
         super().__init__(logging.WARNING)
         self._recent: deque[tuple[float, str]] = deque(maxlen=20)
         self._new: deque[str] = deque(maxlen=100)
+        self.also: Callable[[str], None] = lambda text: None  # told of every new one; must not wait
 
     def tell(self, text: str) -> None:
         text = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
         if not self._recent or self._recent[-1][1] != text:
             self._recent.append((time.monotonic(), text))
             self._new.append(text)
+            self.also(text)
 
     def emit(self, record: logging.LogRecord) -> None:
         """A log line, with the fault that it tells of in short."""
