@@ -1,5 +1,5 @@
 """The command line: `bender play`, `render`, `list`, `models`, `levers`, `params`, `mapping`, `learn`, `bench`,
-`study`, `gallery`.
+`study`, `gallery`, `doctor`.
 
 Parses arguments and hands over; the rest is imported once the words make sense.
 """
@@ -15,12 +15,15 @@ from typing import NoReturn
 
 from instrument.parameters.params import suggest
 
-COMMANDS = ("play", "render", "list", "models", "levers", "params", "mapping", "learn", "bench", "study", "gallery")
+COMMANDS = (
+    *("play", "render", "list", "models", "levers", "params", "mapping", "learn", "bench", "study", "gallery"),
+    "doctor",
+)
 LARGEST = 4096  # pixels a side
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; the exit status is 0, or 2 for what the caller can put right."""
+    """Run one command; the exit status is 0, 2 for what the caller can put right, 1 for what `doctor` finds."""
     arguments = sys.argv[1:] if argv is None else argv
     if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
         print(f"bender: no command '{arguments[0]}'; {suggest(arguments[0], COMMANDS)}", file=sys.stderr)
@@ -40,6 +43,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.command == "doctor":  # before anything is imported that may be what is missing
+        from instrument.doctor import doctor
+
+        return doctor(options)
     from instrument.commands import COMMANDS as ACTIONS
     from instrument.setup import REFUSALS
 
@@ -87,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     learn.add_argument(
         "--timeout", type=_seconds, default=30.0, help="seconds to wait for a touch (default: %(default)g)"
     )
+    _doctor(commands.add_parser("doctor", help="whether this computer can play, and what to do where it cannot"))
     bench = commands.add_parser("bench", help="time a chunk, unbent and bent, as ratios; or what control costs")
     bench.add_argument(
         "what",
@@ -106,7 +114,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--compile", action="store_true", help="`bench bends`: compiled, and recorded on a GPU")
     bench.add_argument(
-        "--seconds", type=_seconds, default=10.0, help="of each row of `bench control` (default: %(default)g)"
+        "--seconds",
+        type=_seconds,
+        default=10.0,
+        help="of `bench latency` and each row of `bench control` (default: %(default)g)",
     )
     _study(commands.add_parser("study", help="what knobs do to the house model's pictures, as numbers and charts"))
     gallery = commands.add_parser(
@@ -130,6 +141,16 @@ def _study(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--charts", action="store_true", help="only draw again what is in the folder")
     parser.add_argument("--threads", type=_count, help="CPU threads (default: all cores but one)")
+
+
+def _doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="findings as JSON, for machines")
+    parser.add_argument("--host", default="127.0.0.1", help="address of OSC and page (default: %(default)s)")
+    parser.add_argument("--osc-port", type=_port, default=9000, help="port of OSC to try (default: %(default)s)")
+    parser.add_argument("--page-port", type=_port, default=8000, help="port of the page to try (default: %(default)s)")
+    parser.add_argument("--out-dir", type=Path, default=Path(), help="folder of recordings (default: .)")
+    parser.add_argument("--patches-dir", type=Path, help="your own folder of patches")
+    _models_dir(parser)
 
 
 def _mapping(parser: argparse.ArgumentParser) -> None:

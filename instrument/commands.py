@@ -17,6 +17,7 @@ from instrument import outputs
 from instrument.bench.bends import bench_bends
 from instrument.bench.control import Bench, bench_control
 from instrument.bench.gpu import bench_gpu
+from instrument.bench.latency import bench_latency
 from instrument.bench.soak import bench_soak
 from instrument.bench.speed import bench as run_bench
 from instrument.engine.curtain import Curtain
@@ -317,6 +318,8 @@ def _bench(options: argparse.Namespace) -> Iterable[str]:
     system = open_model(options, patch)
     if options.what == "control":
         return bench_control(Bench(system, patch, options.seconds, threads))
+    if options.what == "latency":
+        return bench_latency(system, patch, options.seconds, threads)
     return run_bench(system, patch, options.chunks, threads)
 
 

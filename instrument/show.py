@@ -86,7 +86,7 @@ class Show:
         self._midi: MidiPorts | None = None
         self._rig: Rig | None = None
         stream.read_prompt(self.engine.stage.encode(patch.prompt))
-        self._pace = warm_up(stream, self._most(system), system.recorded)
+        self.pace = warm_up(stream, self._most(system), system.recorded)
         self._threads = ExitStack()
 
     @property
@@ -101,7 +101,7 @@ class Show:
     def _switched(self, ready: Ready) -> None:
         """Another system has come on."""
         self.engine.tempo.most = self._most(ready.system)
-        self._pace = replace(ready.pace, frame=1 / self._most(ready.system))
+        self.pace = replace(ready.pace, frame=1 / self._most(ready.system))
 
     def start(self, doors: Doors, rig: Rig) -> None:
         """Open every port and output, then play. What refuses raises its own error, and all is closed again."""
@@ -187,7 +187,7 @@ class Show:
         return [*status["ports"], *([f"{status['virtual']} (virtual)"] if status["virtual"] else [])]
 
     def _expected_ms(self) -> float:
-        return self._pace.expected_ms(self.engine.stream.steps, self.system.recipe.chunk * 4)
+        return self.pace.expected_ms(self.engine.stream.steps, self.system.recipe.chunk * 4)
 
     def status(self) -> dict[str, Any]:
         """Numbers for the status line and the page; JSON-ready."""
@@ -204,7 +204,7 @@ class Show:
             "expected_ms": round(self._expected_ms(), 1),
             "latency_ms": self.latency.percentile_ms(0.5),
             "latency_p95_ms": self.latency.percentile_ms(0.95),
-            "target_ms": round(self._pace.target_ms(self.system.recipe.chunk * 4), 1),
+            "target_ms": round(self.pace.target_ms(self.system.recipe.chunk * 4), 1),
             "jitter_ms": round(pacing.jitter_ms, 1),
             "waited_ms": round(pacing.latency_ms, 1),
             "cache": f"{min(cache.end, cache.window)}/{cache.window}",

@@ -66,6 +66,7 @@ def test_wishes_are_kept_in_order_and_none_is_lost(stage):
         stage.params.set("out.remove", "dummy", "page")
     assert wait_until(lambda: sum("added" in text or "removed" in text for text in stage.told) == 30), stage.told
     assert len(stage.names()) == 11
+    assert wait_until(lambda: stage.params["out.add"].base == "" == stage.params["out.remove"].base)
 
 
 def test_there_are_never_too_many(stage):

@@ -33,6 +33,14 @@ class Latency:
             with self._lock:
                 self._seen.append(at - stamp)
 
+    def forget(self) -> None:
+        """Begin anew."""
+        with self._lock:
+            self._seen.clear()
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
     def percentile_ms(self, share: float) -> float | None:
         """The latency that `share` of recent changes stayed within; None before the first."""
         with self._lock:

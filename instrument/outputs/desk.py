@@ -111,8 +111,9 @@ class OutputDesk:
             except Exception as problem:  # whatever a library does when it opens: the show goes on
                 log.exception("output %s", shorten(text))
                 self._tell(f"{id} {shorten(text)}: {type(problem).__name__}: {problem}")
-            if self._wishes.empty():
-                self._params.set(id, "", "outputs")  # done: the same may be asked for again
+            if self._wishes.empty():  # all is done: the same may be asked for again
+                for each in (ADD, REMOVE):
+                    self._params.set(each, "", "outputs")
 
     def _add(self, spec: str) -> None:
         if len(self._group.runners) >= MOST:
