@@ -221,6 +221,23 @@ def test_the_last_wish_counts(live: Live) -> None:
     assert live.engine.stream.recipe.name == "tiny" and live.engine.stream.recipe.width == 128
 
 
+def test_the_last_wish_counts_when_it_is_for_what_plays(live: Live) -> None:
+    live.params.set("engine.size", "128x96", "osc")
+    live.chunks(1)
+    live.params.set("engine.size", "96x64", "osc")
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        assert set(live.chunks(1)) == {(96, 64)}
+    assert live.params["engine.size"].base == "96x64"
+
+
+def test_a_refusal_does_not_swallow_another_wish(live: Live) -> None:
+    live.params.set("engine.model", "tinny", "osc")
+    live.params.set("engine.size", "128x96", "osc")  # before the engine has looked
+    live.until_told("now playing tiny 128x96")
+    assert any("did you mean 'tiny'" in line for line in live.told)
+
+
 def test_what_memory_is_needed() -> None:
     like = torch.empty(0, dtype=torch.float32)
     stream = Stream(wan(config=OTHER.config), taehv(), OTHER)

@@ -77,10 +77,13 @@ class Switch:
         self._show()
 
     def _show(self) -> None:
-        """What plays, where surfaces see it."""
+        """What plays, where surfaces see it; but a wish that has come since the last look stays where it is."""
         row = self.system.recipe
-        self._params.set(MODEL, row.name, ORIGIN)
-        self._params.set(SIZE, f"{row.width}x{row.height}", ORIGIN)
+        with self._params.together():
+            for id, text in ((MODEL, row.name), (SIZE, f"{row.width}x{row.height}")):
+                if self._params[id].version == self._seen[id]:
+                    self._params.set(id, text, ORIGIN)
+                    self._seen[id] = self._params[id].version
 
     # --- wishes ---
 
@@ -112,8 +115,7 @@ class Switch:
             parameter = self._params[id]
             if parameter.version != self._seen[id]:
                 self._seen[id] = parameter.version
-                if parameter.origin != ORIGIN:
-                    self._asked(id, str(parameter.base))
+                self._asked(id, str(parameter.base))
 
     def _asked(self, id: str, text: str) -> None:
         if self.open_system is None:
@@ -136,7 +138,7 @@ class Switch:
         except (LookupError, ValueError) as problem:
             self._refuse(str(problem))
             return
-        self._wanted = None if row == now and patch is None else Wish(row, patch)
+        self._wanted = Wish(row, patch)
 
     def _refuse(self, problem: str) -> None:
         self.notice = ""
@@ -154,7 +156,7 @@ class Switch:
             self._loading = None
             return self._arrived(stage, wish, future)
         wish, self._wanted = self._wanted, None
-        if wish is not None:
+        if wish is not None and (wish.patch is not None or wish.recipe != self.system.recipe):
             self.notice = f"loading {_name(wish.recipe)}; {_name(self.system.recipe)} plays on"
             patch = wish.patch or stage.patch
             self._loading = wish, self._beside.submit(self._try, wish, patch, stage.stream)
