@@ -51,12 +51,23 @@ def test_an_exception_nobody_catches_is_seen(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_growth_is_told_from_steadiness() -> None:
-    steady = [Quiet(300 * n, 300.0 + n % 3, 12 + n % 2, 20) for n in range(40)]
+    steady = [Quiet(300 * n, 300.0 + 3 * n, 100.0 + n % 3, 12 + n % 2, 20) for n in range(40)]
     assert abs(slope(steady)) < 0.1 and list(grown(steady)) == []
-    leaking = [Quiet(300 * n, 300.0 + 3 * n, 12 + n // 10, 20 + n) for n in range(40)]
+    leaking = [Quiet(300 * n, 300.0, 100.0 + 3 * n, 12 + n // 10, 20 + n) for n in range(40)]
+    assert slope(steady, "rss") == pytest.approx(10.0)  # what the system keeps for later is stated, and no fault
     assert slope(leaking) == pytest.approx(10.0)
     assert len(list(grown(leaking))) == 3
     assert list(grown(leaking[:6])) == []  # too few to tell
+
+
+def test_memory_in_use_is_what_is_held() -> None:
+    before = soak.in_use(0.0)
+    if before == 0.0:
+        pytest.skip("only glibc tells")
+    held = bytearray(64 * 2**20)
+    assert 60 < soak.in_use(0.0) - before < 70
+    del held
+    assert abs(soak.in_use(0.0) - before) < 4
 
 
 @pytest.mark.slow

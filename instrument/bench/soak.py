@@ -9,6 +9,7 @@ quiet moments, in which everything that was added is gone again.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import os
@@ -52,10 +53,11 @@ class SoakFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Quiet:
-    """What was seen in a quiet moment. `rss` in MB."""
+    """What was seen in a quiet moment: MB of the process, MB of them in use, threads, open files."""
 
     chunks: int
     rss: float
+    used: float
     threads: int
     files: int
 
@@ -131,15 +133,42 @@ def report(player: Player, quiet: list[Quiet], seconds: float) -> Iterator[str]:
     yield "  ".join(f"{name} {count}" for name, count in sorted(player.done.items()))
     settled = quiet[int(SETTLED * len(quiet)) :]
     if len(settled) > 2:
-        yield f"memory: {slope(settled):+.3f} MB per 1000 chunks, from {settled[0].rss:.0f} to {settled[-1].rss:.0f} MB"
+        first, last = settled[0], settled[-1]
+        yield f"memory in use: {slope(settled):+.3f} MB per 1000 chunks, from {first.used:.1f} to {last.used:.1f} MB"
+        whole = slope(settled, "rss")
+        yield f"of the process: {whole:+.3f} MB per 1000 chunks, from {first.rss:.0f} to {last.rss:.0f} MB"
     for name in ("threads", "files"):
         seen = [getattr(each, name) for each in settled or quiet]
         yield f"{name}: {seen[0]} at first, {seen[-1]} at last, {min(seen)} to {max(seen)}"
 
 
-def slope(quiet: list[Quiet]) -> float:
+def slope(quiet: list[Quiet], of: str = "used") -> float:
     """MB per 1000 chunks, by least squares."""
-    return 1000 * float(np.polyfit([each.chunks for each in quiet], [each.rss for each in quiet], 1)[0])
+    return 1000 * float(np.polyfit([each.chunks for each in quiet], [getattr(each, of) for each in quiet], 1)[0])
+
+
+class _Mallinfo(ctypes.Structure):
+    """What glibc says of its heaps, see mallinfo(3)."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    )
+
+
+def in_use(rss: float) -> float:
+    """MB that the process holds on to: what glibc has handed out and not got back. What it keeps for later, pieces in
+    the heaps of many threads, grows for a while and is no leak. Elsewhere all the process has, `rss`."""
+    try:
+        ask = ctypes.CDLL("libc.so.6").mallinfo2
+    except (OSError, AttributeError):
+        return rss
+    ask.restype = _Mallinfo
+    told = ask()
+    return (told.uordblks + told.hblkhd) / 2**20
 
 
 def grown(quiet: list[Quiet]) -> Iterator[str]:
@@ -153,7 +182,7 @@ def grown(quiet: list[Quiet]) -> Iterator[str]:
         first, last = (min(getattr(each, name) for each in some) for some in (settled[:part], settled[-part:]))
         if last > first:
             yield f"{name} grew from {first} to {last}"
-    if slope(settled) > 1.0 and settled[-1].rss - settled[0].rss > 32:
+    if slope(settled) > 0.25 and settled[-1].used - settled[0].used > 8:
         yield f"memory grew by {slope(settled):.2f} MB per 1000 chunks"
 
 
@@ -325,7 +354,8 @@ class Player:
         self.wait(lambda: not self.show.engine.guard.muted, "the guard")
         gc.collect()
         process = self._process
-        return Quiet(self.chunks, process.memory_info().rss / 2**20, process.num_threads(), process.num_fds())
+        rss = process.memory_info().rss / 2**20
+        return Quiet(self.chunks, rss, in_use(rss), process.num_threads(), process.num_fds())
 
     def close(self) -> None:
         self.show.close()
