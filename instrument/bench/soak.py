@@ -12,9 +12,8 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
-import os
 import random
-import signal
+import sys
 import tempfile
 import threading
 import time
@@ -331,7 +330,7 @@ class Player:
         """The process behind an output dies."""
         for child in self._process.children():
             if "streamer" in " ".join(_command(child)):
-                os.kill(child.pid, signal.SIGKILL)
+                child.kill()
                 self.done["killed"] = self.done.get("killed", 0) + 1
 
     # --- quiet ---
@@ -355,7 +354,8 @@ class Player:
         gc.collect()
         process = self._process
         rss = process.memory_info().rss / 2**20
-        return Quiet(self.chunks, rss, in_use(rss), process.num_threads(), process.num_fds())
+        files = process.num_handles() if sys.platform == "win32" else process.num_fds()
+        return Quiet(self.chunks, rss, in_use(rss), process.num_threads(), files)
 
     def close(self) -> None:
         self.show.close()
