@@ -1,5 +1,5 @@
 """The command line: `bender play`, `render`, `send`, `get`, `list`, `models`, `fetch`, `levers`, `params`, `mapping`,
-`learn`, `bench`, `study`, `gallery`.
+`learn`, `bench`, `study`, `gallery`, `doctor`.
 
 Parses arguments and hands over; the rest is imported once the words make sense.
 """
@@ -17,14 +17,14 @@ from instrument.parameters.params import suggest
 
 COMMANDS = (
     *("play", "render", "send", "get", "list", "models", "fetch", "levers", "params", "mapping", "learn", "bench"),
-    *("study", "gallery"),
+    *("study", "gallery", "doctor"),
 )
 LARGEST = 4096  # pixels a side
 DEFAULT_PATCH = "citylights"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; the exit status is 0, or 2 for what the caller can put right."""
+    """Run one command; the exit status is 0, 2 for what the caller can put right, 1 for what `doctor` finds."""
     arguments = sys.argv[1:] if argv is None else argv
     if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
         print(f"bender: no command '{arguments[0]}'; {suggest(arguments[0], COMMANDS)}", file=sys.stderr)
@@ -49,6 +49,10 @@ def main(argv: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     if options.command in ("send", "get"):
         return _ask(options)
+    if options.command == "doctor":  # before anything is imported that may be what is missing
+        from instrument.doctor import doctor
+
+        return doctor(options)
     from instrument.commands import COMMANDS as ACTIONS
     from instrument.setup import REFUSALS
 
@@ -118,20 +122,30 @@ def _parser() -> argparse.ArgumentParser:
     learn.add_argument(
         "--timeout", type=_seconds, default=30.0, help="seconds to wait for a touch (default: %(default)g)"
     )
+    _doctor(commands.add_parser("doctor", help="whether this computer can play, and what to do where it cannot"))
     bench = commands.add_parser("bench", help="time a chunk, unbent and bent, as ratios; or what control costs")
     bench.add_argument(
-        "what", nargs="?", choices=("chunk", "bends", "control", "gpu"), default="chunk", help="default: %(default)s"
+        "what",
+        nargs="?",
+        choices=("chunk", "bends", "control", "gpu", "latency", "soak"),
+        default="chunk",
+        help="default: %(default)s",
     )
     _what(bench)
     _where(bench)
-    bench.add_argument("--chunks", type=_count, default=40, help="counted chunks of each kind (default: %(default)s)")
+    bench.add_argument("--chunks", type=_count, help="counted chunks of each kind (default: 40), or those of a soak")
+    bench.add_argument("--minutes", type=_seconds, default=10.0, help="`bench soak` without --chunks (default: 10)")
+    bench.add_argument("--seed", type=int, help="instead of the patch's; of a soak: what is done, and when")
     bench.add_argument("--each", action="store_true", help="`bench bends`: every lever alone, too")
     bench.add_argument(
         "--random", metavar="SHAPE", help="`bench bends`, `bench gpu`: random weights of this shape: 1.3b, 14b"
     )
     bench.add_argument("--compile", action="store_true", help="`bench bends`: compiled, and recorded on a GPU")
     bench.add_argument(
-        "--seconds", type=_seconds, default=10.0, help="of each row of `bench control` (default: %(default)g)"
+        "--seconds",
+        type=_seconds,
+        default=10.0,
+        help="of `bench latency` and each row of `bench control` (default: %(default)g)",
     )
     _study(commands.add_parser("study", help="what knobs do to the house model's pictures, as numbers and charts"))
     gallery = commands.add_parser(
@@ -179,6 +193,16 @@ def _fetch(parser: argparse.ArgumentParser) -> None:
     _decoder(parser)
     parser.add_argument("--check", action="store_true", help="also compare what is here with the hub's checksums")
     parser.add_argument("--yes", action="store_true", help="accept a licence that forbids commercial use, unasked")
+
+
+def _doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="findings as JSON, for machines")
+    parser.add_argument("--host", default="127.0.0.1", help="address of OSC and page (default: %(default)s)")
+    parser.add_argument("--osc-port", type=_port, default=9000, help="port of OSC to try (default: %(default)s)")
+    parser.add_argument("--page-port", type=_port, default=8000, help="port of the page to try (default: %(default)s)")
+    parser.add_argument("--out-dir", type=Path, default=Path(), help="folder of recordings (default: .)")
+    parser.add_argument("--patches-dir", type=Path, help="your own folder of patches")
+    _models_dir(parser)
 
 
 def _mapping(parser: argparse.ArgumentParser) -> None:
@@ -261,6 +285,13 @@ def _play(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", action="append", default=[], metavar="OUTPUT", help="camera, file:clip.mp4, ...; several may be given"
     )
+    parser.add_argument(
+        "--live-out",
+        choices=("off", "local", "any"),
+        default="local",
+        help="outputs that OSC and the page may add: none, those on this computer (default), or streams too",
+    )
+    parser.add_argument("--out-dir", type=_folder, default=Path(), help="where files go that are added so (default: .)")
     parser.add_argument("--fps", type=_rate, help="a fixed output rate (default: what the engine sustains)")
     parser.add_argument("--fade", action="store_true", help="with a rate above the engine's, cross-fade between frames")
     parser.add_argument("--host", default="127.0.0.1", help="address of OSC and page (default: %(default)s)")
@@ -278,6 +309,8 @@ def _play(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--midi", default=None, help="name pattern of MIDI ports (default: the mappings' own)")
     parser.add_argument("--seconds", type=_seconds, help="stop after so long")
     parser.add_argument("--json", action="store_true", help="status as JSON lines, for machines")
+    parser.add_argument("--log-json", metavar="FILE", help="write events there as JSON lines; - is standard output")
+    parser.add_argument("--metrics-port", type=_port, help="serve numbers for Prometheus there (extra: metrics)")
     parser.add_argument("--log", type=Path, metavar="FILE", help="write warnings and faults there in full")
 
 
@@ -296,6 +329,13 @@ def _size(text: str) -> tuple[int, int]:
     if max(int(width), int(height)) > LARGEST:
         raise argparse.ArgumentTypeError(f"{text} is too large; at most {LARGEST} pixels a side")
     return int(width), int(height)
+
+
+def _folder(text: str) -> Path:
+    path = Path(text).expanduser()
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder '{text}'; make it first")
+    return path
 
 
 def _number(text: str, lo: float, hi: float, what: str) -> float:

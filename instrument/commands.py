@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -21,11 +19,17 @@ from instrument import outputs
 from instrument.bench.bends import bench_bends
 from instrument.bench.control import Bench, bench_control
 from instrument.bench.gpu import bench_gpu
+from instrument.bench.latency import bench_latency
+from instrument.bench.soak import bench_soak
 from instrument.bench.speed import bench as run_bench
 from instrument.engine.curtain import Curtain
 from instrument.engine.engine import Engine
+from instrument.engine.events import Events, Watch
 from instrument.engine.loading import declared
+from instrument.engine.metrics import Endpoint
 from instrument.engine.status import Notices, StatusLine
+from instrument.engine.stopping import until_stopped
+from instrument.engine.threads import model_threads
 from instrument.gallery import page
 from instrument.mapping import learn as learning
 from instrument.mapping import mapping as mappings
@@ -36,14 +40,15 @@ from instrument.modulation.audioin import open_ear
 from instrument.parameters.params import ParamSet
 from instrument.setup import (
     UsageError,
-    model_threads,
     named,
     open_bench,
     open_model,
     open_outputs,
     open_patch,
     open_stream,
+    opener,
     set_first_values,
+    wanted_recipe,
 )
 from instrument.show import Doors, Show, watch
 from instrument.state import patch as patches
@@ -68,7 +73,9 @@ def play(options: argparse.Namespace) -> None:
         mappings.load(named(which), options.mappings_dir)
     made = open_outputs(options.out)
     songs = [patch, *(patches.load(named(name), options.patches_dir) for name in options.setlist)]
-    show = Show(open_model(options, patch), patch, made, options.fps, model_threads(options.threads))
+    open_system = opener(options)
+    system = open_system(wanted_recipe(options, patch))
+    show = Show(system, patch, made, options.fps, model_threads(options.threads), open_system)
     show.pacer.fade = options.fade
     show.engine.sound_check(songs)
     show.engine.desk.folder = options.patches_dir
@@ -80,20 +87,62 @@ def play(options: argparse.Namespace) -> None:
         None if options.no_page else options.page_port,
         tuple(options.osc_out),
         not options.no_mdns,
+        options.live_out,
+        options.out_dir,
     )
     rig = Rig(show.params, show.notices.tell, options.midi)
     for which in chosen:
         rig.load(named(which), options.mappings_dir)
     set_first_values(show.params, options.set)
     line = StatusLine(show.status, show.notices, options.json)
-    with _hearing(options, show.engine), _logged(show.notices, options.log), _until_stopped() as stopping:
+    with ExitStack() as around:
+        stopping = around.enter_context(until_stopped())
+        around.enter_context(_logged(show.notices, options.log))
+        around.enter_context(_hearing(options, show.engine))
+        events = around.enter_context(_noted(options.log_json, show.notices))
+        around.callback(line.close)
+        around.callback(show.close)
         show.start(doors, rig)
-        try:
-            line.sheet({**show.facts(), "started in": f"{time.monotonic() - began:.1f} s"})
-            watch(show, line, stopping, options.seconds)
-        finally:
-            show.close()
-            line.close()
+        around.enter_context(_measured(options, show))
+        facts = {**show.facts(), "started in": f"{time.monotonic() - began:.1f} s"}
+        line.sheet(facts)
+        events("start", **facts)
+        eye = Watch(events)
+        watch(line, stopping, options.seconds, lambda: eye.look(show.status()))
+        eye.look(show.status())
+        events("stop", played=show.engine.timing.chunks)
+
+
+@contextmanager
+def _noted(where: str | None, notices: Notices) -> Iterator[Callable[..., None]]:
+    """Where events go: the file asked for, or nowhere."""
+    if where is None:
+        yield lambda event, **facts: None
+        return
+    try:
+        events = Events(where, notices.tell)
+    except OSError as problem:
+        raise UsageError(f"--log-json {where}: cannot be written ({problem.strerror})") from None
+    notices.also = lambda text: events("notice", text=text)
+    try:
+        yield events
+    finally:
+        notices.also = lambda text: None
+        events.close()
+
+
+@contextmanager
+def _measured(options: argparse.Namespace, show: Show) -> Iterator[None]:
+    """The numbers for Prometheus, where they are asked for."""
+    if options.metrics_port is None:
+        yield
+        return
+    endpoint = Endpoint(options.host, options.metrics_port, show.status)
+    show.notices.tell(f"metrics at http://{options.host}:{endpoint.port}/metrics")
+    try:
+        yield
+    finally:
+        endpoint.close()
 
 
 @contextmanager
@@ -131,25 +180,8 @@ def _logged(notices: Notices, path: Path | None) -> Iterator[None]:
             handler.close()
 
 
-@contextmanager
-def _until_stopped() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and a polite kill set; a second Ctrl-C interrupts at once."""
-    stopping = threading.Event()
-
-    def stop(number: int, frame: object) -> None:
-        if stopping.is_set():
-            raise KeyboardInterrupt
-        stopping.set()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopping
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 DEFAULT_MAPPING = "default"
+DEFAULT_CHUNKS = 40  # of each kind that a bench counts
 MOST_DROPPED = 8  # chunks in a row without a picture before a render gives up
 
 
@@ -314,6 +346,9 @@ def bench(options: argparse.Namespace) -> None:
 
 def _bench(options: argparse.Namespace) -> Iterable[str]:
     threads = model_threads(options.threads)
+    if options.what == "soak":
+        return bench_soak(options.chunks, options.minutes, options.seed or 0)
+    options.chunks = options.chunks or DEFAULT_CHUNKS
     if options.what == "bends":
         torch.set_num_threads(threads)
         return bench_bends(open_stream(options), options.chunks, options.each, options.compile)
@@ -325,6 +360,8 @@ def _bench(options: argparse.Namespace) -> Iterable[str]:
     system = open_model(options, patch)
     if options.what == "control":
         return bench_control(Bench(system, patch, options.seconds, threads))
+    if options.what == "latency":
+        return bench_latency(system, patch, options.seconds, threads)
     return run_bench(system, patch, options.chunks, threads)
 
 

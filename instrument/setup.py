@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import get_args
 
 from instrument import outputs
+from instrument.bench.soak import SoakFailed
+from instrument.engine.metrics import MetricsError
 from instrument.mapping.learn import LearnError
 from instrument.modulation.audioin import AudioError
 from instrument.osc.server import OscPortError
@@ -22,7 +24,7 @@ from instrument.yamlfile import FileError
 from pipelines.files import with_decoder
 from pipelines.load import LoadError
 from pipelines.quicken import make_stream, quickened
-from pipelines.recipes import UnknownModel, recipe
+from pipelines.recipes import Recipe, UnknownModel, recipe
 from pipelines.spec import ControlSpec, TextSpec
 from pipelines.stream import Stream, sized
 from pipelines.systems import SHAPES, Fit, System, TextPlace, open_system, pick_device, pick_dtype, random_system
@@ -42,8 +44,10 @@ REFUSALS = (
     FileError,
     LearnError,
     LoadError,
+    MetricsError,
     OscPortError,
     OutputError,
+    SoakFailed,
     SurfaceError,
     UnknownModel,
     UnknownParameter,
@@ -71,19 +75,39 @@ def named(text: str) -> str | Path:
 
 def open_model(options: argparse.Namespace, patch: Patch) -> System:
     """The model asked for, or the patch's, loaded."""
-    wanted = recipe(options.model or patch.model)
-    if options.device.partition(":")[0] not in DEVICES:
-        raise UsageError(f"--device {options.device}: {suggest(options.device, DEVICES)}")
+    return opener(options)(wanted_recipe(options, patch))
+
+
+def wanted_recipe(options: argparse.Namespace, patch: Patch) -> Recipe:
+    """The row of the model asked for, or the patch's, at the size asked for, or the patch's."""
+    wanted, size = recipe(options.model or patch.model), options.size or patch.pixels
     if options.decoder:
         wanted = with_decoder(wanted, options.decoder)
     try:
-        if options.size:
-            wanted = sized(wanted, *options.size)
+        return sized(wanted, *size) if size else wanted
+    except ValueError as problem:
+        raise UsageError(str(problem)) from None
+
+
+def opener(options: argparse.Namespace) -> Callable[[Recipe], System]:
+    """What loads the system of a recipe, on the device asked for. `--weights` are those of the first model alone."""
+    if options.device.partition(":")[0] not in DEVICES:
+        raise UsageError(f"--device {options.device}: {suggest(options.device, DEVICES)}")
+    try:
         device = pick_device(options.device)
     except (ValueError, RuntimeError) as problem:
         raise UsageError(str(problem)) from None
-    system = open_system(wanted, device, pick_dtype(device), options.weights, options.models_dir, fit_of(options))
-    return system if options.plain else quickened(system, COMPILED)
+    first: list[str] = []
+
+    def open_one(row: Recipe) -> System:
+        first.append(row.name)
+        weights = options.weights if row.name == first[0] else None
+        if options.decoder and row.parts != "own":
+            row = with_decoder(row, options.decoder)
+        system = open_system(row, device, pick_dtype(device), weights, options.models_dir, fit_of(options))
+        return system if options.plain else quickened(system, COMPILED)
+
+    return open_one
 
 
 def fit_of(options: argparse.Namespace) -> Fit:
@@ -111,17 +135,6 @@ def open_bench(options: argparse.Namespace, patch: Patch) -> System:
     recipe, device = SHAPES[options.random], pick_device(options.device)
     recipe = sized(recipe, *options.size) if options.size else recipe
     return random_system(recipe, device, pick_dtype(device), fit=fit_of(options))
-
-
-def model_threads(wanted: int | None) -> int:
-    """CPU threads for the model: as asked, or all cores this process may use but the one that decodes."""
-    return wanted or max(1, _cores() - 1)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows; tells the truth in a container
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def open_outputs(specs: Iterable[str], overwrite: bool = False) -> list[Output]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,18 +19,21 @@ import numpy as np
 from instrument.engine.curtain import Curtain
 from instrument.engine.engine import Engine
 from instrument.engine.pacer import Pacer
-from instrument.engine.status import Latency, Notices, Pace, StatusLine
+from instrument.engine.status import Latency, Notices, StatusLine
+from instrument.engine.switch import Crossing, Ready, warm_up
 from instrument.mapping.rig import Rig
 from instrument.midi.ports import MidiPorts
 from instrument.osc.announce import Announcement
 from instrument.osc.query import OscQuery
 from instrument.osc.server import OscServer
 from instrument.outputs import Output, OutputGroup
+from instrument.outputs.desk import OutputDesk, Rule
 from instrument.outputs.testcard import draw_card
 from instrument.parameters.params import ParamSet
 from instrument.state.patch import Patch
 from instrument.surface.server import Surface
 from pipelines.quicken import make_stream
+from pipelines.recipes import Recipe
 from pipelines.systems import System
 
 REFRESH = 0.5  # seconds between two status lines
@@ -43,14 +48,24 @@ class Doors:
     page_port: int | None = 8000
     osc_out: tuple[str, ...] = ()  # who is told what changes without asking, see osc.Target
     mdns: bool = True
+    live_out: Rule = "local"  # which outputs the network may add, see outputs/desk.py
+    out_dir: Path = Path()  # where files added so go
 
 
 class Show:
     """One system, one patch, its doors and its outputs."""
 
-    def __init__(self, system: System, patch: Patch, outputs: list[Output], fps: float | None, threads: int) -> None:
-        """`fps` None: the output rate follows the engine. Raises PatchError when the patch does not fit the model."""
-        self.system, self.patch = system, patch
+    def __init__(
+        self,
+        system: System,
+        patch: Patch,
+        outputs: list[Output],
+        fps: float | None,
+        threads: int,
+        open_system: Callable[[Recipe], System] | None = None,
+    ) -> None:
+        """`fps` None: the output rate follows the engine. `open_system` loads another model while this one plays.
+        Raises PatchError when the patch does not fit the model."""
         self.notices = Notices()
         self.params = ParamSet(self.notices.tell)
         self.latency = Latency()
@@ -59,37 +74,34 @@ class Show:
         card = draw_card(system.recipe.width, system.recipe.height)
         self.pacer = Pacer(self._send, fps, card=card, on_sent=self.latency.sent)
         stream = make_stream(system, patch.seed)
-        most = min(fps or system.recipe.fps, system.recipe.fps)  # a faster output repeats frames
-        self.engine = Engine(stream, system.encoder, self.params, self.pacer.push, most, threads)
+        self._wanted_fps = fps
+        self.engine = Engine(stream, system.encoder, self.params, self.pacer.push, self._most(system), threads)
         self.engine.tell = self.notices.tell
+        self.engine.on_switch = self._switched
+        self.engine.switch.play(system, open_system)
         self.engine.load(patch)
         self._curtain = Curtain(self.params)
         self.threads = threads
         self._osc: OscServer | None = None
         self._midi: MidiPorts | None = None
         self._rig: Rig | None = None
-        self._pace = self._warm_up(most)
+        stream.read_prompt(self.engine.prompts.first(patch))
+        self.pace = warm_up(stream, self._most(system), system.recorded)
         self._threads = ExitStack()
 
-    def _warm_up(self, most_fps: float) -> Pace:
-        """Two chunks that nobody sees: what is slow the first time is over before the show, and the second tells the
-        pace. The engine starts again from the seed."""
-        stream = self.engine.stream
-        stream.read_prompt(self.engine.prompts.first(self.patch))
-        if self.system.recorded:
-            stream.rehearse(stream.bank)
-        for _ in range(2):
-            start = time.monotonic()
-            for _ in stream.denoise():
-                pass
-            denoised = time.monotonic()
-            chunk = stream.commit()
-            made = time.monotonic()
-            for _ in stream.decode(chunk) if chunk else ():
-                pass
-        decode = time.monotonic() - made
-        stream.reset()
-        return Pace(made - start, (denoised - start) / stream.steps, decode, 1.0 / most_fps)
+    @property
+    def system(self) -> System:
+        """The one that plays."""
+        return self.engine.switch.system
+
+    def _most(self, system: System) -> float:
+        """Frames a second that are worth making: a faster output repeats them."""
+        return min(self._wanted_fps or system.recipe.fps, system.recipe.fps)
+
+    def _switched(self, ready: Ready) -> None:
+        """Another system has come on."""
+        self.engine.tempo.most = self._most(ready.system)
+        self.pace = replace(ready.pace, frame=1 / self._most(ready.system))
 
     def start(self, doors: Doors, rig: Rig) -> None:
         """Open every port and output, then play. What refuses raises its own error, and all is closed again."""
@@ -103,6 +115,9 @@ class Show:
             self._open_page(doors, rig, opening)
             self.outputs.start(recipe.width, recipe.height, self.pacer.fps or recipe.fps)
             opening.callback(self.outputs.close)
+            desk = OutputDesk(self.params, self.outputs, self.notices.tell, doors.out_dir, doors.live_out)
+            desk.start()
+            opening.callback(desk.close)
             self.pacer.start()
             opening.callback(self.pacer.close)
             self.params.take_change()  # what was set before the first chunk is no turn of a knob
@@ -137,6 +152,8 @@ class Show:
         self._threads.close()
 
     def _send(self, frame: np.ndarray, stamp: object) -> None:
+        if isinstance(stamp, Crossing):
+            self._curtain.cross(stamp, stamp.seconds)
         frame = self._curtain(frame)
         self.outputs.send(frame, stamp)
         if self.surface is not None:
@@ -154,7 +171,7 @@ class Show:
             "picture": f"{recipe.width}x{recipe.height}, {recipe.fps:g} fps at most",
             "chunk": f"{frames} frames, {stream.steps} steps",
             "latency": f"about {self._expected_ms():.0f} ms from knob to frame",
-            "patch": f"{self.patch.name}: {self.patch.prompt}",
+            "patch": f"{self.engine.stage.patch.name}: {self.params['prompt.text'].base}",
             "bends": [f"{bend.name}: {bend.lever.id}" for bend in stream.bank.bends] or "none",
             "outputs": [runner.output.name for runner in self.outputs.runners] or "the page only",
             "page": self.surface.url if self.surface else "off",
@@ -171,7 +188,7 @@ class Show:
         return [*status["ports"], *([f"{status['virtual']} (virtual)"] if status["virtual"] else [])]
 
     def _expected_ms(self) -> float:
-        return self._pace.expected_ms(self.engine.stream.steps, self.system.recipe.chunk * 4)
+        return self.pace.expected_ms(self.engine.stream.steps, self.system.recipe.chunk * 4)
 
     def status(self) -> dict[str, Any]:
         """Numbers for the status line and the page; JSON-ready."""
@@ -188,7 +205,9 @@ class Show:
             "expected_ms": round(self._expected_ms(), 1),
             "latency_ms": self.latency.percentile_ms(0.5),
             "latency_p95_ms": self.latency.percentile_ms(0.95),
+            "target_ms": round(self.pace.target_ms(self.system.recipe.chunk * 4), 1),
             "jitter_ms": round(pacing.jitter_ms, 1),
+            "waited_ms": round(pacing.latency_ms, 1),
             "cache": f"{min(cache.end, cache.window)}/{cache.window}",
             "midi": self._midi_ports(),
             "mapping": self._rig.status() if self._rig else None,
@@ -196,14 +215,21 @@ class Show:
             "bar": moment.bar + 1,  # as musicians count
             "beat": round(moment.beat, 3),
             "held": self.engine.held,
+            "muted": self.engine.guard.muted,
+            "system": f"{self.system.recipe.name} {self.system.recipe.width}x{self.system.recipe.height}",
+            "patch": self.engine.stage.patch.name,
+            "prompt": self.params["prompt.text"].base,
+            "fault": self.engine.fault,
+            "outputs": [asdict(stats) for stats in self.outputs.stats()],
             "warnings": [*self.engine.notices, *failing, *self.notices.current()],
         }
 
 
-def watch(show: Show, line: StatusLine, stopping: threading.Event, seconds: float | None) -> None:
-    """Keep the status line until `stopping` is set or the time is over."""
+def watch(line: StatusLine, stopping: threading.Event, seconds: float | None, also: Callable[[], None]) -> None:
+    """Keep the status line, and do what else is to be done as often, until `stopping` is set or the time is over."""
     end = None if seconds is None else time.monotonic() + seconds
     while not stopping.wait(REFRESH if end is None else max(0.0, min(REFRESH, end - time.monotonic()))):
         line.refresh()
+        also()
         if end is not None and time.monotonic() >= end:
             return

@@ -23,6 +23,7 @@ from pipelines.bends.probes import Probes
 from pipelines.bends.scope import Words
 from pipelines.cache import KVCache
 from pipelines.codec import Chunk, Codec
+from pipelines.guard import Fault, fault_of
 from pipelines.passes import Passes, Place, StreamBank
 from pipelines.past import Past
 from pipelines.recipes import Recipe
@@ -89,6 +90,8 @@ class Stream:
         self._words: Words | None = None
         self._latents: Tensor | None = None
         self._masks: dict[int, Tensor] = {}
+        self._unwritten: tuple[Tensor, Place] | None = None  # the chunk that `remember` writes
+        self.fault: Fault = ""  # why the last chunk was refused
         self.notice = ""
         self.reset(seed)
 
@@ -226,25 +229,42 @@ class Stream:
         self._latents = x
 
     def commit(self) -> Chunk | None:
-        """Make the clean chunk part of the past and return it, ready to decode.
+        """Make the clean chunk part of the past and return it, ready to decode: `finish`, then `remember`."""
+        chunk = self.finish()
+        return chunk if chunk is not None and self.remember() else None
 
-        A chunk that is not finite never enters the cache: the result is None, the past is forgotten, and `notice`
-        says so. While the past is held still, no chunk enters it.
+    def finish(self) -> Chunk | None:
+        """The chunk just denoised, ready to decode while `remember` runs, which must follow.
+
+        One that is not finite or saturated (see guard.py) never enters the cache: the result is None, the past is
+        forgotten, `fault` and `notice` say so, and `remember` must not be called. While the past is held still, no
+        chunk enters it.
         """
         latents, self._latents = self._latents, None
         if latents is None:
             raise RuntimeError("there is no chunk to commit; run denoise to its end first")
         with torch.inference_mode():
-            finite = torch.isfinite(latents).all()
-            if self.recipe.cache != "rebuild" and self.past_mode != "hold":
-                place = self._passes.place(self._position, latents.shape[2])
-                finite &= torch.isfinite(self._clean_pass(latents, place, self._text)).all()
-            if not bool(finite):
-                self.notice = "a chunk was not finite: dropped, cache reset"
-                self.forget()
+            if self._refuse(fault_of(latents, self.recipe.latent_limit)):
                 return None
-            self.notice = ""
+            writes = self.recipe.cache != "rebuild" and self.past_mode != "hold"
+            self._unwritten = (latents, self._passes.place(self._position, latents.shape[2])) if writes else None
             return self._enter(latents)
+
+    def remember(self) -> bool:
+        """Write the finished chunk into the cache, where the recipe says so. False where that is refused, as above."""
+        if self._unwritten is None:
+            return True
+        latents, place = self._unwritten
+        with torch.inference_mode():
+            flow = self._clean_pass(latents, place, self._text)
+            return not self._refuse("" if bool(torch.isfinite(flow).all()) else "not finite")
+
+    def _refuse(self, fault: Fault) -> bool:
+        self.fault = fault
+        self.notice = f"a chunk was {fault}: dropped, cache reset" if fault else ""
+        if fault:
+            self.forget()
+        return bool(fault)
 
     def decode(self, chunk: Chunk) -> Iterator[np.ndarray]:
         """The chunk's frames, uint8 [H, W, 3]. Chunks come in order; any one thread may do it while the next chunk is

@@ -349,3 +349,13 @@ def test_arrival_rate_with_simultaneous_arrivals():
         for _ in range(4):
             rate.push(n * 0.25)
     assert rate.fps == pytest.approx(16, rel=0.01)
+
+
+@pytest.mark.parametrize(("rate", "frames"), [(2.0, 1.0), (8.0, 2.4), (60.0, 6.0)])
+def test_however_often_it_starves_a_slow_source_is_not_made_late_as_well(rate: float, frames: float) -> None:
+    pacer = Pacer(lambda frame, stamp: None)
+    pacer._rate, pacer._shown = rate, (np.zeros((2, 2, 3), np.uint8), None)
+    for _ in range(50):
+        pacer._starving = False
+        pacer._starve(1.0)
+    assert pacer._margin == pytest.approx(frames)

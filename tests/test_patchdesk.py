@@ -129,11 +129,25 @@ def test_what_was_refused_may_be_wished_again_once_it_is_mended(tmp_path):
     assert desk.params["patch.goto"].base == 1
 
 
-def test_a_patch_for_another_model_is_refused():
+def test_a_patch_for_another_model_is_handed_on_like_any_other():
     desk = Desk()
     desk.desk.set_list([desk.songs[0], patch.loads("model: krea", name="big")])
     desk.params.trigger("patch.next")
-    assert desk.turn() is None and desk.told == ["big is for the model krea, this show plays house"]
+    assert desk.turn() == "big" and desk.told == []
+
+
+def test_a_fault_of_the_disk_is_told_once_and_no_more(monkeypatch):
+    def load(*which):
+        raise MemoryError("nothing left")
+
+    monkeypatch.setattr(patchdesk.patches, "load", load)
+    desk = Desk()
+    desk.params.set("patch.load", "two", "osc")
+    desk.until(lambda name: desk.told)
+    assert "MemoryError: nothing left" in desk.told[0]
+    for _ in range(3):
+        assert desk.turn() is None
+    assert len(desk.told) == 1
 
 
 def test_reload_reads_the_file_again(tmp_path):

@@ -17,6 +17,7 @@ STATUS: dict[str, Any] = {
     "fps": 14.26,
     "fps_sent": 13.9,
     "step_ms": 41.2,
+    "latency_p95_ms": 71.0,
     "latency_ms": None,
     "cache": "6/6",
     "midi": [],
@@ -31,7 +32,7 @@ def line(out: Any, notices: Notices | None = None, as_json: bool = False, **chan
 def test_the_line_says_what_counts() -> None:
     assert describe(STATUS) == "14.3 fps made | 13.9 sent | step 41 ms | latency - | cache 6/6 | midi none"
     full = describe({**STATUS, "latency_ms": 312.4, "midi": ["pad", "keys"], "warnings": ["too hot", "more"]})
-    assert full.endswith("latency 312 ms | cache 6/6 | midi pad, keys | ! too hot")
+    assert full.endswith("latency 312 ms, p95 71 | cache 6/6 | midi pad, keys | ! too hot")
 
 
 def test_latency_counts_stamped_frames_only() -> None:
@@ -120,14 +121,16 @@ def test_the_show_goes_on_when_nobody_reads_any_more() -> None:
 
 
 def test_the_expected_latency_is_what_a_simulated_hand_waits() -> None:
-    pace, steps, frames = Pace(chunk=0.3, step=0.07, decode=0.1, frame=0.05), 4, 4
+    pace, steps, frames = Pace(chunk=0.3, step=0.07, commit=0.02, decode=0.1, frame=0.05), 4, 4
     moments = [n / 1000 * 0.3 for n in range(1000)]
     heard = [(steps - 1) * 0.07 >= at for at in moments]
-    waits = [(0.3 if now else 0.6) - at for at, now in zip(moments, heard, strict=True)]
+    waits = [(0.28 if now else 0.58) - at for at, now in zip(moments, heard, strict=True)]
     simulated = sum(waits) / len(waits) + 0.1 + 0.3 / frames
     assert pace.expected_ms(steps, frames) == pytest.approx(1000 * simulated, rel=0.01)
+    assert pace.worst_ms(steps, frames) == pytest.approx(1000 * (max(waits) + 0.1 + 0.3 / frames), rel=0.01)
+    assert pace.target_ms(frames) == pytest.approx(1000 * (0.3 + 0.1 + 0.3 / frames))
 
 
 def test_a_fast_machine_waits_for_the_tempo() -> None:
-    fast, faster = Pace(0.1, 0.02, 0.02, 0.05), Pace(0.05, 0.01, 0.01, 0.05)
+    fast, faster = Pace(0.1, 0.02, 0.02, 0.02, 0.05), Pace(0.05, 0.01, 0.01, 0.01, 0.05)
     assert fast.expected_ms(4, 4) > 100 and faster.expected_ms(4, 4) < fast.expected_ms(4, 4)

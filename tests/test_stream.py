@@ -129,7 +129,7 @@ def test_latents_stay_within_the_recipes_limit() -> None:
     playing = stream(recipe=replace(RECIPE, latent_limit=0.5))
     for _ in playing.denoise():
         pass
-    assert playing.commit().latents.abs().max() <= 0.5
+    assert playing._latents.abs().max() <= 0.5
 
 
 def test_refusals() -> None:

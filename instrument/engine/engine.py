@@ -1,8 +1,8 @@
 """The one loop: tick, denoise, decode, send.
 
 The engine owns the stream and is the only one to touch it. It reads parameters before every denoising step, runs
-commands (triggers) between chunks, and hands frames on; it knows no port, file or page. It is the one place of the
-live side that imports torch.
+commands (triggers) between chunks, panic at any step, and hands frames on; it knows no port, file or page. It is the
+one place of the live side that imports torch.
 """
 
 from __future__ import annotations
@@ -11,48 +11,33 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future
 
 import numpy as np
 import torch
 
-from instrument.engine import chunks, curtain
+from instrument.engine import chunks, curtain, memory
 from instrument.engine.console import Console
-from instrument.engine.loading import (
-    FORGET,
-    PANIC,
-    RESEED,
-    SEED,
-    Prepared,
-    bends_of,
-    declare,
-    declare_bends,
-    declare_patch,
-    prepare,
-    set_all,
-)
+from instrument.engine.guard import Guard, Scene
+from instrument.engine.loading import FADE, FORGET, PANIC, RESEED, SEED, bends_of, declare, declare_bends
 from instrument.engine.prompts import PromptDesk
+from instrument.engine.stage import Stage
+from instrument.engine.switch import Crossing, Ready, Switch
+from instrument.engine.tempo import Tempo, Timing
+from instrument.engine.threads import one_thread, prepare_thread
 from instrument.engine.videoin import STRENGTH, VideoIn
 from instrument.parameters.params import ParamSet
 from instrument.state.patch import MOST_SEED, Patch, PatchError
 from instrument.state.patchdesk import PatchDesk
+from pipelines.spec import Value
 from pipelines.stream import Chunk, Stream
-from pipelines.text import Prompt, TextEncoder
+from pipelines.text import Prompt, Spoken, TextEncoder
 
 __all__ = ["MOST_SEED", "Engine", "Timing", "bends_of", "declare", "declare_bends"]
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Smoothed times of the loop, milliseconds, and the frames a second that it makes."""
-
-    step_ms: float = 0.0
-    chunk_ms: float = 0.0
-    fps: float = 0.0
-    chunks: int = 0
+BREATH = 0.2  # seconds after a fault until the next chunk is tried
 
 
 class Engine:
@@ -69,25 +54,23 @@ class Engine:
     ) -> None:
         """`show(frame, stamp)` takes every frame; `stamp` is when the oldest change first seen in it was made, or
         None. `max_fps` keeps a fast machine at the model's own tempo. `threads`: of the CPU, for the model; one more
-        decodes."""
-        self.stream, self.params = stream, params
-        self._show, self._max_fps = show, max_fps
-        self._commands = {PANIC: self._panic, FORGET: stream.forget, RESEED: self._reseed}
-        self._patch_ids: list[str] = []
-        self._ready: dict[int, Prepared] = {}  # the set list, by identity
-        self._plays: Prepared | None = None
+        decodes, and one works beside the show when there is something to find out or to load."""
+        self.params, self._show = params, show
+        self._commands = {PANIC: self._panic, FORGET: lambda: self.stream.forget(), RESEED: self._reseed}
+        self._said: Spoken | None = None
         self._seed: int | None = None
-        self._stamp: float | None = None
-        self._due = 0.0
-        self._ended: float | None = None
-        self._decoder = _one_thread()
+        self._stamp: object = None
+        self._threads = threads
+        self._decoder, self.beside = one_thread("decode"), one_thread("beside")
         self._decoding: Future[int] | None = None
         self._stopping = threading.Event()
-        self.timing = Timing()
+        self.heard: dict[str, Value] = {}  # what the bank was told last
+        self._played = (0, 0)  # chunks, steps of the one under way
+        self.tempo = Tempo(max_fps)
         self.fault = ""
         self.tell: Callable[[str], None] = log.warning  # one line for the player; must not wait
         self.clock: Callable[[], float] = time.monotonic  # what modulators and morphs are timed by
-        self._played = (0, 0)  # chunks, steps of the one under way
+        self.on_switch: Callable[[Ready], None] = lambda ready: None  # told when another system has come on
         torch.set_num_threads(threads)
         declare(params)
         curtain.declare(params)
@@ -99,6 +82,18 @@ class Engine:
         self.video = VideoIn(stream, self._say)
         self._video: str | None = None  # whatever the patches say
         self._patient = False
+        self.stage = Stage(stream, encoder, params, self.console, self.desk, self.prompts)
+        self.guard = Guard(params, self._say, self.beside)
+        self.switch = Switch(params, self._say, self.beside)
+
+    @property
+    def stream(self) -> Stream:
+        """The one that plays."""
+        return self.stage.stream
+
+    @property
+    def timing(self) -> Timing:
+        return self.tempo.timing
 
     # --- what is played ---
 
@@ -107,49 +102,39 @@ class Engine:
 
         Call it before `run`, or in the engine's own thread.
         """
-        ready = self._ready.get(id(patch)) or prepare(patch, self.stream)
-        with self.params.together():
-            for name in self._patch_ids:
-                self.params.remove(name)
-            sizes = self.stream.steps, self.stream.model.config.num_layers
-            self._patch_ids = declare_patch(self.params, patch, ready.bends, *sizes)
-            set_all(self.params, patch)
-            self.prompts.load(patch)
-            self.console.load(ready.modulators, ready.snapshots)
-            self.desk.played(patch)
-        self._plays = ready
-        self.stream.play(ready.bank)
-        self._look(patch.video_source)
+        self.stage.load(patch)
+        self.guard.forget()
+        self._look()
 
     def watch(self, source: str) -> None:
         """Take pictures in from there, see VideoIn, whatever the patches say."""
         self._video = source
-        self._look(source)
+        self._look()
 
-    def _look(self, source: str) -> None:
-        self.video.play(source if self._video is None else self._video)
-        torch.set_num_threads(self._threads)  # the last one set wins, see `_one_thread`
+    def _look(self) -> None:
+        self.video.play(self.stage.patch.video_source if self._video is None else self._video)
+        torch.set_num_threads(self._threads)  # the last one set wins, see `one_thread`
 
     def sound_check(self, patches: list[Patch]) -> None:
-        """Prepare every patch of the set list, its bank and its prompts, so that changing to it takes no time.
+        """Prepare every patch of the set list, its bank and its prompts, so that changing to it takes no time. One for
+        another model is tried without it.
 
-        Raises PatchError for the first that does not fit the model. Call it before `run`.
+        Raises PatchError for the first that does not fit its model. Call it before `run`.
         """
-        playing = self._plays
         for patch in patches:
-            same = playing is not None and playing.patch is patch
-            self._ready[id(patch)] = playing if same else prepare(patch, self.stream)
-            self.prompts.first(patch)
+            if self.switch.suits(patch, self.stage.patch):
+                self.stage.rehearse(patch)
+            else:
+                self.switch.rehearse(patch)
         self.desk.set_list(patches)
 
     def keep_picture_time(self, rate: float) -> None:
         """Time modulators and morphs by the pictures made, `rate` of them a second, instead of by the wall clock: for
         rendering, where a chunk takes as long as it takes."""
-        frames = self.stream.recipe.chunk * 4
 
         def now() -> float:
             played, step = self._played
-            return (played + step / self.stream.steps_now) * frames / rate
+            return (played + step / self.stream.steps_now) * self.stream.recipe.chunk * 4 / rate
 
         self.clock = now
         self.prompts.wait_for_all()
@@ -158,8 +143,10 @@ class Engine:
     @property
     def notices(self) -> list[str]:
         """What the player should know now: faults, words not understood, scopes that hold nothing."""
-        own = [text for text in (self.fault, self.stream.notice, self.video.notice) if text]
-        return [*own, *self.prompts.notices, *self.stream.bank.report(), *self.console.problems]
+        parts = (self.fault, self.stream.notice, self.switch.notice, self.video.notice)
+        own = [text for text in parts if text]
+        bends = [*self.guard.notices, *self.prompts.notices, *self.stream.bank.report()]
+        return [*own, *bends, *self.console.problems]
 
     def _say(self, text: str) -> None:
         self.tell(text)
@@ -182,69 +169,98 @@ class Engine:
 
     def run(self) -> None:
         """Play until `stop`. A fault is logged and shown in the status, the past is forgotten, and play goes on."""
-        self._due = time.monotonic()
+        self.tempo.begin()
         self.console.clock.begin(self.clock())
-        _prepare_thread(self._threads)
+        prepare_thread(self._threads)
         while not self._stopping.is_set():
             try:
                 self.play_chunk()
                 self.fault = ""
             except Exception as error:  # on stage the show goes on; the fault is named on every surface
-                fault = f"{type(error).__name__}: {error}"
-                if fault != self.fault:
-                    log.exception("a chunk failed")
-                self.fault = fault
-                self.stream.reset()
-                self._stopping.wait(0.2)
-        self._decoder.shutdown()
-        self.console.close()
-        self.desk.close()
-        self.prompts.close()
-        self.video.close()
+                self._survive(error)
+        for pool in (self._decoder, self.beside):
+            pool.shutdown(cancel_futures=True)
+        for part in (self.console, self.desk, self.prompts, self.video):
+            part.close()
 
     def stop(self) -> None:
         self._stopping.set()
 
+    def _survive(self, error: Exception) -> None:
+        """A chunk failed: say so once, begin anew, with the patch that played before if this one has played nothing."""
+        fault = f"{type(error).__name__}: {error}"
+        if fault != self.fault:
+            log.exception("a chunk failed")
+        self.fault = fault
+        try:
+            if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+                memory.give_back()
+            failed = self.stage.fall_back()
+            if failed is not None:
+                self._look()
+                self._say(f"{failed.name} cannot be played ({fault}); what played before goes on")
+            self.stream.reset()
+        except Exception:  # as above: another try is all there is
+            log.exception("the engine could not begin anew")
+        self._stopping.wait(BREATH)
+
     def play_chunk(self) -> None:
         """One chunk: commands, then every step with the latest values, then its frames (shown from another thread,
-        while the next chunk is under way; `finish` waits for them)."""
+        while the cache is written and the next chunk is under way; `finish` waits for them)."""
         start = time.monotonic()
         self._obey()
-        source = self.video.take(float(self.params.heard(STRENGTH)), self._patient)
-        for step in self.stream.denoise(*source):
-            self._played = self._played[0], step
-            self._listen()
+        if not self._denoise():
+            start = time.monotonic()
+            self._denoise(breakable=False)  # whoever keeps on pressing panic shall have a picture yet
         denoised = time.monotonic()
-        chunk = self.stream.commit()
+        age = self.stream.cache.end // self.stream.recipe.chunk
+        chunk = self.stream.finish()
         self._played = self._played[0] + 1, 0
-        if chunk is None:
+        frames = 0
+        if chunk is not None:
+            stamp, self._stamp = self._stamp, None
+            frames = self.finish()
+            self._decoding = self._decoder.submit(self._decode, self.stream, chunk, stamp)
+        if chunk is None or not self.stream.remember():
             log.warning("%s", self.stream.notice)
+            self.guard.refused(self._scene(age))
             return
-        stamp, self._stamp = self._stamp, None
-        frames = self.finish()
-        self._decoding = self._decoder.submit(self._decode, chunk, stamp)
-        self._keep_tempo(frames)
-        self._measure(denoised - start, frames)
+        self.stage.prove()
+        self.tempo.keep(frames, self._stopping)
+        self.tempo.measure((denoised - start) / self.stream.steps_now, frames)
 
     def finish(self) -> int:
         """Wait until the last chunk's frames are shown; how many there were. Raises what decoding raised."""
         decoding, self._decoding = self._decoding, None
         return decoding.result() if decoding else 0
 
-    def _decode(self, chunk: Chunk, stamp: float | None) -> int:
+    def _denoise(self, breakable: bool = True) -> bool:
+        """Every step with the latest values. False where panic ended it: then begin again."""
+        source = self.video.take(float(self.params.heard(STRENGTH)), self._patient)
+        for step in self.stream.denoise(*source):
+            self._played = self._played[0], step
+            if self._listen(breakable):
+                return False
+        return True
+
+    def _decode(self, stream: Stream, chunk: Chunk, stamp: object) -> int:
         count = 0
-        for count, frame in enumerate(self.stream.decode(chunk), 1):
+        for count, frame in enumerate(stream.decode(chunk), 1):
             self._show(frame, stamp if count == 1 else None)
         return count
 
+    def _scene(self, age: int) -> Scene:
+        return Scene(self.stream, dict(self.heard), self._said, int(self.params[SEED].base), age)
+
     def _obey(self) -> None:
-        """Commands, another patch, and the seed: what would tear a chunk apart waits until here."""
+        """Commands, another patch or system, and the seed: what would tear a chunk apart waits until here."""
         for name, at in self.params.drain_timed():
             self._hear(name, at)
             if name in self._commands:
                 self._commands[name]()
         self.desk.tick()  # what was asked for before another patch says what plays
         self._change_patch()
+        self._change_system()
         seed = int(self.params[SEED].base)
         if seed != self._seed:
             self._seed = seed
@@ -261,20 +277,51 @@ class Engine:
         patch = self.desk.take()
         if patch is None:
             return
+        if not self.switch.suits(patch, self.stage.patch):
+            if not self.switch.wish_for(patch):
+                self.desk.refused()
+            return
         try:
             self.load(patch)
             self._say(f"now playing {patch.name}")
         except PatchError as problem:  # nothing has changed
             self._say(str(problem))
+            self.desk.refused()
+        except Exception as problem:  # out of memory, say: nothing has changed either
+            memory.give_back()
+            self.desk.refused()
+            log.exception("patch %s could not be loaded", patch.name)
+            self._say(f"{patch.name} cannot be played ({type(problem).__name__}: {problem}); what plays goes on")
 
-    def _listen(self) -> None:
-        """What is due, then the latest values into the bank and the stream; the prompt where it changed."""
-        now = self.clock()
-        for name, at in self.params.drain_timed(but=self._commands):
+    def _change_system(self) -> None:
+        """Another model or size, once it is ready; or here and now, where there is no memory for two."""
+        ready = self.switch.take(self.stage)
+        if ready is None:
+            return
+        self.finish()
+        self.guard.forget()
+        self.video.use(self.stream)
+        self._look()
+        self._seed = None  # read afresh
+        self._stamp = Crossing(float(self.params.heard(FADE)))
+        self.on_switch(ready)
+
+    def _listen(self, breakable: bool = False) -> bool:
+        """What is due, then the latest values into bank and stream; the prompt where it changed. True where panic was
+        pressed, so that the chunk under way is worth nothing any more; unless it is `breakable`, panic waits for its
+        end."""
+        now, panicked = self.clock(), False
+        waiting = self._commands.keys() - {PANIC} if breakable else self._commands
+        for name, at in self.params.drain_timed(but=waiting):
             self._hear(name, at)
+            if name == PANIC:
+                self._panic()
+                panicked = True
         self.console.tick(now)
         self.desk.tick()
         self.prompts.follow()
+        self.switch.tick()
+        self.guard.tick()
         changed_at = self.params.take_change()
         if self._stamp is None:
             self._stamp = changed_at
@@ -282,8 +329,11 @@ class Engine:
         saying = self.prompts.tick(values, now)
         if saying is not None:
             self.stream.read_prompt(*saying)
+            self._said = saying.spoken
         chunks.apply(values, self.stream)
-        self.stream.bank.write(values)
+        self.heard = self.guard.over(values)
+        self.stream.bank.write(self.heard)
+        return panicked
 
     def _panic(self) -> None:
         with self.params.together():
@@ -294,49 +344,8 @@ class Engine:
                     if self.params[id].version < pressed:  # a knob turned since then has the last word
                         self.params.set(id, spec.default, "panic")
             self.console.calm(pressed)
+        self.guard.forget()
         self.stream.reset()
 
     def _reseed(self) -> None:
         self._seed = None  # read afresh, even if unchanged
-
-    def _keep_tempo(self, frames: int) -> None:
-        """Wait where the machine is faster than the picture should be."""
-        now = time.monotonic()
-        if self._max_fps is None:
-            return
-        self._due = max(self._due + frames / self._max_fps, now - 1.0 / self._max_fps)
-        self._stopping.wait(max(0.0, self._due - now))
-
-    def _measure(self, denoise: float, frames: int) -> None:
-        """Smooth the times of the last chunk; a chunk lasts from the end of the one before, waits included."""
-        now, before = time.monotonic(), self._ended
-        self._ended = now
-        if not frames or before is None:  # nothing was shown before the first chunk
-            return
-        old, whole = self.timing, now - before
-        share = 0.2 if old.chunks else 1.0
-
-        def toward(before: float, after: float) -> float:
-            return before + share * (after - before)
-
-        self.timing = Timing(
-            toward(old.step_ms, 1000 * denoise / self.stream.steps_now),
-            toward(old.chunk_ms, 1000 * whole),
-            toward(old.fps, frames / whole),
-            old.chunks + 1,
-        )
-
-
-def _prepare_thread(threads: int) -> None:
-    """Settings of the calling thread: of how many threads its tensor work makes use, and that the very small numbers
-    which bends can make count as zero, since CPUs are many times slower with them."""
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
-
-
-def _one_thread() -> ThreadPoolExecutor:
-    """A thread whose tensor work stays in it. It starts here and now: torch keeps some thread counts for the whole
-    process, and the last one set, the model's, must win."""
-    pool = ThreadPoolExecutor(1, "decode", _prepare_thread, (1,))
-    pool.submit(int).result()
-    return pool

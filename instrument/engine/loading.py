@@ -22,11 +22,13 @@ from instrument.state.snapshots import Snapshot
 from pipelines.bends.bank import Bank, Bend, parameters_of
 from pipelines.bends.lever import Lever, discover
 from pipelines.bends.scope import ALL, Scope, ScopeError, Span, ranges
-from pipelines.spec import ControlSpec, TriggerSpec
+from pipelines.recipes import RECIPES
+from pipelines.spec import ControlSpec, TextSpec, TriggerSpec
 from pipelines.stream import Stream
 from pipelines.wan import WanConfig
 
 SEED = "engine.seed"
+MODEL, SIZE, FADE = "engine.model", "engine.size", "engine.fade"
 PANIC, FORGET, RESEED = "panic", "cache.reset", "engine.reseed"
 RESERVED = (  # not for bends or modulators
     *("audio", "bend", "bender", "cache", "clock", "engine", "learn", "mapping", "master", "morph", "out", "panic"),
@@ -59,6 +61,11 @@ def declare(params: ParamSet) -> None:
     """The parameters of the engine itself."""
     noise = ControlSpec(0, MOST_SEED, 0, step=1, doc="the noise everything starts from")
     params.add(SEED, noise, group="engine", glide=0, kept=False)
+    models = TextSpec("", f"plays this model: {', '.join(RECIPES)}")
+    params.add(MODEL, models, "engine", kept=False)
+    params.add(SIZE, TextSpec("", "plays at this picture size, such as 384x224"), "engine", kept=False)
+    fade = ControlSpec(0, 10, 0.5, unit="s", doc="cross-fade from the held picture to another system's; 0 cuts")
+    params.add(FADE, fade, "engine", glide=0, kept=False)
     params.add(RESEED, TriggerSpec("start again from the seed"), group="engine")
     params.add(FORGET, TriggerSpec("forget the past; the next chunk starts anew"), group="engine")
     params.add(PANIC, TriggerSpec("all bends neutral, cache empty, fresh noise"), group="engine")

@@ -32,6 +32,7 @@ CATCH_UP = 0.15  # how far from the source's rate it may go to fill or drain the
 SETTLE = 3.0  # seconds in which a surplus or lack is evened out
 LOCK = 0.04  # a set rate this near the source's plays every frame once
 MARGIN = (0.5, 6.0)  # frames to have left when the next burst comes: least, most
+LONGEST = 0.3  # seconds that the margin may come to, so that a slow source is not made late as well; or one frame
 CALM = 30.0  # seconds until a margin widened by a hiccup has shrunk back to a third
 LEAST_ROOM, MOST_ROOM = 8, 64  # frames the buffer holds: three bursts, within these
 NAP = 0.05  # longest sleep before looking whether to close, seconds
@@ -225,7 +226,7 @@ class Pacer:
         self._held += 1
         if not self._starving:
             self._starving = True
-            self._margin = min(self._margin + 0.5, MARGIN[1])
+            self._margin = min(self._margin + 0.5, MARGIN[1], max(1.0, LONGEST * self._rate))
 
     def _emit(self, frame: np.ndarray, stamp: object, fresh: bool) -> None:
         try:

@@ -33,6 +33,14 @@ class Latency:
             with self._lock:
                 self._seen.append(at - stamp)
 
+    def forget(self) -> None:
+        """Begin anew."""
+        with self._lock:
+            self._seen.clear()
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
     def percentile_ms(self, share: float) -> float | None:
         """The latency that `share` of recent changes stayed within; None before the first."""
         with self._lock:
@@ -42,20 +50,36 @@ class Latency:
 
 @dataclass(frozen=True)
 class Pace:
-    """How long one chunk takes, in seconds: all of it, each denoising step, decoding (beside the next chunk), and
-    from one frame to the next."""
+    """How long one chunk takes, in seconds: all of it, each denoising step, writing the cache at its end, decoding
+    (beside that and the next chunk), and from one frame to the next."""
 
     chunk: float
     step: float
+    commit: float
     decode: float
     frame: float
 
     def expected_ms(self, steps: int, frames: int) -> float:
         """Knob to frame on average. A turn is heard before the next denoising step, or where none is left before the
         next chunk's first; then the chunk is finished and decoded, and its first frame waits behind one other."""
-        period = max(self.chunk, self.decode, frames * self.frame)
-        until_denoised = self.chunk + period / 2 - (steps - 1) * self.step
+        period = self._period(frames)
+        until_denoised = self.chunk - self.commit + period / 2 - (steps - 1) * self.step
         return 1000 * (until_denoised + self.decode + max(self.frame, period / frames))
+
+    def worst_ms(self, steps: int, frames: int) -> float:
+        """The same for a turn just after a chunk's last step began."""
+        period = self._period(frames)
+        until_denoised = self.chunk - self.commit + period - (steps - 1) * self.step
+        return 1000 * (until_denoised + self.decode + max(self.frame, period / frames))
+
+    def target_ms(self, frames: int) -> float:
+        """What is aimed at for 95 of 100 turns: a chunk, its decoding, and a frame of pacing."""
+        period = self._period(frames)
+        return 1000 * (period + self.decode + max(self.frame, period / frames))
+
+    def _period(self, frames: int) -> float:
+        """Seconds from one chunk to the next."""
+        return max(self.chunk, self.decode, frames * self.frame)
 
 
 class Notices(logging.Handler):
@@ -65,12 +89,14 @@ class Notices(logging.Handler):
         super().__init__(logging.WARNING)
         self._recent: deque[tuple[float, str]] = deque(maxlen=20)
         self._new: deque[str] = deque(maxlen=100)
+        self.also: Callable[[str], None] = lambda text: None  # told of every new one; must not wait
 
     def tell(self, text: str) -> None:
         text = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
         if not self._recent or self._recent[-1][1] != text:
             self._recent.append((time.monotonic(), text))
             self._new.append(text)
+            self.also(text)
 
     def emit(self, record: logging.LogRecord) -> None:
         """A log line, with the fault that it tells of in short."""
@@ -148,7 +174,7 @@ def describe(status: dict[str, Any]) -> str:
         f"{status['fps']:.1f} fps made",
         f"{status['fps_sent']:.1f} sent",
         f"step {status['step_ms']:.0f} ms",
-        "latency -" if latency is None else f"latency {latency:.0f} ms",
+        "latency -" if latency is None else f"latency {latency:.0f} ms, p95 {status['latency_p95_ms']:.0f}",
         f"cache {status['cache']}",
         f"midi {', '.join(status['midi']) or 'none'}",
     ]

@@ -71,6 +71,7 @@ class ParamSet:
         self._moving: dict[str, Value] = {}
         self._travels: dict[str, tuple[int, float]] = {}
         self.recorder: Callable[[Change], None] | None = None
+        self.watchers: dict[str, Callable[[Value, str], None]] = {}  # of every set, (value, origin); must not wait
 
     # --- which parameters there are ---
 
@@ -265,6 +266,8 @@ class ParamSet:
 
     def _store(self, parameter: Parameter, value: Value, origin: str) -> None:
         before = parameter.base
+        if parameter.id in self.watchers:
+            self.watchers[parameter.id](value, origin)
         if value == before and not parameter.wish:
             return
         self._mark(parameter, value, origin)

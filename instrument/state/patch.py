@@ -91,6 +91,19 @@ def _playable(value: Any) -> Any:
     raise ValueError("write a number, on or off, text, or [lo, hi] for a range")
 
 
+def size_of(text: str) -> tuple[int, int] | None:
+    """(width, height) from text such as 384x224; None where it is none."""
+    width, cross, height = text.strip().lower().partition("x")
+    return (int(width), int(height)) if cross and width.isdecimal() and height.isdecimal() else None
+
+
+def _pixels(value: Any) -> Any:
+    if not isinstance(value, str) or (value and size_of(value) is None):
+        raise ValueError(f"'{value}' is not a size; write for example 384x224")
+    return value
+
+
+Size = Annotated[str, BeforeValidator(_pixels)]
 Pair = Annotated[tuple[float, float], BeforeValidator(_pair)]
 RangeText = Annotated[str | None, BeforeValidator(_range_text)]
 Words = Annotated[str | list[str], BeforeValidator(_words)]
@@ -162,6 +175,7 @@ class Patch(Strict):
 
     version: int = VERSION
     model: str = "house"
+    size: Size = ""  # of the picture; empty: as it is
     description: str = ""
     prompt: Annotated[str, Field(max_length=LONGEST_TEXT)] = ""
     prompts: Annotated[list[Annotated[Voice, BeforeValidator(_voice)]], Field(max_length=VOICES)] = Field(
@@ -232,6 +246,11 @@ class Patch(Strict):
     def voices(self) -> tuple[Voice, ...]:
         """The prompts that sound together at first; one, unless the patch gives several."""
         return tuple(self.prompts) or (Voice(text=self.prompt),)
+
+    @property
+    def pixels(self) -> tuple[int, int] | None:
+        """The size it wants; None where any will do."""
+        return size_of(self.size)
 
     @property
     def file(self) -> str:

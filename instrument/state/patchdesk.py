@@ -98,19 +98,15 @@ class PatchDesk:
     def take(self) -> Patch | None:
         """The patch to play from now on, once; None to go on with the one that plays."""
         wanted, self._wanted = self._wanted, None
-        if wanted is not None and wanted.model != self._playing.model:
-            self._tell(f"{wanted.name} is for the model {wanted.model}, this show plays {self._playing.model}")
-            self._show()
-            return None
         return wanted
 
     def played(self, patch: Patch) -> None:
         """The engine plays this patch now; surfaces see it."""
         self._playing = patch
         self._place = next((place for place, each in enumerate(self._list) if each is patch), self._place)
-        self._show()
+        self.refused()
 
-    def _show(self) -> None:
+    def refused(self) -> None:
         """What plays, on surfaces: after a wish that could not be met, too, so that the same may be wished again."""
         self._params.set(LOAD, self._playing.name, ORIGIN)
         self._params.set(GOTO, self._place + 1, ORIGIN)
@@ -132,7 +128,7 @@ class PatchDesk:
             self._want(self._list[int(number) - 1])
         else:
             self._tell(f"patch.goto {number}: the set list has {len(self._list)}")
-            self._show()
+            self.refused()
 
     def _load(self, name: object) -> None:
         if name:
@@ -167,8 +163,8 @@ class PatchDesk:
             use(future.result())
         except (PatchError, SaveError) as problem:
             self._tell(str(problem))
-            self._show()
-        except Exception as problem:  # a fault of ours, told in this one moment: it must not come back every chunk
-            self._tell(f"{type(problem).__name__}: {shorten(str(problem))}")
-            self._show()
+            self.refused()
+        except Exception as problem:  # a disk that fails, no memory, a fault of ours: what plays goes on
+            self._tell(f"the patch folder: {type(problem).__name__}: {shorten(str(problem))}")
+            self.refused()
         return None

@@ -1,0 +1,135 @@
+"""What is on stage: one stream, its text encoder, and the patch that plays on it.
+
+A patch goes on as a whole or not at all: what is set is put back when anything of it fails. What made a chunk once is
+remembered as proven, so that the engine can go back to it. Knows no threads and no time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from instrument.engine.console import Console
+from instrument.engine.loading import Prepared, declare_patch, prepare, set_all
+from instrument.engine.prompts import PromptDesk
+from instrument.parameters.params import BadValue, ParamSet
+from instrument.state.patch import Patch
+from instrument.state.patchdesk import PatchDesk
+from pipelines.spec import Value
+from pipelines.stream import Stream
+from pipelines.text import TextEncoder
+
+
+@dataclass(frozen=True)
+class Act:
+    """What plays, or could: a patch made ready for this stream."""
+
+    stream: Stream
+    encoder: TextEncoder
+    prepared: Prepared
+
+
+class Stage:
+    """Owned by the engine and used in its thread."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        encoder: TextEncoder,
+        params: ParamSet,
+        console: Console,
+        desk: PatchDesk,
+        prompts: PromptDesk,
+    ) -> None:
+        self.stream, self.encoder = stream, encoder
+        self._params, self._console, self._desk, self._prompts = params, console, desk, prompts
+        self._ids: list[str] = []
+        self._ready: dict[int, Prepared] = {}  # the set list on this stream, by identity
+        self._playing: Act | None = None
+        self._proven: Act | None = None
+
+    @property
+    def patch(self) -> Patch | None:
+        return self._playing.prepared.patch if self._playing else None
+
+    # --- patches ---
+
+    def rehearse(self, patch: Patch) -> None:
+        """Prepare a patch of the set list, its bank and its prompts. Raises PatchError. The one that plays keeps its
+        own, and what is stored in it."""
+        same = self._playing is not None and self._playing.prepared.patch is patch
+        self._ready[id(patch)] = self._playing.prepared if same else prepare(patch, self.stream)
+        self._prompts.first(patch)
+
+    def load(self, patch: Patch) -> None:
+        """Make the patch the one that plays. Raises PatchError, or whatever else went wrong; then nothing changed."""
+        self._put_on(Act(self.stream, self.encoder, self._ready.get(id(patch)) or prepare(patch, self.stream)))
+
+    def take_over(self, act: Act, values: Mapping[str, Value]) -> None:
+        """Another stream comes on, with `values` over its patch's own where they still fit. Raises as `load` does."""
+        self._put_on(act, values)
+
+    def values(self) -> dict[str, Value]:
+        """What the hands have set, by id."""
+        return {parameter.id: parameter.base for parameter in self._params if parameter.kept}
+
+    def _put_on(self, act: Act, values: Mapping[str, Value] | None = None) -> None:
+        before, was, snapshots = self._playing, self.values(), dict(self._console.snapshots)
+        try:
+            self._install(act, values or {})
+        except BaseException:
+            if before is not None:
+                self._install(before, was)
+                self._console.snapshots = snapshots
+            raise
+        self._playing = act
+        if act.stream is not self.stream:
+            self.stream, self.encoder = act.stream, act.encoder
+            self._ready.clear()
+            self._prompts.use(act.encoder, act.stream.device)
+        act.stream.play(act.prepared.bank)
+
+    def _install(self, act: Act, values: Mapping[str, Value]) -> None:
+        """The act's parameters at its values, and what moves them."""
+        params, ready, stream = self._params, act.prepared, act.stream
+        with params.together():
+            for id in self._ids:
+                params.remove(id)
+            others = set(params.ids())
+            try:
+                declare_patch(params, ready.patch, ready.bends, stream.steps, stream.model.config.num_layers)
+            finally:
+                self._ids = [id for id in params.ids() if id not in others]
+            set_all(params, ready.patch)
+            self._prompts.load(ready.patch)
+            for id, value in values.items():
+                self._restore(id, value)
+            self._console.load(ready.modulators, ready.snapshots)
+            self._desk.played(ready.patch)
+
+    def _restore(self, id: str, value: Value) -> None:
+        """A value from before, where its parameter is still there and takes it."""
+        if id in self._params and self._params[id].base != value:
+            try:
+                self._params.set(id, value, "patch")
+            except BadValue:  # another kind of parameter bears the name now
+                return
+
+    # --- what has proven itself ---
+
+    def prove(self) -> None:
+        """What plays has made a chunk."""
+        self._proven = self._playing
+
+    def fall_back(self) -> Patch | None:
+        """Go back to what made a chunk last, if what plays has made none yet; the patch that failed."""
+        failed, proven = self._playing, self._proven
+        if failed is None or proven is None or failed is proven or proven.stream is not self.stream:
+            return None
+        self._put_on(proven)
+        return failed.prepared.patch
+
+    def let_go(self) -> None:
+        """Nothing is proven and nothing is remembered: what was on stage may be freed."""
+        self._proven = None
+        self._ready.clear()

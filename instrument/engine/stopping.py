@@ -1,0 +1,39 @@
+"""How a show is asked to end: Ctrl-C, a polite kill, a terminal or console that is closed.
+
+The first request ends it in good order: files finished, ports free, lights out. A second Ctrl-C, from a person who does
+not want to wait, interrupts that: what can end within a second does, then the process is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# SIGHUP: the terminal is gone. SIGBREAK: Windows, Ctrl-Break, or the console's window closed.
+REQUESTS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
+INTERRUPTED = 130  # exit status, as shells have it
+GRACE = 1.0  # seconds after the second
+
+
+@contextmanager
+def until_stopped() -> Iterator[threading.Event]:
+    """An event that a request sets; to be used in the main thread."""
+    stopping = threading.Event()
+
+    def stop(number: int, frame: object) -> None:
+        if stopping.is_set() and number == signal.SIGINT:
+            leave = threading.Timer(GRACE, os._exit, (INTERRUPTED,))
+            leave.daemon = True
+            leave.start()
+            raise KeyboardInterrupt
+        stopping.set()
+
+    before = {number: signal.signal(number, stop) for number in REQUESTS}
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,271 @@
+"""Another model or picture size while the show plays.
+
+It is loaded and played in for two chunks by a thread beside the show, then the engine changes to it between two chunks.
+Where memory does not allow two systems (memory.py has the rule) the one that plays is let go first, the picture is held
+meanwhile, and it is loaded again if the other fails. Knows systems and patches; outputs keep their size by themselves.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, replace
+
+import torch
+
+from instrument.engine import memory
+from instrument.engine.loading import MODEL, SIZE, declared, prepare
+from instrument.engine.prompts import PROMPT
+from instrument.engine.stage import Act, Stage
+from instrument.engine.status import Pace
+from instrument.parameters.params import ParamSet
+from instrument.state.patch import Patch, PatchError, size_of
+from pipelines.quicken import make_stream
+from pipelines.recipes import Recipe, recipe
+from pipelines.spec import Value
+from pipelines.stream import Stream, sized
+from pipelines.systems import System
+
+log = logging.getLogger(__name__)
+
+ORIGIN = "switch"
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Goes along with the first frame of another system: how many seconds to fade into it."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to play. `patch` None: the one that plays, with the values that the hands have set."""
+
+    recipe: Recipe
+    patch: Patch | None = None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A system that can play at once, and what its chunks cost."""
+
+    system: System
+    act: Act
+    pace: Pace
+
+
+class Switch:
+    """Owned by the engine and called in its thread, all but `make`. Without `open_system` it refuses every wish."""
+
+    def __init__(self, params: ParamSet, tell: Callable[[str], None], beside: Executor) -> None:
+        self.system: System | None = None
+        self.open_system: Callable[[Recipe], System] | None = None  # in any thread; raises what a person can put right
+        self.free: Callable[[torch.device], int] = memory.free
+        self.needed: Callable[[Recipe, torch.Tensor, bool], int] = memory.needed
+        self.notice = ""
+        self._params, self._tell, self._beside = params, tell, beside
+        self._seen = {id: params[id].version for id in (MODEL, SIZE)}
+        self._wanted: Wish | None = None
+        self._pausing: Wish | None = None
+        self._loading: tuple[Wish, Future[Ready | None]] | None = None
+
+    def play(self, system: System, open_system: Callable[[Recipe], System] | None) -> None:
+        """This one plays now, and others are opened so."""
+        self.system, self.open_system = system, open_system
+        self._show()
+
+    def _show(self) -> None:
+        """What plays, where surfaces see it; but a wish that has come since the last look stays where it is."""
+        row = self.system.recipe
+        with self._params.together():
+            for id, text in ((MODEL, row.name), (SIZE, f"{row.width}x{row.height}")):
+                if self._params[id].version == self._seen[id]:
+                    self._params.set(id, text, ORIGIN)
+                    self._seen[id] = self._params[id].version
+
+    # --- wishes ---
+
+    def suits(self, patch: Patch, playing: Patch | None) -> bool:
+        """Whether a patch plays on this system. A model chosen over the patch's own (`--model`) holds for patches of
+        the same model too."""
+        row = self.system.recipe if self.system else None
+        models = {playing.model if playing else patch.model, *([row.name] if row else [])}
+        return patch.model in models and (row is None or patch.pixels in (None, (row.width, row.height)))
+
+    def rehearse(self, patch: Patch) -> None:
+        """Try a patch for another model without it. Raises PatchError."""
+        try:
+            row = recipe(patch.model)
+        except LookupError as problem:
+            raise patch.error(str(problem), "model") from None
+        declared(patch, row.config, len(row.steps))
+
+    def wish_for(self, patch: Patch) -> bool:
+        """Play a patch that needs another system. False, and told, where there can be no other."""
+        if self.open_system is None:
+            self._tell(f"{patch.name} is for another model or size; start with it")
+            return False
+        self._wish(patch.model, patch.pixels, patch)
+        return True
+
+    def tick(self) -> None:
+        """Follow `engine.model` and `engine.size`."""
+        for id in (MODEL, SIZE):
+            parameter = self._params[id]
+            if parameter.version != self._seen[id]:
+                self._seen[id] = parameter.version
+                self._asked(id, str(parameter.base))
+
+    def _asked(self, id: str, text: str) -> None:
+        if self.open_system is None:
+            self._tell(f"{id} cannot change here; it can in `bender play`")
+        elif id == MODEL:
+            self._wish(text, None, None)
+        else:
+            size = size_of(text)
+            if size is None:
+                self._refuse(f"{id} cannot be '{text}'; write for example 384x224")
+            else:
+                self._wish("", size, None)
+
+    def _wish(self, model: str, size: tuple[int, int] | None, patch: Patch | None) -> None:
+        """The last wish counts."""
+        now = self.system.recipe
+        try:
+            row = recipe(model) if model and model != now.name else now
+            row = sized(row, *size) if size else row
+        except (LookupError, ValueError) as problem:
+            self._refuse(str(problem))
+            return
+        self._wanted = Wish(row, patch)
+
+    def _refuse(self, problem: str) -> None:
+        self.notice = ""
+        self._tell(problem)
+        self._show()
+
+    # --- between two chunks ---
+
+    def take(self, stage: Stage) -> Ready | None:
+        """The system that has just come on, once. Everything that takes time is done beside, but for a pause."""
+        if self._loading is not None:
+            wish, future = self._loading
+            if not future.done():
+                return None
+            self._loading = None
+            return self._arrived(stage, wish, future)
+        wish, self._wanted = self._wanted, None
+        if wish is not None and (wish.patch is not None or wish.recipe != self.system.recipe):
+            self.notice = f"loading {_name(wish.recipe)}; {_name(self.system.recipe)} plays on"
+            patch = wish.patch or stage.patch
+            self._loading = wish, self._beside.submit(self._try, wish, patch, stage.stream)
+        return None
+
+    def _arrived(self, stage: Stage, wish: Wish, future: Future[Ready | None]) -> Ready | None:
+        self.notice = ""
+        if self._wanted is not None:  # something else has been asked for meanwhile
+            return None
+        try:
+            ready = future.result()
+            if ready is None:
+                return self._pause(stage, wish)
+            return self._come_on(stage, wish, ready)
+        except Exception as problem:  # missing files, out of memory, a patch that does not fit: the old one plays on
+            log.info("switch failed", exc_info=problem)
+            self._refuse(f"{_name(wish.recipe)} cannot be played ({said(problem)}); what plays goes on")
+            return None
+
+    def _come_on(self, stage: Stage, wish: Wish, ready: Ready) -> Ready:
+        kept: dict[str, Value] = {} if wish.patch else stage.values()
+        stage.take_over(ready.act, kept)
+        self.system = ready.system
+        self._show()
+        self._tell(f"now playing {_name(ready.system.recipe)}")
+        return ready
+
+    def _pause(self, stage: Stage, wish: Wish) -> Ready | None:
+        """Let go of what plays, then load; if that fails, load what played."""
+        old, patch, kept = Wish(self.system.recipe, stage.patch), wish.patch or stage.patch, stage.values()
+        self._tell(f"no memory for two systems: the picture is held until {_name(wish.recipe)} is loaded")
+        release(stage)
+        try:
+            ready = self.make(wish.recipe, patch, None)
+            stage.take_over(ready.act, {} if wish.patch else kept)
+        except Exception as problem:
+            self._tell(f"{_name(wish.recipe)} cannot be played ({said(problem)}); {_name(old.recipe)} is loaded again")
+            ready = self.make(old.recipe, old.patch, None)
+            stage.take_over(ready.act, kept)
+        self.system = ready.system
+        self._show()
+        return ready
+
+    # --- beside the show ---
+
+    def _try(self, wish: Wish, patch: Patch, live: Stream) -> Ready | None:
+        """The system asked for; None where there is no memory for it beside the one that plays."""
+        same = self._shares(wish.recipe)
+        like = torch.empty(0, dtype=live.dtype)
+        if self.needed(wish.recipe, like, same) > self.free(live.device):
+            return None
+        return self.make(wish.recipe, patch, self.system if same else None)
+
+    def _shares(self, row: Recipe) -> bool:
+        """Whether the weights that play will do: only the size differs."""
+        now = self.system.recipe
+        return replace(row, width=now.width, height=now.height) == now
+
+    def make(self, row: Recipe, patch: Patch, shared: System | None) -> Ready:
+        """Load it, or take another's parts, make the patch ready and play two chunks that nobody sees."""
+        system = replace(shared, recipe=row) if shared else self.open_system(row)
+        stream = make_stream(system, patch.seed)
+        prepared = prepare(patch, stream)
+        stream.play(prepared.bank)
+        stream.read_prompt(system.encoder.encode(str(self._params[PROMPT].base) or patch.prompt))
+        pace = warm_up(stream, row.fps, system.recorded)
+        return Ready(system, Act(stream, system.encoder, prepared), pace)
+
+
+def warm_up(stream: Stream, fps: float, recorded: bool) -> Pace:
+    """Two chunks that nobody sees: what is slow the first time is over before the show, and the second tells the pace.
+    The stream has read a prompt, and begins anew after this; `fps` is the rate frames will be sent at."""
+    if recorded:
+        stream.rehearse(stream.bank)
+    for _ in range(2):
+        start = time.monotonic()
+        for _ in stream.denoise():
+            pass
+        denoised = time.monotonic()
+        chunk = stream.finish()
+        finished = time.monotonic()
+        if chunk is not None:
+            stream.remember()
+        written = time.monotonic()
+        for _ in stream.decode(chunk) if chunk else ():
+            pass
+    decode = time.monotonic() - written
+    stream.reset()
+    return Pace(written - start, (denoised - start) / stream.steps, written - finished, decode, 1.0 / fps)
+
+
+def release(stage: Stage) -> None:
+    """Free what is on stage but for its shell, which surfaces still ask for its sizes."""
+    stage.let_go()
+    stream = stage.stream
+    for part in (stream.model, stream.decoder):
+        part.to("meta")
+    stream.cache.k = stream.cache.k[:0].clone()
+    stream.cache.v = stream.cache.v[:0].clone()
+    memory.give_back()
+
+
+def said(problem: Exception) -> str:
+    """A failure in one line, short enough for a status."""
+    words = " ".join(str(problem).split())
+    return words if isinstance(problem, (PatchError, LookupError)) else f"{type(problem).__name__}: {words[:200]}"
+
+
+def _name(row: Recipe) -> str:
+    return f"{row.name} {row.width}x{row.height}"
