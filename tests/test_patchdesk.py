@@ -98,7 +98,7 @@ def test_no_name_at_all_stops_the_show(tmp_path, name):
 
 
 def test_a_fault_while_reading_is_told_once_and_what_plays_goes_on(tmp_path, monkeypatch):
-    desk, told = Desk(tmp_path), "MemoryError: all gone"
+    desk, told = Desk(tmp_path), "the patch folder: MemoryError: all gone"
     with monkeypatch.context() as patched:
         patched.setattr(patch, "load", lambda name, folder: (_ for _ in ()).throw(MemoryError("all gone")))
         desk.params.set("patch.load", "two", "osc")
