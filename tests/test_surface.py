@@ -50,7 +50,7 @@ class Page:
     def __init__(self, ws, acks=True):
         self.ws, self.acks = ws, acks
         self.params, self.values, self.pictures, self.statuses, self.errors = [], {}, [], [], []
-        self.binaries = 0
+        self.binaries, self.heard, self.play = 0, {}, {}
 
     async def until(self, fact, seconds=5.0):
         end = time.monotonic() + seconds
@@ -83,6 +83,7 @@ class Page:
             self.structure = message["structure"]
             self.values = {param["id"]: param["value"] for param in self.params}
         self.values.update(message.get("values", {}))
+        self.play.update(message.get("play", {}))
         if "status" in message:
             self.statuses.append(message["status"])
         if "error" in message:
@@ -90,13 +91,15 @@ class Page:
 
     async def binary(self, data):
         self.binaries += 1
-        number, structure, count, size = struct.unpack_from("<IHHI", data)
-        places = struct.unpack_from(f"<{count}H", data, 12)
-        start = 12 + 2 * (count + count % 2)
+        number, structure, set_count, moving, _, size = struct.unpack_from("<IHHHHI", data)
+        count = set_count + moving
+        places = struct.unpack_from(f"<{count}H", data, 16)
+        start = 16 + 2 * (count + count % 2)
         numbers = struct.unpack_from(f"<{count}f", data, start)
         assert structure == self.structure % 2**16
-        for place, value in zip(places, numbers, strict=True):
-            self.values[self.params[place]["id"]] = value
+        ids = [self.params[place]["id"] for place in places]
+        self.values.update(zip(ids[:set_count], numbers[:set_count], strict=True))
+        self.heard.update(zip(ids[set_count:], numbers[set_count:], strict=True))
         jpeg = data[start + 4 * count :]
         assert len(jpeg) == size
         if jpeg:

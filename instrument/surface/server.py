@@ -27,7 +27,7 @@ from aiohttp import WSMsgType, web
 from instrument.osc.query import OscQuery
 from instrument.parameters.params import ParamSet
 
-from .feed import Feed, finite
+from .feed import Feed, Play, finite
 from .guard import guard, protect
 
 log = logging.getLogger(__name__)
@@ -83,9 +83,11 @@ class Surface:
         host: str = "127.0.0.1",
         port: int = 8800,
         query: OscQuery | None = None,
+        play: Play | None = None,
     ) -> None:
-        """`port` 0 takes any free one; `url` tells which. `query` answers where there is no page."""
-        self._params, self._status = params, status
+        """`port` 0 takes any free one; `url` tells which. `query` answers where there is no page; `play` tells pages
+        what there is beside parameters."""
+        self._params, self._status, self._play = params, status, play
         self._host, self._port, self._query = host, port, query
         self._picture = Picture()
         self._feeds: set[Feed] = set()
@@ -212,7 +214,7 @@ class Surface:
         self._admit()
         socket = web.WebSocketResponse(heartbeat=10.0, max_msg_size=LARGEST_MESSAGE, compress=False)
         await socket.prepare(request)
-        feed = Feed(socket, self._params, self._picture, self._status, f"page {next(self._numbers)}")
+        feed = Feed(socket, self._params, self._picture, self._status, f"page {next(self._numbers)}", self._play)
         self._feeds.add(feed)
         sending = asyncio.create_task(feed.send_forever())
         sending.add_done_callback(_report)

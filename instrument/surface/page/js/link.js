@@ -1,8 +1,10 @@
 // The connection to the instrument: comes back by itself, sends at most once a picture, acknowledges what was shown.
-// Calls handlers.open, .closed, .structure(params), .numbers([[place, value]...]), .words({id: text}), .picture(bytes), .status, .error.
+// Calls handlers.open, .closed, .structure(params), .numbers(places, values), .moving(places, values), .words({id: text}),
+// .picture(bytes), .play(changed state), .status, .error.
 
 const FIRST_WAIT = 300; // ms before the first new attempt
 const LONGEST_WAIT = 3000;
+const HEAD = 16; // bytes before the places of a binary message
 
 export class Link {
   #handlers;
@@ -27,6 +29,10 @@ export class Link {
   trigger(id) {
     this.#triggers.push(id);
     this.#schedule();
+  }
+
+  learn(id) {
+    this.#send({ learn: id });
   }
 
   #connect() {
@@ -57,6 +63,7 @@ export class Link {
       this.#handlers.structure(message.params);
     }
     if ("values" in message) this.#handlers.words(message.values);
+    if ("play" in message) this.#handlers.play(message.play);
     if ("status" in message) this.#handlers.status(message.status);
     if ("error" in message) this.#handlers.error(message.error);
   }
@@ -79,19 +86,19 @@ export class Link {
   #show() {
     for (const data of this.#inbox.splice(0)) {
       const view = new DataView(data);
-      const [number, structure, count, bytes] = [
-        view.getUint32(0, true), view.getUint16(4, true), view.getUint16(6, true), view.getUint32(8, true),
-      ];
-      const first = 12 + 2 * (count + (count & 1));
-      if (structure === this.#structure && count) {
-        const numbers = [];
-        for (let i = 0; i < count; i++) {
-          numbers.push([view.getUint16(12 + 2 * i, true), view.getFloat32(first + 4 * i, true)]);
-        }
-        this.#handlers.numbers(numbers);
+      const number = view.getUint32(0, true);
+      const [structure, count, moving] = [4, 6, 8].map((at) => view.getUint16(at, true));
+      const bytes = view.getUint32(12, true);
+      const all = count + moving;
+      const first = HEAD + 2 * (all + (all & 1)); // where the values begin
+      if (structure === this.#structure && all) {
+        const places = new Uint16Array(data, HEAD, all);
+        const values = new Float32Array(data, first, all);
+        if (count) this.#handlers.numbers(places.subarray(0, count), values.subarray(0, count));
+        if (moving) this.#handlers.moving(places.subarray(count), values.subarray(count));
       }
       const done = () => this.#send({ ack: number });
-      if (bytes) this.#handlers.picture(new Uint8Array(data, first + 4 * count, bytes)).then(done, done);
+      if (bytes) this.#handlers.picture(new Uint8Array(data, first + 4 * all, bytes)).then(done, done);
       else done();
     }
   }

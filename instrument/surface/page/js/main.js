@@ -1,9 +1,11 @@
-// Puts the page together: connection, picture, parameters, status, and the few keys that work everywhere.
+// Puts the page together: connection, store, picture, views, status, and the few keys that work everywhere.
 
+import { all } from "./all.js";
 import { Link } from "./link.js";
-import { Panel } from "./panel.js";
 import { Picture } from "./picture.js";
 import { Status } from "./status.js";
+import { Store } from "./store.js";
+import { Views } from "./views.js";
 
 const find = (id) => document.getElementById(id);
 const veil = find("veil");
@@ -11,6 +13,7 @@ const frame = find("frame");
 const filter = find("filter");
 const picture = new Picture(find("picture"));
 const status = new Status(find("status"));
+const store = new Store();
 
 const link = new Link({
   open: () => document.body.classList.add("linked"),
@@ -18,14 +21,24 @@ const link = new Link({
     document.body.classList.remove("linked");
     veil.textContent = "no connection to the instrument; trying again";
   },
-  structure: (params) => panel.build(params),
-  numbers: (pairs) => panel.numbers(pairs),
-  words: (values) => panel.words(values),
+  structure: (params) => store.describe(params),
+  numbers: (places, values) => store.numbers(places, values),
+  moving: (places, values) => store.moving(places, values),
+  words: (values) => store.words(values),
   picture: (bytes) => picture.show(bytes),
-  status: (values) => status.show(values),
+  play: (changes) => store.play(changes),
+  status: (values) => {
+    status.show(values);
+    store.report(values);
+  },
   error: (text) => status.error(text),
 });
-const panel = new Panel(find("groups"), find("front"), link);
+store.connect(link);
+
+// One line for each view: what builds it in its section, and returns how to end it.
+const views = new Views(find("tabs"), {
+  all: (root) => all(store, root),
+});
 
 function fullScreen() {
   if (document.fullscreenElement) document.exitFullscreen();
@@ -34,13 +47,12 @@ function fullScreen() {
 
 find("whole").addEventListener("click", fullScreen);
 find("picture").addEventListener("dblclick", fullScreen);
-filter.addEventListener("input", () => panel.filter(filter.value));
 
 document.addEventListener("keydown", (event) => {
   if (event.target.closest("input, textarea, select")) {
     if (event.key === "Escape" && event.target === filter) {
       filter.value = "";
-      panel.filter("");
+      filter.dispatchEvent(new Event("input"));
       filter.blur();
     }
     return;
@@ -48,6 +60,7 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "/") {
     event.preventDefault();
+    views.show("all");
     filter.focus();
   } else if (event.key === "f" || event.key === "F") fullScreen();
 });
