@@ -111,9 +111,10 @@ class Stream:
         self.notice = ""
         self.reset(seed)
 
-    def make_bank(self, bends: tuple[Bend, ...], fixed: bool | None = None) -> StreamBank:
+    def make_bank(self, bends: tuple[Bend, ...], fixed: bool | None = None, like: Bank | None = None) -> StreamBank:
         """A bank of these bends for this model; give it to `play` between chunks. `fixed`: for a compiled or recorded
-        forward; None: as this stream needs it."""
+        forward; None: as this stream needs it. `like`: the bank that plays, where the levers that are bent as before
+        are to go on."""
         config, fixed = self.model.config, self._recorded if fixed is None else fixed
         shape = BankShape(
             config.num_layers,
@@ -127,7 +128,7 @@ class Stream:
             self.recipe.window,
             fixed,
         )
-        return StreamBank(bends, shape, len(self.schedule.timesteps))
+        return StreamBank(bends, shape, len(self.schedule.timesteps), like)
 
     @property
     def steps(self) -> int:

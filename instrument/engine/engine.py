@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from instrument.engine import curtain
+from instrument.engine.bending import Bending, soloed
 from instrument.engine.console import Console
 from instrument.engine.loading import (
     FORGET,
@@ -98,6 +99,7 @@ class Engine:
         self.console = Console(params, self._say)
         self.desk = PatchDesk(params, self.console.on_time, self._say)
         self.desk.snapshots = lambda: self.console.snapshots
+        self.bending = Bending(params, self.desk, self.console, self._say)
 
     # --- what is played ---
 
@@ -179,6 +181,7 @@ class Engine:
                 self._stopping.wait(0.2)
         self._decoder.shutdown()
         self.console.close()
+        self.bending.close()
         self.desk.close()
 
     def stop(self) -> None:
@@ -223,6 +226,7 @@ class Engine:
                 self._commands[name]()
         self.desk.tick()  # what was asked for before another patch says what plays
         self._change_patch()
+        self.bending.carry_out(self.stream, self._patch_ids)
         seed = int(self.params[SEED].base)
         if seed != self._seed:
             self._seed = seed
@@ -251,6 +255,7 @@ class Engine:
             self._hear(name, at)
         self.console.tick(now)
         self.desk.tick()
+        self.bending.tick()
         changed_at = self.params.take_change()
         if self._stamp is None:
             self._stamp = changed_at
@@ -259,7 +264,7 @@ class Engine:
             prompt = self._encode(str(values[PROMPT]))
             self.stream.read_prompt(prompt)
             self._prompt, self._prompt_notices = str(values[PROMPT]), prompt.notices
-        self.stream.bank.write(values)
+        self.stream.bank.write(soloed(values, self.stream.bank.bends))
 
     def _encode(self, text: str) -> Prompt:
         prompt = self._prompts.pop(text, None) or self._encoder.encode(text)
