@@ -17,6 +17,7 @@ import numpy as np
 from instrument.engine.curtain import Curtain
 from instrument.engine.engine import Engine
 from instrument.engine.pacer import Pacer
+from instrument.engine.portrait import Portrait
 from instrument.engine.status import Latency, Notices, Pace, StatusLine
 from instrument.mapping.rig import Rig
 from instrument.midi.ports import MidiPorts
@@ -123,7 +124,8 @@ class Show:
         osc = (self._osc.host, self._osc.port) if self._osc else None
         if doors.page_port is not None:
             query = OscQuery(self.params, self.status, osc, rig, self.notices.tell)
-            self.surface = Surface(self.params, self.status, doors.host, doors.page_port, query)
+            play = Portrait(self.engine, rig)
+            self.surface = Surface(self.params, self.status, doors.host, doors.page_port, query, play)
             self.surface.start()
             opening.callback(self.surface.close)
         if doors.mdns:

@@ -152,9 +152,14 @@ class Engine:
         self.tell(text)
 
     @property
+    def prompt(self) -> Prompt | None:
+        """The prompt that plays; None before the first."""
+        return self._prompts.get(self._prompt or "")
+
+    @property
     def held(self) -> dict[str, list[str]]:
         """Per bend scoped to tokens, the pieces of the prompt it holds: ["all"], or each, by its index if no text."""
-        prompt = self._prompts.get(self._prompt or "")
+        prompt = self.prompt
         tokens = prompt.tokens if prompt else ()
         every = self.stream.model.config.text_len
         return {
