@@ -25,7 +25,9 @@ def test_it_shows_what_plays():
         "site": "cross",
         "main": "gain",
         "amounts": ["gain"],
+        "acts": ["gain"],
     }
+    assert state["bends"][1]["acts"] == ["noise"]
     text, at = state["prompt"]["text"], state["held"]["words"]
     assert [text[slice(*state["prompt"]["offsets"][i])] for i in at] == ["tulip"]
     assert state["snapshots"] == {"1": "high"} and state["modulators"] == {"lfo1": "lfo"}

@@ -2,6 +2,7 @@
 
 import "./bar.js";
 import "./pads.js";
+import "./span.js";
 import "./words.js";
 import { teach } from "./learn.js";
 
@@ -35,13 +36,18 @@ export class Controls {
     element.setup({ ...param, value: store.value(id), label: text ?? label(param) }, send);
     element.dataset.id = id;
     this.watch(id, (value, heard) => element.show(value, heard));
-    if (param.type !== "text") this.#ends.push(teach(store, element, id));
+    if (param.type !== "text") this.teach(element, id);
     return element;
   }
 
   /** As `store.watch`, until the view ends. */
   watch(id, act) {
     this.#ends.push(this.#store.watch(id, act));
+  }
+
+  /** Let an element that is no parameter's own control be taught for one. */
+  teach(element, id) {
+    this.#ends.push(teach(this.#store, element, id));
   }
 
   /** Hear an event of the store until the view ends. */

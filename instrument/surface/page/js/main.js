@@ -1,8 +1,13 @@
 // Puts the page together: connection, store, picture, views, status, and the few keys that work everywhere.
 
 import { all } from "./all.js";
+import { bends } from "./bends.js";
+import { engine } from "./engine.js";
 import { Link } from "./link.js";
+import { modulators } from "./modulators.js";
 import { Picture } from "./picture.js";
+import { snapshots } from "./snapshots.js";
+import { learner, stage } from "./stage.js";
 import { Status } from "./status.js";
 import { Store } from "./store.js";
 import { Views } from "./views.js";
@@ -35,8 +40,15 @@ const link = new Link({
 });
 store.connect(link);
 
+const learning = learner(store, status);
+stage(store, find("front"), learning.toggle);
+
 // One line for each view: what builds it in its section, and returns how to end it.
 const views = new Views(find("tabs"), {
+  bends: (root) => bends(store, root),
+  pads: (root) => snapshots(store, root),
+  modulators: (root) => modulators(store, root),
+  engine: (root) => engine(store, root),
   all: (root) => all(store, root),
 });
 
@@ -63,4 +75,6 @@ document.addEventListener("keydown", (event) => {
     views.show("all");
     filter.focus();
   } else if (event.key === "f" || event.key === "F") fullScreen();
+  else if (event.key === "l" || event.key === "L") learning.teaching(!document.body.classList.contains("teaching"));
+  else if (event.key === "Escape") learning.teaching(false);
 });

@@ -14,5 +14,13 @@ export function well(tag) {
   return element;
 }
 
+/** A button that does something of the page's own. */
+export function button(className, text, act) {
+  const element = named("button", className, text);
+  element.type = "button";
+  element.addEventListener("click", act);
+  return element;
+}
+
 /** What hovering tells: the id, and what it does. */
 export const hint = (param) => [param.id, param.doc].filter(Boolean).join("\n");

@@ -10,13 +10,14 @@ const SHOWN = [
 ];
 const LINGER = 5000; // ms an error stays
 
-export class Status {
+export class Status extends EventTarget {
   #line;
   #facts = new Map();
   #warning = named("span", "warning");
   #error = "";
 
   constructor(line) {
+    super();
     this.#line = line;
   }
 
@@ -49,6 +50,7 @@ export class Status {
 
   error(text) {
     this.#error = text;
+    this.dispatchEvent(new CustomEvent("error", { detail: text }));
     this.#warn(text);
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {

@@ -2,14 +2,13 @@
 // watch what they show and nothing else. Knows no element of the page.
 //
 // Events: "structure" (parameters came or went), "state" (detail: the keys that changed), "status", "selected" (another
-// bend is looked at), "learning".
+// bend is looked at).
 
 export class Store extends EventTarget {
   params = []; // descriptions, in the order of the instrument
   state = {}; // what is played: network, bends, prompt, snapshots, ...
   status = {};
   selected = ""; // the bend looked at
-  learning = null; // {target, armed, ...} while a control is taught, else null
   #ids = new Map(); // id -> {param, value, heard, watchers}
   #link = null;
 
