@@ -1,7 +1,7 @@
 // What a bend holds beside steps and layers: words of the prompt as chips, heads as dots. Both are text parameters; here
 // is the way between the text and what is clicked. The forms of the text are those of pipelines/bends/scope.py.
 
-import { named } from "./parts.js";
+import { button } from "./parts.js";
 
 const PLAIN = /^(all|prompt|\d+(\s*-\s*\d+)?)$/i;
 
@@ -34,28 +34,28 @@ export function toggled(text, word, words, held) {
   return [...new Set(left.map((other) => quoted(other.text)))].join(", ");
 }
 
-/** Chips of the prompt; fills `element` anew. `pick(text)` takes the new scope. */
+/** Make `element` hold one button for each of `labels`; those that are there stay, so that a click under way is not lost. */
+function keep(element, labels, make) {
+  if (element.labels?.join("\n") === labels.join("\n")) return;
+  element.labels = labels;
+  const focused = [...element.children].indexOf(document.activeElement);
+  element.replaceChildren(...labels.map((text, i) => make(text, i)));
+  if (focused >= 0) element.children[Math.min(focused, element.children.length - 1)]?.focus();
+}
+
+/** Chips of the prompt in `element`. `pick(text)` takes the new scope. */
 export function showWords(element, { prompt, text, held }, pick) {
   const words = prompt ? wordsOf(prompt) : [];
   const every = /^\s*all\s*$/i.test(text);
-  const focused = [...element.children].indexOf(document.activeElement);
-  const chip = (label, pressed, next, title) => {
-    const button = named("button", "chip", label);
-    button.type = "button";
-    button.title = title;
-    button.setAttribute("aria-pressed", pressed);
-    button.addEventListener("click", () => pick(next()));
-    return button;
-  };
-  element.replaceChildren(
-    chip("all", every, () => "all", "every token, padding too"),
-    chip("prompt", /^\s*prompt\s*$/i.test(text), () => "prompt", "every word of the prompt"),
-    ...words.map((word) => {
-      const isHeld = !every && word.tokens.length > 0 && word.tokens.every((token) => held.includes(token));
-      return chip(word.text, isHeld, () => toggled(text, word, words, held), `tokens ${word.tokens.join(", ")}`);
-    }),
-  );
-  if (focused >= 0) element.children[Math.min(focused, element.children.length - 1)]?.focus();
+  element.next = (i) => (i < 2 ? ["all", "prompt"][i] : toggled(text, words[i - 2], words, held));
+  keep(element, ["all", "prompt", ...words.map((word) => word.text)], (label, i) => {
+    const chip = button("chip", label, () => pick(element.next(i)));
+    chip.title = ["every token, padding too", "every word of the prompt"][i] ?? "";
+    return chip;
+  });
+  const isHeld = (word) => !every && word.tokens.length > 0 && word.tokens.every((token) => held.includes(token));
+  const pressed = [every, /^\s*prompt\s*$/i.test(text), ...words.map(isHeld)];
+  pressed.forEach((on, i) => element.children[i].setAttribute("aria-pressed", on));
 }
 
 /** "0-3, 7" -> a list of true and false; null where it cannot be read. */
@@ -82,21 +82,18 @@ export function writeRanges(chosen) {
   return found.join(", ");
 }
 
-/** One dot a head; a click takes one away or back, a click while all are held keeps that one alone. */
+/** One dot a head in `element`; a click takes one away or back, a click while all are held keeps that one alone. */
 export function showHeads(element, text, count, pick) {
   const chosen = readRanges(text, count) ?? Array(count).fill(false);
-  const focused = [...element.children].indexOf(document.activeElement);
-  element.replaceChildren(...chosen.map((on, head) => {
-    const dot = named("button", "dot");
-    dot.type = "button";
-    dot.title = `head ${head}`;
-    dot.setAttribute("aria-label", `head ${head}`);
-    dot.setAttribute("aria-pressed", on);
-    dot.addEventListener("click", () => {
-      const next = chosen.every(Boolean) ? chosen.map((_, i) => i === head) : chosen.map((was, i) => (i === head ? !was : was));
-      pick(next.some(Boolean) ? writeRanges(next) : "all");
-    });
+  element.next = (head) => {
+    const next = chosen.every(Boolean) ? chosen.map((_, i) => i === head) : chosen.map((was, i) => (i === head ? !was : was));
+    return next.some(Boolean) ? writeRanges(next) : "all";
+  };
+  keep(element, chosen.map((_, head) => `head ${head}`), (label, head) => {
+    const dot = button("dot", "", () => pick(element.next(head)));
+    dot.title = label;
+    dot.setAttribute("aria-label", label);
     return dot;
-  }));
-  if (focused >= 0) element.children[focused]?.focus();
+  });
+  chosen.forEach((on, head) => element.children[head].setAttribute("aria-pressed", on));
 }
