@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from selenium.webdriver import ActionChains, Keys
 
@@ -287,9 +289,16 @@ def test_learning_over_a_midi_loop(browser, tmp_path):
             assert "colour.gain" in file.read_text() and "21" in file.read_text()
             page.keys("undo", Keys.ESCAPE)
             until(lambda: any("read again" in text for text in playing.show.notices.current()))
-            for value in range(128):  # over where it stands, which picks it up
-                knobs.send(0xB0, 21, value)
-            until(lambda: page.attribute("colour.gain", "aria-valuenow") == "8")
+
+            def turn() -> bool:
+                for value in range(0, 128, 3):  # over where it stands, which picks it up
+                    knobs.send(0xB0, 21, value)
+                    time.sleep(0.005)
+                knobs.send(0xB0, 21, 127)
+                time.sleep(0.3)
+                return page.attribute("colour.gain", "aria-valuenow") == "8"
+
+            until(turn)
             assert playing.params["colour.gain"].origin.startswith("midi")
         finally:
             knobs.unplug()

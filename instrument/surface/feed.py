@@ -28,7 +28,8 @@ from aiohttp import WSCloseCode, web
 from instrument.parameters.params import ParamSet
 
 CREDIT = 2  # binary messages on the way to a page
-BEAT = 1 / 60  # seconds between looks at the values
+BEAT = 1 / 65  # least seconds between two messages of values alone
+LOOK = 1 / 200  # seconds between looks at the values
 STATUS_EVERY = 0.25  # seconds
 PLAY_EVERY = 0.1
 MOST_ITEMS = 512  # values or triggers in one message from a page
@@ -76,6 +77,7 @@ class Feed:
         self._places: dict[str, int] = {}
         self._picture = 0
         self._sent = self._acked = 0
+        self._values_at = 0.0  # when values went out without a picture
         self._status_at = 0.0
         self._credit = asyncio.Event()
         self._credit.set()
@@ -103,8 +105,10 @@ class Feed:
                 await self._socket.send_str(json.dumps(message))
 
     async def _wait_for_news(self) -> None:
+        """Until there is a new picture, or values may go out again."""
+        wait = max(LOOK, self._values_at + BEAT - time.monotonic())
         try:
-            await asyncio.wait_for(self.fresh.wait(), BEAT)
+            await asyncio.wait_for(self.fresh.wait(), wait)
         except asyncio.TimeoutError:  # not the built-in one before Python 3.11
             return
         finally:
@@ -165,6 +169,8 @@ class Feed:
         if self._picture != self._pictures.number:
             self._picture = self._pictures.number
             picture = self._pictures.jpeg()
+        else:
+            self._values_at = time.monotonic()
         self._sent = (self._sent + 1) % 2**32
         self._update_credit()
         counts = len(numbers), len(moving)

@@ -68,8 +68,20 @@ export class Link {
     if ("error" in message) this.#handlers.error(message.error);
   }
 
+  /** A picture is decoded at once, values wait for the next one drawn; when both are shown the message is acknowledged. */
   #binary(data) {
-    this.#inbox.push(data);
+    const view = new DataView(data);
+    const number = view.getUint32(0, true);
+    const [structure, count, moving] = [4, 6, 8].map((at) => view.getUint16(at, true));
+    const bytes = view.getUint32(12, true);
+    const all = count + moving;
+    const first = HEAD + 2 * (all + (all & 1)); // where the values begin
+    const places = new Uint16Array(data, HEAD, all);
+    const values = new Float32Array(data, first, all);
+    let left = bytes ? 2 : 1;
+    const done = () => --left || this.#send({ ack: number });
+    this.#inbox.push({ structure, count, places, values, done });
+    if (bytes) this.#handlers.picture(new Uint8Array(data, first + 4 * all, bytes)).then(done, done);
     this.#schedule();
   }
 
@@ -84,22 +96,12 @@ export class Link {
   }
 
   #show() {
-    for (const data of this.#inbox.splice(0)) {
-      const view = new DataView(data);
-      const number = view.getUint32(0, true);
-      const [structure, count, moving] = [4, 6, 8].map((at) => view.getUint16(at, true));
-      const bytes = view.getUint32(12, true);
-      const all = count + moving;
-      const first = HEAD + 2 * (all + (all & 1)); // where the values begin
-      if (structure === this.#structure && all) {
-        const places = new Uint16Array(data, HEAD, all);
-        const values = new Float32Array(data, first, all);
-        if (count) this.#handlers.numbers(places.subarray(0, count), values.subarray(0, count));
-        if (moving) this.#handlers.moving(places.subarray(count), values.subarray(count));
+    for (const { structure, count, places, values, done } of this.#inbox.splice(0)) {
+      if (structure === this.#structure && values.length) {
+        this.#handlers.numbers(places.subarray(0, count), values.subarray(0, count));
+        this.#handlers.moving(places.subarray(count), values.subarray(count));
       }
-      const done = () => this.#send({ ack: number });
-      if (bytes) this.#handlers.picture(new Uint8Array(data, first + 4 * all, bytes)).then(done, done);
-      else done();
+      done();
     }
   }
 
