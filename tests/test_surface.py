@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import socket
 import struct
 import threading
@@ -172,6 +173,70 @@ def test_values_reach_the_page_and_the_instrument():
 
     with serving(params) as surface:
         asyncio.run(play(surface))
+
+
+def test_what_moves_by_itself_is_sent_apart_from_what_the_hand_set():
+    params = some_params()
+    gain = {"petals.gain": 0.25}
+    params.modulate(lambda now, values: gain)
+
+    async def play(surface):
+        async with opened(surface) as page:
+            params.tick(1.0)
+            await page.until(lambda: "petals.gain" in page.heard)
+            assert page.heard["petals.gain"] == params.heard("petals.gain") > 1
+            assert page.values["petals.gain"] == 1
+            gain.clear()
+            params.tick(2.0)
+            await page.until(lambda: math.isnan(page.heard["petals.gain"]))
+        async with opened(surface) as late:
+            await late.rest(0.1)
+            assert late.heard == {}
+
+    with serving(params) as surface:
+        asyncio.run(play(surface))
+
+
+class Playing:
+    """What a page may draw beside parameters."""
+
+    def __init__(self):
+        self.now, self.learnt = {"bends": ["petals"], "signal": 0.5}, []
+
+    def state(self):
+        return dict(self.now)
+
+    def learn(self, id):
+        if id == "nothing":
+            raise LookupError("no parameter 'nothing'")
+        self.learnt.append(id)
+
+
+def test_what_is_played_is_sent_by_key_when_it_changes():
+    playing = Playing()
+    surface = Surface(some_params(), lambda: {}, port=0, play=playing)
+
+    async def play():
+        async with opened(surface) as page:
+            await page.until(lambda: page.play)
+            assert page.play == {"bends": ["petals"], "signal": 0.5}
+            page.play.clear()
+            playing.now["signal"] = float("nan")
+            await page.until(lambda: page.play)
+            assert page.play == {"signal": None}
+            await page.ws.send_json({"learn": "petals.gain"})
+            await page.ws.send_json({"learn": None})
+            for wrong in ("nothing", 7, ["petals.gain"]):
+                await page.ws.send_json({"learn": wrong})
+            await page.until(lambda: len(page.errors) == 3)
+            assert "no parameter 'nothing'" in page.errors[0] and "'learn' must be" in page.errors[1]
+
+    surface.start()
+    try:
+        asyncio.run(play())
+    finally:
+        surface.close()
+    assert playing.learnt == ["petals.gain", None]
 
 
 def test_every_trigger_counts():

@@ -139,7 +139,8 @@ def report(seen: dict[str, Any], seconds: float) -> Iterator[str]:
             yield f"{name}: none arrived"
             continue
         p95 = found[min(int(0.95 * len(found)), len(found) - 1)]
-        yield f"{name:9} {len(found) / seconds:5.1f} a second   p50 {statistics.median(found):5.1f} ms   p95 {p95:5.1f} ms"
+        rate, p50 = len(found) / seconds, statistics.median(found)
+        yield f"{name:9} {rate:5.1f} a second   p50 {p50:5.1f} ms   p95 {p95:5.1f} ms"
     yield f"painted   {seen['painted'] / seconds:5.1f} a second, {seen['bars']} bars in view"
 
 
@@ -184,9 +185,8 @@ def main() -> None:
     parser.add_argument("--generate", action="store_true", help="the house model plays in the same process")
     options = parser.parse_args()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else math.nan
-    print(
-        f"{options.parameters} parameters at 60 Hz, {options.fps:g} pictures a second of {options.width}x{options.height}"
-    )
+    size = f"{options.width}x{options.height}"
+    print(f"{options.parameters} parameters at 60 Hz, {options.fps:g} pictures a second of {size}")
     with generating(options.generate):
         seen = measure(options)
     for line in report(seen, options.seconds):
