@@ -197,6 +197,27 @@ def test_text_is_sent_with_enter_and_not_before(stage):
     assert box.get_property("value") == "black water"
 
 
+def test_several_prompts_unfold_with_their_weights(stage):
+    assert not stage.all(".more")
+    stage.params.add("prompt.1.weight", ControlSpec(0, 1, 1), group="prompt")
+    stage.params.add("prompt.2.text", TextSpec(""), group="prompt")
+    stage.params.add("prompt.2.weight", ControlSpec(0, 1, 0), group="prompt")
+    stage.params.add("prompt.next", TriggerSpec(), group="prompt")
+    stage.until(lambda: stage.all('.more [data-id="prompt.next"]'))
+    rows = "return [...document.querySelectorAll('.prompt-row')].map((r) => [...r.children].map((c) => c.dataset.id))"
+    assert stage.js(rows) == [["prompt.text", "prompt.1.weight"], ["prompt.2.text", "prompt.2.weight"]]
+    stage.js("document.querySelector('.more summary').click()")
+    stage.until(lambda: stage.find("prompt.2.text").is_displayed())
+    stage.find("prompt.2.text").send_keys("a red star", Keys.ENTER)
+    stage.drag("prompt.2.weight", 0.5, 0)
+    stage.until(lambda: stage.value("prompt.2.text") == "a red star" and 0.4 < stage.value("prompt.2.weight") < 0.6)
+    assert stage.js("return document.documentElement.scrollHeight") <= 720
+    stage.js("document.querySelector('.more summary').click()")
+    for id in ("prompt.1.weight", "prompt.2.text", "prompt.2.weight", "prompt.next"):
+        stage.params.remove(id)
+    stage.until(lambda: not stage.all(".more"))
+
+
 def test_finding(stage):
     box = stage.browser.find_element("id", "filter")
     box.send_keys("ang")
