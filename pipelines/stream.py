@@ -23,6 +23,7 @@ from pipelines.bends.fold import BankShape
 from pipelines.bends.probes import Probes
 from pipelines.bends.scope import Words
 from pipelines.cache import KVCache
+from pipelines.kept import Kept, KeptLog
 from pipelines.passes import Passes, Place, StreamBank
 from pipelines.past import Past
 from pipelines.recipes import Recipe
@@ -96,6 +97,7 @@ class Stream:
         self.grid = self._passes.grid
         self.cache: KVCache = self._passes.cache
         self._past = Past(recipe)
+        self._log = KeptLog(self.cache, recipe.keep_first)
         self._memory = decoder.fresh()
         self.bank = self.make_bank(bends)
         self.probes = Probes()
@@ -154,6 +156,7 @@ class Stream:
         """Empty the cache only: the picture goes on from the decoder's memory, the model starts anew."""
         self.cache.reset()
         self._past.forget()
+        self._log.forget()
         self._position = 0
 
     def read_prompt(self, prompt: Prompt) -> None:
@@ -177,6 +180,11 @@ class Stream:
         self.bank = bank
         if self._words is not None:
             bank.read_prompt(self._words)
+
+    @property
+    def kept(self) -> tuple[Kept, ...]:
+        """The latent frames that the cache holds, oldest first, as of the last chunk. Any thread may ask."""
+        return self._log.kept
 
     @property
     def next_frames(self) -> int:
@@ -300,7 +308,7 @@ class Stream:
         self._make_room()
         if self._stale and self._position and self.recipe.recache != "no":
             place = self._passes.rewrite(self.recipe.recache == "behind sink")
-            self._clean_pass(self._past.last(place.frames), place, self._text)
+            self._clean_pass(self._past.last(place.frames), place, self._text, again=True)
         self._stale = False
 
     def _make_room(self) -> None:
@@ -314,10 +322,10 @@ class Stream:
             if context is not None:
                 place = self._passes.place(0, context.shape[2])
                 # A cache that is made anew for every chunk follows the prompt one chunk behind.
-                self._clean_pass(context, place, self._spoken if rule == "rebuild" else self._text)
+                self._clean_pass(context, place, self._spoken if rule == "rebuild" else self._text, again=True)
                 self._position = place.frames
 
-    def _clean_pass(self, latents: Tensor, place: Place, text: TextMemory) -> Tensor:
+    def _clean_pass(self, latents: Tensor, place: Place, text: TextMemory, again: bool = False) -> Tensor:
         """Write the keys and values of clean latents into the cache; the flow, of no use but to see if all went well.
 
         Frames of a cache begun again see those of their own chunk and of earlier ones; frames rewritten for a new
@@ -327,6 +335,10 @@ class Stream:
         mask = self._begun_mask(place.frames) if begun else None
         bank = self.bank.of(place.frames)
         bank.fold(CACHE_PASS)
+        if again:
+            self._log.note_again(place.frames, bank.working())
+        else:
+            self._log.note(bank.working())
         t = self._passes.times(self.recipe.context_timestep, place.frames)
         return self._run(CACHE_PASS, bank, place, text, mask)(latents, t)
 
@@ -341,6 +353,7 @@ class Stream:
         """The chunk becomes the newest of the past."""
         self._position += latents.shape[2]
         self._past.add(latents)
+        self._log.add(latents.shape[2])
         chunk, self._begins = Chunk(latents, self._begins, ready=mark(self.device)), False
         if self._past.wants_pixels:
             chunk = chunk._replace(pixels=self._pixels(chunk))
@@ -352,6 +365,7 @@ class Stream:
     def _forward(self, x: Tensor, timestep: float, place: Place, step: int, bias: Tensor | None) -> Tensor:
         bank = self.bank.of(place.frames)
         bank.fold(step)
+        self._log.note(bank.working())
         t = self._passes.times(timestep, place.frames)
         return self._run(step, bank, place, self._text, bias)(x, t)
 

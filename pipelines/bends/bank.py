@@ -137,6 +137,10 @@ class Bank:
         """What a player should know: words that the prompt does not have, scopes that cannot be read."""
         return [notice for group in self._groups for notice in group.notices()]
 
+    def working(self) -> frozenset[str]:
+        """The bends that do something in the pass last folded: off neutral, not muted, and in scope."""
+        return frozenset().union(*(group.working for group in self._groups))
+
     def held_tokens(self) -> dict[str, list[int]]:
         """Per token-scoped bend, the indices of the prompt's tokens it holds."""
         held: dict[str, list[int]] = {}
