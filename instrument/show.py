@@ -16,6 +16,7 @@ import numpy as np
 
 from instrument.engine.curtain import Curtain
 from instrument.engine.engine import Engine
+from instrument.engine.inside import Inside
 from instrument.engine.pacer import Pacer
 from instrument.engine.portrait import Portrait
 from instrument.engine.status import Latency, Notices, Pace, StatusLine
@@ -126,6 +127,7 @@ class Show:
             query = OscQuery(self.params, self.status, osc, rig, self.notices.tell)
             play = Portrait(self.engine, rig)
             self.surface = Surface(self.params, self.status, doors.host, doors.page_port, query, play)
+            self.surface.look_inside(Inside(self.engine, self.pace))
             self.surface.start()
             opening.callback(self.surface.close)
         if doors.mdns:
@@ -173,6 +175,12 @@ class Show:
 
     def _expected_ms(self) -> float:
         return self._pace.expected_ms(self.engine.stream.steps, self.system.recipe.chunk * 4)
+
+    def pace(self) -> dict[str, float | None]:
+        """How it plays, as plots follow it; None where there is nothing to measure yet."""
+        timing, latency = self.engine.timing, self.latency.percentile_ms(0.5)
+        times = {"step_ms": timing.step_ms, "chunk_ms": timing.chunk_ms, "latency_ms": latency}
+        return {"fps": timing.fps or None, "fps_sent": self.pacer.stats().fps_out, **times}
 
     def status(self) -> dict[str, Any]:
         """Numbers for the status line and the page; JSON-ready."""

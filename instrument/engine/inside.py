@@ -34,7 +34,7 @@ class Inside:
             "neurons": config.ffn_dim,
             "rows": stream.grid.height,
             "columns": stream.grid.width,
-            "tokens": list(self._engine.tokens),
+            "tokens": list(self._tokens()),
             "window": stream.cache.window,
             "sink": stream.cache.sink,
             "frames": stream.recipe.chunk,
@@ -62,8 +62,12 @@ class Inside:
     def _look(self, what: str, layer: int, step: int | None, detail: int | None) -> Look | None:
         if what == "neurons":
             return NeuronLook(layer, step, detail or 1, TOP)
-        tokens = tuple(range(len(self._engine.tokens)))
+        tokens = tuple(range(len(self._tokens())))
         return MapLook(layer, step, tokens, detail) if tokens else None
+
+    def _tokens(self) -> tuple[str, ...]:
+        prompt = self._engine.prompt
+        return prompt.tokens if prompt else ()
 
     def forget(self) -> None:
         """Nobody looks any more, or something else plays: drop what was asked for."""
@@ -71,6 +75,4 @@ class Inside:
 
     def memory(self) -> list[dict[str, Any]]:
         """The latent frames that the cache holds, oldest first."""
-        return [
-            {"age": kept.age, "sink": kept.sink, "bends": list(kept.bends)} for kept in self._engine.stream.kept
-        ]
+        return [{"age": kept.age, "sink": kept.sink, "bends": list(kept.bends)} for kept in self._engine.stream.kept]

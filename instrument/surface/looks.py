@@ -102,11 +102,13 @@ class Looks:
         self.source = source
         self._pages: set[Page] = set()
         self._task: asyncio.Task[None] | None = None
-        self._facts: dict[str, Any] = {}
         self._seen: dict[Key, tuple[int, Any]] = {}  # with the beat in which it came
         self._asked: dict[Key, int] = {}
-        self._beat = 0
         self._fault = ""
+        self.facts: dict[str, Any] = {}
+        self.memory: list[dict[str, Any]] = []
+        self.pace: dict[str, float | None] = {}
+        self.beat = 0
 
     @property
     def looking(self) -> bool:
@@ -160,22 +162,26 @@ class Looks:
         self.source.forget()
 
     async def _once(self) -> None:
-        self._beat += 1
+        self.beat += 1
         facts = self.source.facts()
-        if facts != self._facts:  # another prompt, patch, model or size: what was seen is of the one before
-            self._facts = facts
+        if facts != self.facts:  # another prompt, patch, model or size: what was seen is of the one before
+            self.facts = facts
             self._asked.clear()
             self._seen.clear()
             self.source.forget()
         wanted = list(dict.fromkeys(key for page in self._pages for key in page.keys(facts)))
         for key, seen in (await asyncio.to_thread(self._take, list(self._asked))).items():
-            self._seen[key] = self._beat, seen
+            self._seen[key] = self.beat, seen
             self._asked.pop(key, None)
         kept = set(wanted)
         self._seen = {key: seen for key, seen in self._seen.items() if key in kept}
-        self._asked = {key: beat for key, beat in self._asked.items() if self._beat - beat < PATIENCE}
+        self._asked = {key: beat for key, beat in self._asked.items() if self.beat - beat < PATIENCE}
         if not self._asked:
             self._ask(wanted)
+        if any(page.wish.memory for page in self._pages):
+            self.memory = self.source.memory()
+        if any(page.wish.pace for page in self._pages):
+            self.pace = self.source.pace()
         for page in self._pages:
             page.fresh.set()
 
@@ -188,18 +194,10 @@ class Looks:
         """For those seen longest ago."""
         ordered = sorted(wanted, key=lambda key: self._seen.get(key, (-1, None))[0])
         for key in ordered[:AT_ONCE]:
-            self._asked[key] = self._beat
+            self._asked[key] = self.beat
             self.source.ask(*key)
 
     # --- what a page gets ---
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        return self._facts
-
-    @property
-    def beat(self) -> int:
-        return self._beat
 
     def mean_map(self, keys: list[Key], since: int) -> np.ndarray | None:
         """The mean of the latest maps [tokens, rows, columns]; None where none came after the beat `since`."""
@@ -237,6 +235,8 @@ class Page:
                 await self.fresh.wait()
                 await self._credit.wait()
                 self.fresh.clear()
+                if not self._looks.facts:
+                    continue
                 if self._told != self._looks.facts:
                     self._told = self._looks.facts
                     await self.socket.send_str(json.dumps({"facts": self._told}))
@@ -250,10 +250,10 @@ class Page:
             head["map"] = _put_map(maps, data)
         if layers := list(looks.neurons(wish.neuron_keys(looks.facts), self._since)):
             head["neurons"] = [_put_neurons(layer, seen, data) for layer, seen in layers]
-        if wish.memory and (memory := looks.source.memory()) != self._memory:
-            head["memory"] = self._memory = memory
+        if wish.memory and looks.memory != self._memory:
+            head["memory"] = self._memory = looks.memory
         if wish.pace:
-            head["pace"] = looks.source.pace()
+            head["pace"] = looks.pace
         self._since = looks.beat
         if not head:
             return None
@@ -292,7 +292,9 @@ def read_wish(said: Any) -> Wish:
         raise ValueError("'watch' must be an object")
     unknown = set(said) - set(Wish._fields)
     if unknown:
-        raise ValueError(f"nothing called '{sorted(unknown)[0][:32]}' can be watched; there are {', '.join(Wish._fields)}")
+        raise ValueError(
+            f"nothing called '{sorted(unknown)[0][:32]}' can be watched; there are {', '.join(Wish._fields)}"
+        )
     places: dict[str, Any] = {}
     for what, fields in (("map", ("layer", "step", "head")), ("neurons", ("layer", "step"))):
         if said.get(what) is not None:

@@ -1,6 +1,7 @@
 """The web page's server: one thread with its own event loop, on this machine only unless told otherwise.
 
     /               the page             /ws           values and pictures, see feed.py
+    /api/inside     looks inside, see looks.py
     /api/params     what can be played   /stream.mjpeg the picture for anything that shows MJPEG
     /api/status     how it plays       /..., and / for whoever does not ask for HTML: OSCQuery, see osc/query.py
 
@@ -29,6 +30,7 @@ from instrument.parameters.params import ParamSet
 
 from .feed import Feed, Play, finite
 from .guard import guard, protect
+from .looks import Looks, Source
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +91,7 @@ class Surface:
         what there is beside parameters."""
         self._params, self._status, self._play = params, status, play
         self._host, self._port, self._query = host, port, query
+        self._looks: Looks | None = None
         self._picture = Picture()
         self._feeds: set[Feed] = set()
         self._viewers: set[asyncio.Event] = set()  # one per MJPEG connection
@@ -99,6 +102,10 @@ class Surface:
         self._up = threading.Event()
         self._refusal: SurfaceError | None = None
         self._thread = threading.Thread(target=self._run, name="surface", daemon=True)
+
+    def look_inside(self, source: Source) -> None:
+        """Let pages look inside, through this. Call it before `start`."""
+        self._looks = Looks(source)
 
     @property
     def url(self) -> str:
@@ -179,6 +186,8 @@ class Surface:
         app.on_shutdown.append(self._disconnect)
         app.router.add_get("/ws", self._socket)
         app.router.add_get("/stream.mjpeg", self._mjpeg)
+        if self._looks is not None:
+            app.router.add_get("/api/inside", self._looks.serve)
         app.router.add_get("/api/params", self._describe)
         app.router.add_get("/api/status", self._tell)
         app.router.add_get("/{file:.*}", self._file)
@@ -187,6 +196,8 @@ class Surface:
     async def _disconnect(self, app: web.Application) -> None:
         for feed in list(self._feeds):
             await feed.close()
+        if self._looks is not None:
+            await self._looks.close()
         if self._query is not None:
             await self._query.close()
 
