@@ -76,6 +76,7 @@ def play(options: argparse.Namespace) -> None:
         None if options.no_page else options.page_port,
         tuple(options.osc_out),
         not options.no_mdns,
+        options.pin,
     )
     rig = Rig(show.params, show.notices.tell, options.midi)
     for which in chosen:

@@ -29,6 +29,7 @@ from instrument.outputs import Output, OutputGroup
 from instrument.outputs.testcard import draw_card
 from instrument.parameters.params import ParamSet
 from instrument.state.patch import Patch
+from instrument.surface.pin import is_loopback, new_pin
 from instrument.surface.server import Surface
 from pipelines.quicken import make_stream
 from pipelines.systems import System
@@ -45,6 +46,7 @@ class Doors:
     page_port: int | None = 8000
     osc_out: tuple[str, ...] = ()  # who is told what changes without asking, see osc.Target
     mdns: bool = True
+    pin: str | None = None  # of the page; where None, one of its own wherever other machines can reach it
 
 
 class Show:
@@ -67,6 +69,7 @@ class Show:
         self.engine.load(patch)
         self._curtain = Curtain(self.params)
         self.threads = threads
+        self._pin: str | None = None
         self._osc: OscServer | None = None
         self._midi: MidiPorts | None = None
         self._rig: Rig | None = None
@@ -127,6 +130,9 @@ class Show:
             query = OscQuery(self.params, self.status, osc, rig, self.notices.tell)
             play = Portrait(self.engine, rig)
             self.surface = Surface(self.params, self.status, doors.host, doors.page_port, query, play)
+            self._pin = doors.pin or (None if is_loopback(doors.host) else new_pin())
+            if self._pin:
+                self.surface.ask_for(self._pin)
             self.surface.look_inside(Inside(self.engine, self.pace))
             self.surface.start()
             opening.callback(self.surface.close)
@@ -161,6 +167,7 @@ class Show:
             "bends": [f"{bend.name}: {bend.lever.id}" for bend in stream.bank.bends] or "none",
             "outputs": [runner.output.name for runner in self.outputs.runners] or "the page only",
             "page": self.surface.url if self.surface else "off",
+            **({"PIN": f"{self._pin} for the page and OSCQuery; OSC itself asks for none"} if self._pin else {}),
             "osc": f"{'udp and tcp' if self._osc.tcp else 'udp'} {self._osc.host}:{self._osc.port}"
             if self._osc
             else "off",

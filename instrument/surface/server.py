@@ -28,9 +28,11 @@ from aiohttp import WSMsgType, web
 from instrument.osc.query import OscQuery
 from instrument.parameters.params import ParamSet
 
+from .admission import Admission
 from .feed import Feed, Play, finite
 from .guard import guard, protect
 from .looks import Looks, Source
+from .pin import Pin
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +94,7 @@ class Surface:
         self._params, self._status, self._play = params, status, play
         self._host, self._port, self._query = host, port, query
         self._looks: Looks | None = None
+        self._pin: Pin | None = None
         self._picture = Picture()
         self._feeds: set[Feed] = set()
         self._viewers: set[asyncio.Event] = set()  # one per MJPEG connection
@@ -106,6 +109,10 @@ class Surface:
     def look_inside(self, source: Source) -> None:
         """Let pages look inside, through this. Call it before `start`."""
         self._looks = Looks(source)
+
+    def ask_for(self, pin: str) -> None:
+        """Let nobody in who has not entered this PIN. Call it before `start`."""
+        self._pin = Pin(pin)
 
     @property
     def url(self) -> str:
@@ -162,13 +169,14 @@ class Surface:
         runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=1.0, handle_signals=False)
         await runner.setup()
         try:
-            await web.TCPSite(runner, self._host, self._port).start()
+            server = await self._loop.create_server(Admission(runner.server), self._host, self._port)
         except OSError as error:
             self._refusal = self._explain(error)
         else:
-            self._port = runner.addresses[0][1]
+            self._port = server.sockets[0].getsockname()[1]
             self._up.set()
             await self._stop.wait()
+            server.close()
         finally:
             await runner.cleanup()
 
@@ -181,13 +189,16 @@ class Surface:
         return SurfaceError(f"{where} cannot be opened ({error.strerror or error}); check the address and --page-port")
 
     def _app(self) -> web.Application:
-        app = web.Application(middlewares=[guard(self._host)], client_max_size=LARGEST_MESSAGE)
+        app = web.Application(middlewares=[guard(self._host, self._pin)], client_max_size=LARGEST_MESSAGE)
         app.on_response_prepare.append(protect)
         app.on_shutdown.append(self._disconnect)
         app.router.add_get("/ws", self._socket)
         app.router.add_get("/stream.mjpeg", self._mjpeg)
         if self._looks is not None:
             app.router.add_get("/api/inside", self._looks.serve)
+        if self._pin is not None:
+            app.router.add_get("/pin", self._pin.ask)
+            app.router.add_post("/pin", self._pin.enter)
         app.router.add_get("/api/params", self._describe)
         app.router.add_get("/api/status", self._tell)
         app.router.add_get("/{file:.*}", self._file)
