@@ -280,7 +280,6 @@ class Page:
                 self._update_credit()
             if "watch" in message:
                 self.wish, self._memory, self._since = read_wish(message["watch"]), None, 0
-                self._told = {}
                 self._looks.wake()
         except (ValueError, TypeError, OverflowError, RecursionError) as problem:
             await self.socket.send_str(json.dumps({"error": f"message not understood: {problem}"}))

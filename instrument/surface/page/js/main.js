@@ -3,6 +3,10 @@
 import { all } from "./all.js";
 import { bends } from "./bends.js";
 import { engine } from "./engine.js";
+import { Heat } from "./heat.js";
+import { inside } from "./inside.js";
+import { Insight } from "./insight.js";
+import { knock } from "./knock.js";
 import { Link } from "./link.js";
 import { modulators } from "./modulators.js";
 import { Picture } from "./picture.js";
@@ -19,12 +23,15 @@ const filter = find("filter");
 const picture = new Picture(find("picture"));
 const status = new Status(find("status"));
 const store = new Store();
+const insight = new Insight();
+const heat = new Heat(insight, find("over"));
 
 const link = new Link({
   open: () => document.body.classList.add("linked"),
   closed: () => {
     document.body.classList.remove("linked");
     veil.textContent = "no connection to the instrument; trying again";
+    knock();
   },
   structure: (params) => store.describe(params),
   numbers: (places, values) => store.numbers(places, values),
@@ -49,6 +56,7 @@ const views = new Views(find("tabs"), {
   pads: (root) => snapshots(store, root),
   modulators: (root) => modulators(store, root),
   engine: (root) => engine(store, root),
+  inside: (root) => inside({ store, insight, heat }, root),
   all: (root) => all(store, root),
 });
 
