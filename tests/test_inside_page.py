@@ -167,7 +167,7 @@ def test_heat_stays_over_the_picture_while_another_view_is_open(stage):
     stage.params.set("moved.translate_x", 0)
     stage.show("inside")
     stage.until(lambda: stage.thumb("tulip").get_attribute("aria-pressed") == "true")
-    stage.until(lambda: next(b for b in stage.all(".chip") if b.text == "no heat")).click()
+    stage.until(lambda: next(b for b in stage.all(".chip") if b.text == "clear")).click()
     stage.until(lambda: stage.heat() is None)
 
 

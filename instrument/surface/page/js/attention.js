@@ -11,7 +11,7 @@ export function attention({ insight, heat }, root) {
   const strip = named("div", "strip");
   strip.setAttribute("role", "group");
   strip.setAttribute("aria-label", "Words of the prompt");
-  const clear = named("button", "chip", "no heat");
+  const clear = named("button", "chip", "clear");
   clear.type = "button";
   clear.addEventListener("click", () => heat.clear());
   const parts = {
@@ -30,7 +30,7 @@ export function attention({ insight, heat }, root) {
 
   function build(facts) {
     parts.layer.fill(counted(facts.layers, "mean"), heat.place.layer);
-    parts.step.fill([...counted(facts.steps, "mean"), ["cache", "cache pass"]], heat.place.step);
+    parts.step.fill([...counted(facts.steps, "mean"), ["cache", "cache"]], heat.place.step);
     parts.head.fill(counted(facts.heads, "mean"), heat.place.head);
     thumbs = facts.tokens.map((word, token) => thumb(word, token));
     strip.replaceChildren(...thumbs.map(({ button }) => button));

@@ -2,7 +2,8 @@
 // while other views are open. Only ratios show: the strongest place of late is the brightest.
 
 export const COLOURS = [[143, 211, 200], [255, 160, 122], [180, 160, 255], [255, 214, 102], [120, 190, 255], [240, 140, 200]];
-const STRENGTH = 0.8; // opacity of the brightest
+const STRENGTH = 0.75; // opacity of the brightest
+const CONTRAST = 1.4; // the faint everywhere makes less fog
 const FADE = 0.98; // what is left of the brightest of late, a look later
 
 export class Heat extends EventTarget {
@@ -93,7 +94,8 @@ export class Heat extends EventTarget {
         sum += heat;
         most = Math.max(most, heat);
       }
-      image.data.set(sum ? [r / sum, g / sum, b / sum, 255 * STRENGTH * most] : [0, 0, 0, 0], 4 * i);
+      const opacity = 255 * STRENGTH * most ** CONTRAST;
+      image.data.set(sum ? [r / sum, g / sum, b / sum, opacity] : [0, 0, 0, 0], 4 * i);
     }
     pen.putImageData(image, 0, 0);
   }

@@ -4,8 +4,8 @@
 import { chooser, counted } from "./chooser.js";
 import { named } from "./parts.js";
 
-const COLUMNS = 240; // looks kept in sight
-const FADE = 0.99; // of the loudest of late, a look later
+const COLUMNS = 160; // looks kept in sight
+const FADE = 0.99; // how slowly the loudest and the quietest of late are forgotten
 const NAMES_EVERY = 1000; // ms: names that changed with every look could not be hit
 const NAMED = 12;
 const SHADES = Array.from({ length: 256 }, (_, i) => {
@@ -34,13 +34,13 @@ export function neurons({ store, insight }, root) {
   const none = named("p", "empty", "No bend here has neurons in its scope; add one of ffn.hidden.");
   root.append(where, canvas, top, none);
   let latest = new Map(); // layer -> {bands, top, loudness}
-  let loudest = new Map(); // layer -> of late
+  let span = new Map(); // layer -> [quietest, loudest] of late
   const buttons = Object.assign([], { at: -Infinity }); // the buttons of the loudest, and when they were named
 
   function look(part, value) {
     place[part] = value;
     latest = new Map();
-    loudest = new Map();
+    span = new Map();
     canvas.width = 0;
     buttons.at = -Infinity;
     canvas.setAttribute("aria-label", `Loudness of neurons, ${place.layer === null ? "all layers" : `layer ${place.layer}`}`);
@@ -51,9 +51,9 @@ export function neurons({ store, insight }, root) {
     if (place.layer !== null && place.layer >= facts.layers) place.layer = null;
     if (typeof place.step === "number" && place.step >= facts.steps) place.step = null;
     layer.fill(counted(facts.layers, "all"), place.layer);
-    step.fill([...counted(facts.steps, "last"), ["cache", "cache pass"]], place.step);
+    step.fill([...counted(facts.steps, "last"), ["cache", "cache"]], place.step);
     latest = new Map();
-    loudest = new Map();
+    span = new Map();
     canvas.width = 0;
   }
 
@@ -78,9 +78,14 @@ export function neurons({ store, insight }, root) {
     let y = 0;
     for (const at of order) {
       const { bands } = latest.get(at);
-      const most = Math.max((loudest.get(at) ?? 0) * FADE, ...bands, 1e-9);
-      loudest.set(at, most);
-      for (const loud of bands) image.data.set([...SHADES[Math.min(255, Math.round((255 * loud) / most))], 255], 4 * y++);
+      const [low, high] = [Math.min(...bands), Math.max(...bands)];
+      const [before, after] = span.get(at) ?? [low, high];
+      const [least, most] = [Math.min(low, before + (low - before) * (1 - FADE)), Math.max(high, after + (high - after) * (1 - FADE))];
+      span.set(at, [least, most]);
+      for (const loud of bands) {
+        const shade = SHADES[Math.round((255 * (loud - least)) / Math.max(most - least, 1e-9))];
+        image.data.set([...shade, 255], 4 * y++);
+      }
     }
     pen.putImageData(image, COLUMNS - 1, 0);
     name(order);
