@@ -109,7 +109,7 @@ export function neurons({ store, insight }, root) {
       const own = buttons[i];
       own.seen = { at, neuron };
       own.text.data = place.layer === null ? `${at}·${neuron}` : `${neuron}`;
-      own.button.setAttribute("aria-label", `neuron ${neuron} of layer ${at}`);
+      own.button.setAttribute("aria-label", `${own.text.data}: neuron ${neuron} of layer ${at}`);
       own.loud.style.transform = `scaleX(${share / found[0].share})`;
     });
   }

@@ -24,3 +24,6 @@ export function button(className, text, act) {
 
 /** What hovering tells: the id, and what it does. */
 export const hint = (param) => [param.id, param.doc].filter(Boolean).join("\n");
+
+/** What a control is called aloud: its id, after what is written on it where the id does not have that in it. */
+export const spoken = ({ id, label }) => (id.includes(label) ? id : `${label}, ${id}`);

@@ -75,8 +75,7 @@ function pads(store, controls, used) {
       arm(false);
     });
     pad.dataset.id = recall;
-    pad.setAttribute("aria-label", `snapshot ${slot}`);
-    pad.append(named("b", "", slot), named("span", "", ""));
+    pad.append(named("b", "", slot), " ", named("span", "", ""));
     controls.teach(pad, recall);
     const flash = (count) => {
       if (pad.count !== undefined && pad.count !== count) {
@@ -93,6 +92,7 @@ function pads(store, controls, used) {
       const name = store.state.snapshots?.[slot];
       pad.classList.toggle("full", name !== undefined);
       pad.lastChild.textContent = name === undefined ? "empty" : name === slot ? "stored" : name;
+      pad.setAttribute("aria-label", `snapshot ${slot} ${pad.lastChild.textContent}`);
     }
   };
   controls.hear("state", show);

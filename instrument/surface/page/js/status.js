@@ -19,6 +19,8 @@ export class Status extends EventTarget {
   constructor(line) {
     super();
     this.#line = line;
+    this.#warning.setAttribute("role", "status"); // told aloud; numbers that never rest are not
+    line.append(this.#warning);
   }
 
   show(status) {
