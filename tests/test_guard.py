@@ -224,6 +224,21 @@ def test_no_socket_without_the_pin(path):
         assert get(surface, path, *UPGRADE, password(PIN))[0] == 101
 
 
+@pytest.mark.parametrize("path", SOCKETS)
+def test_a_page_of_ours_is_told_why_it_may_not_connect(path):
+    async def visit(surface):
+        here = {"Origin": f"http://127.0.0.1:{surface.port}"}
+        async with aiohttp.ClientSession() as session:
+            ws = await session.ws_connect(f"http://127.0.0.1:{surface.port}{path}", headers=here)
+            await ws.send_str('{"set": [["petals.gain", 5]]}')
+            message = await asyncio.wait_for(ws.receive(), 5)
+            assert message.type == aiohttp.WSMsgType.CLOSE and message.data == 4401
+            assert surface.pages == 0 and surface._params["petals.gain"].base == 1
+
+    with serving(PIN) as surface:
+        asyncio.run(visit(surface))
+
+
 def enter(surface: Surface, pin: str, *headers: tuple[str, str], field: str = "pin"):
     body = f"{field}={pin}".encode()
     lines = [("Content-Type", "application/x-www-form-urlencoded"), ("Content-Length", str(len(body))), *headers]

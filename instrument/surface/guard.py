@@ -17,6 +17,7 @@ from aiohttp import web
 
 from .pin import Pin
 
+PIN_NEEDED = 4401  # why a page's socket is closed
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 HEADERS = {
@@ -81,10 +82,23 @@ def guard(bound: str, pin: Pin | None = None) -> Callable[[web.Request, Handler]
         if not is_own_page(request):
             raise web.HTTPForbidden(text="requests from other sites are refused\n")
         if pin is not None:
-            pin.admit(request)
+            try:
+                pin.admit(request)
+            except web.HTTPUnauthorized:
+                if "Origin" in request.headers and request.headers.get("Upgrade", "").lower() == "websocket":
+                    return await _turn_away(request)
+                raise
         return await handler(request)
 
     return check
+
+
+async def _turn_away(request: web.Request) -> web.StreamResponse:
+    """Tell a page of ours, which learns nothing of a refused handshake, why it may not connect: by how it is closed."""
+    socket = web.WebSocketResponse(max_msg_size=128)
+    await socket.prepare(request)
+    await socket.close(code=PIN_NEEDED, message=b"the PIN is needed")
+    return socket
 
 
 async def protect(request: web.Request, response: web.StreamResponse) -> None:

@@ -44,12 +44,12 @@ export class Link {
       this.#handlers.open();
     };
     socket.onmessage = ({ data }) => (typeof data === "string" ? this.#text(JSON.parse(data)) : this.#binary(data));
-    socket.onclose = () => {
+    socket.onclose = ({ code }) => {
       this.#socket = null;
       this.#inbox = [];
       this.#sets.clear(); // what could not be sent is not sent later, when the hand is elsewhere
       this.#triggers = [];
-      this.#handlers.closed();
+      this.#handlers.closed(code);
       setTimeout(() => this.#connect(), this.#wait);
       this.#wait = Math.min(this.#wait * 1.6, LONGEST_WAIT);
     };

@@ -6,7 +6,6 @@ import { engine } from "./engine.js";
 import { Heat } from "./heat.js";
 import { inside } from "./inside.js";
 import { Insight } from "./insight.js";
-import { knock } from "./knock.js";
 import { Link } from "./link.js";
 import { modulators } from "./modulators.js";
 import { Picture } from "./picture.js";
@@ -16,6 +15,7 @@ import { Status } from "./status.js";
 import { Store } from "./store.js";
 import { Views } from "./views.js";
 
+const PIN_NEEDED = 4401; // why a connection was ended: see surface/guard.py
 const find = (id) => document.getElementById(id);
 const veil = find("veil");
 const frame = find("frame");
@@ -28,10 +28,10 @@ const heat = new Heat(insight, find("over"));
 
 const link = new Link({
   open: () => document.body.classList.add("linked"),
-  closed: () => {
+  closed: (code) => {
     document.body.classList.remove("linked");
     veil.textContent = "no connection to the instrument; trying again";
-    knock();
+    if (code === PIN_NEEDED) location.assign("/pin");
   },
   structure: (params) => store.describe(params),
   numbers: (places, values) => store.numbers(places, values),
