@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("selenium")
-from tests.test_inside_page import Stage
-from tests.test_page import chromium
+from tests.looking import Stage
+from tests.page import chromium, resize
 
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text(encoding="utf-8")
 LOOK = """
@@ -63,19 +63,13 @@ def faults(stage) -> list[str]:
     ]
 
 
-def resize(stage, size: str) -> None:
-    width, height = SIZES[size]
-    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-    stage.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-
-
 def views(stage) -> list[str]:
     return [tab.get_attribute("aria-controls") for tab in stage.all("[role=tab]")]
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_no_view_has_a_serious_fault(stage, size):
-    resize(stage, size)
+    resize(stage.browser, *SIZES[size])
     found = {}
     for view in views(stage):
         stage.show(view)
@@ -86,7 +80,7 @@ def test_no_view_has_a_serious_fault(stage, size):
         found[view] = faults(stage)
         if view == "inside":
             stage.thumb("tulip").click()
-    resize(stage, "desk")
+    resize(stage.browser, *SIZES["desk"])
     assert "inside" in found and not any(found.values()), found
 
 

@@ -8,8 +8,8 @@ import threading
 import pytest
 
 pytest.importorskip("selenium")
-from tests.test_inside_page import Stage
-from tests.test_page import chromium
+from tests.looking import Stage
+from tests.page import chromium
 
 PIN = "274513"
 ELSEWHERE = """<!doctype html><title>waiting</title><script>

@@ -421,6 +421,19 @@ def test_connections_are_bounded_and_come_free_again():
         assert status == 200
 
 
+def test_who_has_not_asked_for_anything_is_let_go_at_the_end():
+    """Browsers connect in advance. Left open, such a line would take their next request, and nobody would answer."""
+    with serving() as surface:
+        line = socket.create_connection(("127.0.0.1", surface.port), timeout=5)
+        end = time.monotonic() + 5
+        assert get(surface, "/api/status")[0] == 200  # by then the one before has been accepted, too
+    with line:
+        try:
+            assert line.recv(1) == b"" and time.monotonic() < end
+        except ConnectionError:
+            assert time.monotonic() < end
+
+
 def test_a_head_without_end_is_cut_off():
     with serving() as surface:
         with socket.create_connection(("127.0.0.1", surface.port), timeout=5) as line:

@@ -186,15 +186,15 @@ def test_bends_come_and_go(page, playing):
 
 def test_snapshots_are_pads(page, playing):
     page.view("pads")
-    until(lambda: page.text('[aria-label="snapshot 1"]') == "1\ncalm")
-    page.find("snapshot 1").click()
+    until(lambda: page.text('[data-id="snapshot.1.recall"]') == "1\ncalm")
+    page.all('[data-id="snapshot.1.recall"]')[0].click()
     until(lambda: playing.value("colour.gain") == 0.5)
     playing.params.set("colour.gain", 4, "osc")
     page.js("document.querySelector('.keep').click()")
-    page.find("snapshot 2").click()
-    until(lambda: page.text('[aria-label="snapshot 2"]') == "2\nstored")
+    page.all('[data-id="snapshot.2.recall"]')[0].click()
+    until(lambda: page.text('[data-id="snapshot.2.recall"]') == "2\nstored")
     playing.params.set("colour.gain", 1, "osc")
-    page.find("snapshot 2").click()
+    page.all('[data-id="snapshot.2.recall"]')[0].click()
     until(lambda: playing.value("colour.gain") == 4)
     square = page.all("xy-square")[0]
     page.js("arguments[0].scrollIntoView({block: 'center'})", square)

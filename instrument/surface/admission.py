@@ -24,9 +24,15 @@ class Admission:
     def __init__(self, server: Factory, patience: float = PATIENCE) -> None:
         self.server, self.patience = server, patience
         self.held: Counter[str] = Counter()  # connections by address
+        self.waiting: set[asyncio.Transport] = set()  # those whose first head is not here yet
 
     def __call__(self) -> asyncio.Protocol:
         return _Caller(self)
+
+    def close(self) -> None:
+        """Let go of everybody who has not asked for anything yet: browsers connect in advance."""
+        for transport in list(self.waiting):
+            transport.abort()
 
     def admit(self, address: str) -> bool:
         """Count one more, if there is room."""
@@ -60,6 +66,7 @@ class _Caller(asyncio.Protocol):
             transport.abort()
             return
         self._address = address
+        self._admission.waiting.add(transport)
         self._timer = asyncio.get_running_loop().call_later(self._admission.patience, transport.abort)
 
     def data_received(self, data: bytes) -> None:
@@ -69,6 +76,7 @@ class _Caller(asyncio.Protocol):
         self._head += data
         if b"\r\n\r\n" in self._head:
             self._timer.cancel()
+            self._admission.waiting.discard(self._transport)
             self._inner = self._admission.server()
             self._inner.connection_made(self._transport)
             self._inner.data_received(bytes(self._head))
@@ -82,6 +90,7 @@ class _Caller(asyncio.Protocol):
     def connection_lost(self, problem: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._admission.waiting.discard(self._transport)
         if self._address is not None:
             self._admission.release(self._address)
         if self._inner is not None:

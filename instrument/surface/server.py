@@ -169,7 +169,8 @@ class Surface:
         runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=1.0, handle_signals=False)
         await runner.setup()
         try:
-            server = await self._loop.create_server(Admission(runner.server), self._host, self._port)
+            admission = Admission(runner.server)
+            server = await self._loop.create_server(admission, self._host, self._port)
         except OSError as error:
             self._refusal = self._explain(error)
         else:
@@ -177,6 +178,7 @@ class Surface:
             self._up.set()
             await self._stop.wait()
             server.close()
+            admission.close()
         finally:
             await runner.cleanup()
 
