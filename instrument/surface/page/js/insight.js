@@ -64,7 +64,7 @@ export class Insight extends EventTarget {
   }
 
   #text(message) {
-    if (!message.facts) return;
+    if (!message.facts || JSON.stringify(message.facts) === JSON.stringify(this.facts)) return; // nothing is built anew
     this.facts = message.facts;
     this.#say("facts", message.facts);
   }

@@ -8,6 +8,7 @@ const COLUMNS = 160; // looks kept in sight
 const FADE = 0.99; // how slowly the loudest and the quietest of late are forgotten
 const NAMES_EVERY = 1000; // ms: names that changed with every look could not be hit
 const NAMED = 12;
+const ECHO = 1000; // ms in which the instrument tells what was set
 const SHADES = Array.from({ length: 256 }, (_, i) => {
   const [low, high] = [Math.min(i / 150, 1), Math.max(0, (i - 150) / 105)];
   return [12 + 24 * low + 219 * high, 13 + 140 * low + 100 * high, 16 + 130 * low + 100 * high].map(Math.round);
@@ -16,6 +17,7 @@ const SHADES = Array.from({ length: 256 }, (_, i) => {
 /** Builds the part in `root`; returns how to end it. */
 export function neurons({ store, insight }, root) {
   const place = { layer: null, step: null };
+  let sent = { id: "" }; // the scope set last
   let into = ""; // the bend whose scope is set
   const where = named("div", "choosers");
   const layer = chooser("layer", counted(0, "all"), null, (value) => look("layer", value));
@@ -127,10 +129,14 @@ export function neurons({ store, insight }, root) {
   function put({ at, neuron }) {
     const id = `${into}.neurons`;
     if (!store.has(id)) return;
-    const held = String(store.value(id)).split(",").map((part) => part.trim()).filter((part) => part && part !== "all");
+    const before = store.value(id);
+    // What was sent a moment ago may not have come back yet.
+    const unheard = sent.id === id && sent.before === before && performance.now() - sent.when < ECHO;
+    const held = String(unheard ? sent.text : before).split(",").map((part) => part.trim()).filter((part) => part && part !== "all");
     const others = held.filter((part) => part !== `${neuron}`);
     const now = others.length < held.length ? others : [...held, `${neuron}`];
-    store.set(id, now.length ? now.join(", ") : "all");
+    sent = { id, before, text: now.length ? now.join(", ") : "all", when: performance.now() };
+    store.set(id, sent.text);
     if (alsoLayer.checked) {
       store.set(`${into}.layers.center`, at);
       store.set(`${into}.layers.width`, 0);
