@@ -26,4 +26,4 @@ export function button(className, text, act) {
 export const hint = (param) => [param.id, param.doc].filter(Boolean).join("\n");
 
 /** What a control is called aloud: its id, after what is written on it where the id does not have that in it. */
-export const spoken = ({ id, label }) => (id.includes(label) ? id : `${label}, ${id}`);
+export const spoken = ({ id, label }) => (id.toLowerCase().includes(label.toLowerCase()) ? id : `${label}, ${id}`);
