@@ -305,6 +305,7 @@ def _play(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-mdns", action="store_true", help="do not announce OSC and OSCQuery on the network")
     parser.add_argument("--page-port", type=_port, default=8000, help="port of the page (default: %(default)s)")
+    parser.add_argument("--pin", type=_pin, help="asked for by the page (default: a new one where --host opens it)")
     parser.add_argument("--no-page", action="store_true", help="do not serve the page")
     parser.add_argument("--midi", default=None, help="name pattern of MIDI ports (default: the mappings' own)")
     parser.add_argument("--seconds", type=_seconds, help="stop after so long")
@@ -370,6 +371,12 @@ def _count(text: str) -> int:
 
 def _none_or_more(text: str) -> int:
     return _whole(text, 0, 1000, "a whole number of blocks, 0 or more")
+
+
+def _pin(text: str) -> str:
+    if not (4 <= len(text) <= 64 and text.isascii() and text.isprintable() and text == text.strip()):
+        raise argparse.ArgumentTypeError("a PIN has 4 to 64 letters, digits or signs")
+    return text
 
 
 def _port(text: str) -> int:

@@ -89,6 +89,7 @@ def play(options: argparse.Namespace) -> None:
         not options.no_mdns,
         options.live_out,
         options.out_dir,
+        options.pin,
     )
     rig = Rig(show.params, show.notices.tell, options.midi)
     for which in chosen:

@@ -18,7 +18,9 @@ import numpy as np
 
 from instrument.engine.curtain import Curtain
 from instrument.engine.engine import Engine
+from instrument.engine.inside import Inside
 from instrument.engine.pacer import Pacer
+from instrument.engine.portrait import Portrait
 from instrument.engine.status import Latency, Notices, StatusLine
 from instrument.engine.switch import Crossing, Ready, warm_up
 from instrument.mapping.rig import Rig
@@ -31,6 +33,7 @@ from instrument.outputs.desk import OutputDesk, Rule
 from instrument.outputs.testcard import draw_card
 from instrument.parameters.params import ParamSet
 from instrument.state.patch import Patch
+from instrument.surface.pin import is_loopback, new_pin
 from instrument.surface.server import Surface
 from pipelines.quicken import make_stream
 from pipelines.recipes import Recipe
@@ -50,6 +53,7 @@ class Doors:
     mdns: bool = True
     live_out: Rule = "local"  # which outputs the network may add, see outputs/desk.py
     out_dir: Path = Path()  # where files added so go
+    pin: str | None = None  # of the page; where None, one of its own wherever other machines can reach it
 
 
 class Show:
@@ -82,6 +86,7 @@ class Show:
         self.engine.load(patch)
         self._curtain = Curtain(self.params)
         self.threads = threads
+        self._pin: str | None = None
         self._osc: OscServer | None = None
         self._midi: MidiPorts | None = None
         self._rig: Rig | None = None
@@ -138,7 +143,12 @@ class Show:
         osc = (self._osc.host, self._osc.port) if self._osc else None
         if doors.page_port is not None:
             query = OscQuery(self.params, self.status, osc, rig, self.notices.tell)
-            self.surface = Surface(self.params, self.status, doors.host, doors.page_port, query)
+            play = Portrait(self.engine, rig)
+            self.surface = Surface(self.params, self.status, doors.host, doors.page_port, query, play)
+            self._pin = doors.pin or (None if is_loopback(doors.host) else new_pin())
+            if self._pin:
+                self.surface.ask_for(self._pin)
+            self.surface.look_inside(Inside(self.engine, self._plotted))
             self.surface.start()
             opening.callback(self.surface.close)
         if doors.mdns:
@@ -175,6 +185,7 @@ class Show:
             "bends": [f"{bend.name}: {bend.lever.id}" for bend in stream.bank.bends] or "none",
             "outputs": [runner.output.name for runner in self.outputs.runners] or "the page only",
             "page": self.surface.url if self.surface else "off",
+            **({"PIN": f"{self._pin} for the page and OSCQuery; OSC itself asks for none"} if self._pin else {}),
             "osc": f"{'udp and tcp' if self._osc.tcp else 'udp'} {self._osc.host}:{self._osc.port}"
             if self._osc
             else "off",
@@ -189,6 +200,12 @@ class Show:
 
     def _expected_ms(self) -> float:
         return self.pace.expected_ms(self.engine.stream.steps, self.system.recipe.chunk * 4)
+
+    def _plotted(self) -> dict[str, float | None]:
+        """How it plays, as plots follow it; None where there is nothing to measure yet."""
+        timing, latency = self.engine.timing, self.latency.percentile_ms(0.5)
+        times = {"step_ms": timing.step_ms, "chunk_ms": timing.chunk_ms, "latency_ms": latency}
+        return {"fps": timing.fps or None, "fps_sent": self.pacer.stats().fps_out, **times}
 
     def status(self) -> dict[str, Any]:
         """Numbers for the status line and the page; JSON-ready."""

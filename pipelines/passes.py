@@ -146,11 +146,11 @@ class StreamBank(Bank):
     """A bank for a stream's chunks that also bends its passes of other lengths (a shorter first chunk, a cache
     written again), with a twin for each, made when it is first needed."""
 
-    def __init__(self, bends: Sequence[Bend], shape: BankShape, steps: int) -> None:
+    def __init__(self, bends: Sequence[Bend], shape: BankShape, steps: int, like: Bank | None = None) -> None:
         """As Bank."""
         self._twins: dict[int, Bank] = {}
         self._latest: dict[str, Value] = {}
-        super().__init__(bends, shape, steps)
+        super().__init__(bends, shape, steps, like)
         self._spoken: Words | None = None
 
     def of(self, frames: int) -> Bank:

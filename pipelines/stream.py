@@ -28,6 +28,7 @@ from pipelines.passes import Passes, Place, StreamBank
 from pipelines.past import Past
 from pipelines.recipes import Recipe
 from pipelines.recipes import sized as sized
+from pipelines.remembered import Kept, KeptLog
 from pipelines.replay import Forward, Record
 from pipelines.schedule import GRID, Schedule, counted_as, resampled, to_clean, to_noisy, weakened
 from pipelines.taehv import SPACE_SCALE
@@ -77,6 +78,7 @@ class Stream:
         self.grid = self._passes.grid
         self.cache: KVCache = self._passes.cache
         self._past = Past(recipe)
+        self._log = KeptLog(self.cache, recipe.keep_first)
         self._memory = decoder.fresh()
         self.bank = self.make_bank(bends)
         self.probes = Probes()
@@ -95,9 +97,10 @@ class Stream:
         self.notice = ""
         self.reset(seed)
 
-    def make_bank(self, bends: tuple[Bend, ...], fixed: bool | None = None) -> StreamBank:
+    def make_bank(self, bends: tuple[Bend, ...], fixed: bool | None = None, like: Bank | None = None) -> StreamBank:
         """A bank of these bends for this model; give it to `play` between chunks. `fixed`: for a compiled or recorded
-        forward; None: as this stream needs it."""
+        forward; None: as this stream needs it. `like`: the bank that plays, where the levers that are bent as before
+        are to go on."""
         config, fixed = self.model.config, self._recorded if fixed is None else fixed
         shape = BankShape(
             config.num_layers,
@@ -111,7 +114,7 @@ class Stream:
             self.recipe.window,
             fixed,
         )
-        return StreamBank(bends, shape, len(self.schedule.timesteps))
+        return StreamBank(bends, shape, len(self.schedule.timesteps), like)
 
     @property
     def steps(self) -> int:
@@ -138,6 +141,7 @@ class Stream:
         """Empty the cache only: the picture goes on from the decoder's memory, the model starts anew."""
         self.cache.reset()
         self._past.forget()
+        self._log.forget()
         self._position = 0
 
     def read_prompt(self, prompt: Prompt | Spoken, passing: bool = False) -> None:
@@ -166,6 +170,11 @@ class Stream:
         self.bank = bank
         if self._words is not None:
             bank.read_prompt(self._words)
+
+    @property
+    def kept(self) -> tuple[Kept, ...]:
+        """The latent frames that the cache holds, oldest first, as of the last chunk. Any thread may ask."""
+        return self._log.kept
 
     @property
     def next_frames(self) -> int:
@@ -312,7 +321,7 @@ class Stream:
             self._stale = False
             if self._position and self.recipe.recache != "no":
                 place = self._passes.rewrite(self.recipe.recache == "behind sink")
-                self._clean_pass(self._past.last(place.frames), place, self._text)
+                self._clean_pass(self._past.last(place.frames), place, self._text, again=True)
 
     def _make_room(self) -> None:
         """Begin the cache again where the recipe's rule, or a hand, is not to let frames fall out of it."""
@@ -327,10 +336,10 @@ class Stream:
             if context is not None:
                 place = self._passes.place(0, context.shape[2])
                 # A cache that is made anew for every chunk follows the prompt one chunk behind.
-                self._clean_pass(context, place, self._spoken if rule == "rebuild" else self._text)
+                self._clean_pass(context, place, self._spoken if rule == "rebuild" else self._text, again=True)
                 self._position = place.frames
 
-    def _clean_pass(self, latents: Tensor, place: Place, text: TextMemory) -> Tensor:
+    def _clean_pass(self, latents: Tensor, place: Place, text: TextMemory, again: bool = False) -> Tensor:
         """Write the keys and values of clean latents into the cache; the flow, of no use but to see if all went well.
 
         Frames of a cache begun again see those of their own chunk and of earlier ones; frames rewritten for a new
@@ -340,6 +349,10 @@ class Stream:
         mask = self._begun_mask(place.frames) if begun else None
         bank = self.bank.of(place.frames)
         bank.fold(CACHE_PASS)
+        if again:
+            self._log.note_again(place.frames, bank.working())
+        else:
+            self._log.note(bank.working())
         t = self._passes.times(self.recipe.context_timestep, place.frames)
         return self._run(CACHE_PASS, bank, place, text, mask)(latents, t)
 
@@ -358,6 +371,7 @@ class Stream:
         if self.past_mode != "hold":
             self._position += latents.shape[2]
             self._past.add(latents)
+            self._log.add(latents.shape[2])
             if chunk.pixels is not None:
                 self._past.see(chunk.pixels)
         return chunk
@@ -367,6 +381,7 @@ class Stream:
     def _forward(self, x: Tensor, timestep: float, place: Place, step: int, bias: Tensor | None) -> Tensor:
         bank = self.bank.of(place.frames)
         bank.fold(step)
+        self._log.note(bank.working())
         t = self._passes.times(timestep, place.frames)
         return self._run(step, bank, place, self._text, bias)(x, t)
 

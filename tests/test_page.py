@@ -1,52 +1,16 @@
 """The page in a real browser, headless; skipped where selenium, chromium or its driver is missing."""
 
-import shutil
 import time
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 
 from instrument.parameters.params import ParamSet
 from instrument.surface.server import Surface
 from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec, TextSpec, TriggerSpec
-
-pytest.importorskip("selenium")
-from selenium import webdriver
-from selenium.webdriver import ActionChains, Keys
-from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
-
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-
-@contextmanager
-def chromium(width: int = 1280, height: int = 720):
-    """A selenium driver showing a window of this size."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if program is None or driver is None:
-        pytest.skip("needs chromium and chromedriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for flag in (*FLAGS, f"--window-size={width},{height}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    try:
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        yield browser
-    finally:
-        browser.quit()
+from tests.page import Tab, chromium, resize, until
 
 
 def make_params():
@@ -68,49 +32,27 @@ def make_params():
 STATUS = {"fps": 17.5, "fps_sent": 17.4, "latency_ms": 84, "warnings": ["a thing to know"]}
 
 
-class Stage:
+class Stage(Tab):
     """A served page in a browser, its parameters, and ways to look at it."""
 
     def __init__(self, browser):
-        self.browser = browser
         self.params = make_params()
         self.surface = Surface(self.params, lambda: STATUS, port=0)
         self.surface.start()
-        browser.get(self.surface.url)
-        self.until(lambda: browser.find_elements("css selector", "param-bar"))
+        super().__init__(browser, self.surface.url)
+        self.show("petals")
 
-    def until(self, fact, seconds=5.0):
-        end = time.monotonic() + seconds
-        while not (found := fact()):
-            assert time.monotonic() < end, "did not happen"
-            time.sleep(0.02)
-        return found
-
-    def find(self, id):
-        return self.browser.find_element("css selector", f'[aria-label="{id}"]')
-
-    def js(self, code, *args):
-        return self.browser.execute_script(code, *args)
+    def until(self, fact, seconds=10.0):
+        return until(fact, seconds)
 
     def value(self, id):
         return self.params[id].base
 
-    def drag(self, id, x, dx, shift=False):
-        """Press at `x` (share of the width) and move `dx` pixels."""
-        bar = self.find(id)
-        self.js("arguments[0].scrollIntoView({block: 'center'})", bar)
-        chain = ActionChains(self.browser, duration=20)
-        chain.move_to_element_with_offset(bar, round((x - 0.5) * bar.size["width"]), 0)
-        if shift:
-            chain.key_down(Keys.SHIFT)
-        chain.click_and_hold().move_by_offset(dx, 0).release()
-        if shift:
-            chain.key_up(Keys.SHIFT)
-        chain.perform()
-
-    def keys(self, id, *keys):
-        self.js("arguments[0].focus()", self.find(id))
-        ActionChains(self.browser).send_keys(*keys).perform()
+    def show(self, group):
+        """One group of the view that has everything."""
+        self.view("all")
+        chips = "return [...document.querySelectorAll('#groups .chip')].find((c) => c.textContent === arguments[0])"
+        until(lambda: self.js(chips, group)).click()
 
 
 @pytest.fixture(scope="module")
@@ -124,28 +66,22 @@ def stage():
 def test_there_is_a_control_for_every_parameter(stage):
     tags = {"number": "slider", "switch": "switch"}
     for param in stage.params.describe():
+        stage.show(param["group"])
         control = stage.find(param["id"])
         if param["type"] in tags:
             assert control.get_attribute("role") == tags[param["type"]]
         assert control.size["height"] >= 36, param["id"]
-    assert stage.js("return document.querySelectorAll('[data-find]').length") == len(stage.params)
+    stage.show("petals")
+    assert stage.js("return document.querySelectorAll('#groups [data-id]').length") == 7  # one group at a time
 
 
-def test_the_bends_stand_above_clock_and_snapshots(stage):
-    groups = """return [...document.querySelectorAll("section.group")].map((s) => s.getAttribute("aria-label"))"""
-    later = {
-        "clock.tempo": ControlSpec(20, 300, 120),
-        "snapshot.1.recall": TriggerSpec(),
-        "zebra.gain": ControlSpec(0, 1, 0),
-    }
-    for id, spec in later.items():
-        stage.params.add(id, spec, group=id.split(".", 1)[0])
-    stage.until(lambda: "zebra" in stage.js(groups))
-    side = [name for name in stage.js(groups) if name not in ("prompt", "engine")]
-    assert side == ["petals", "grain", "zebra", "snapshot", "clock"]
-    for id in later:
-        stage.params.remove(id)
-    stage.until(lambda: "zebra" not in stage.js(groups))
+def test_a_group_that_no_view_knows_is_in_the_engines(stage):
+    stage.params.add("aurora.height", ControlSpec(0, 1, 0.5), group="aurora")
+    stage.view("engine")
+    until(lambda: stage.all('#engine [data-id="aurora.height"]'))
+    stage.params.remove("aurora.height")
+    until(lambda: not stage.all('#engine [data-id="aurora.height"]'))
+    stage.show("petals")
 
 
 def test_dragging_sets_by_place(stage):
@@ -261,13 +197,38 @@ def test_text_is_sent_with_enter_and_not_before(stage):
     assert box.get_property("value") == "black water"
 
 
+def test_several_prompts_unfold_with_their_weights(stage):
+    assert not stage.all(".more")
+    stage.params.add("prompt.1.weight", ControlSpec(0, 1, 1), group="prompt")
+    stage.params.add("prompt.2.text", TextSpec(""), group="prompt")
+    stage.params.add("prompt.2.weight", ControlSpec(0, 1, 0), group="prompt")
+    stage.params.add("prompt.next", TriggerSpec(), group="prompt")
+    stage.until(lambda: stage.all('.more [data-id="prompt.next"]'))
+    rows = "return [...document.querySelectorAll('.prompt-row')].map((r) => [...r.children].map((c) => c.dataset.id))"
+    assert stage.js(rows) == [["prompt.text", "prompt.1.weight"], ["prompt.2.text", "prompt.2.weight"]]
+    stage.js("document.querySelector('.more summary').click()")
+    stage.until(lambda: stage.find("prompt.2.text").is_displayed())
+    stage.find("prompt.2.text").send_keys("a red star", Keys.ENTER)
+    stage.drag("prompt.2.weight", 0.5, 0)
+    stage.until(lambda: stage.value("prompt.2.text") == "a red star" and 0.4 < stage.value("prompt.2.weight") < 0.6)
+    assert stage.js("return document.documentElement.scrollHeight") <= 720
+    stage.js("document.querySelector('.more summary').click()")
+    for id in ("prompt.1.weight", "prompt.2.text", "prompt.2.weight", "prompt.next"):
+        stage.params.remove(id)
+    stage.until(lambda: not stage.all(".more"))
+
+
 def test_finding(stage):
     box = stage.browser.find_element("id", "filter")
     box.send_keys("ang")
-    shown = "return [...document.querySelectorAll('#groups [data-find]')].filter(e => e.offsetParent).length"
+    shown = "return [...document.querySelectorAll('#groups [data-id]')].length"
     stage.until(lambda: stage.js(shown) == 1)
     box.send_keys(Keys.ESCAPE)
     stage.until(lambda: stage.js(shown) > 5)
+    stage.keys("petals.angle", "/")
+    box.send_keys("pet")
+    stage.until(lambda: stage.js(shown) == 7)
+    box.send_keys(Keys.ESCAPE)
 
 
 def test_the_picture_shows(stage):
@@ -294,23 +255,21 @@ def test_the_status_line(stage):
 
 def test_a_new_structure_rebuilds_and_keeps_the_focus(stage):
     stage.js("arguments[0].focus()", stage.find("petals.gain"))
-    stage.params.add("undertow.gain", ControlSpec(0, 4, 2), group="undertow")
-    stage.until(lambda: stage.browser.find_elements("css selector", '[aria-label="undertow.gain"]'))
+    stage.params.add("petals.height", ControlSpec(0, 4, 2), group="petals")
+    stage.until(lambda: stage.browser.find_elements("css selector", '[aria-label="petals.height"]'))
     assert stage.js("return document.activeElement.getAttribute('aria-label')") == "petals.gain"
-    stage.params.remove("undertow.gain")
-    stage.until(lambda: not stage.browser.find_elements("css selector", '[aria-label="undertow.gain"]'))
+    stage.params.remove("petals.height")
+    stage.until(lambda: not stage.browser.find_elements("css selector", '[aria-label="petals.height"]'))
 
 
 def test_nothing_overflows(stage):
     for width, height in ((1280, 720), (820, 1180), (1920, 1080), (390, 844)):
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        stage.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        resize(stage.browser, width, height)
         time.sleep(0.1)
         assert stage.js("return document.documentElement.scrollWidth") <= width
         assert stage.js("return document.documentElement.scrollHeight") <= height
         assert stage.find("panic").rect["y"] < height
-    metrics = {"width": 1280, "height": 720, "deviceScaleFactor": 1, "mobile": False}
-    stage.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    resize(stage.browser, 1280, 720)
 
 
 def test_it_comes_back_by_itself(stage):
@@ -327,5 +286,4 @@ def test_it_comes_back_by_itself(stage):
 
 
 def test_the_browser_complained_of_nothing(stage):
-    complaints = [entry for entry in stage.browser.get_log("browser") if entry["level"] == "SEVERE"]
-    assert [entry for entry in complaints if "WebSocket connection" not in entry["message"]] == []
+    assert stage.complaints() == []

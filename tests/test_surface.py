@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import socket
 import struct
 import threading
@@ -50,7 +51,7 @@ class Page:
     def __init__(self, ws, acks=True):
         self.ws, self.acks = ws, acks
         self.params, self.values, self.pictures, self.statuses, self.errors = [], {}, [], [], []
-        self.binaries = 0
+        self.binaries, self.heard, self.play = 0, {}, {}
 
     async def until(self, fact, seconds=5.0):
         end = time.monotonic() + seconds
@@ -83,6 +84,7 @@ class Page:
             self.structure = message["structure"]
             self.values = {param["id"]: param["value"] for param in self.params}
         self.values.update(message.get("values", {}))
+        self.play.update(message.get("play", {}))
         if "status" in message:
             self.statuses.append(message["status"])
         if "error" in message:
@@ -90,13 +92,15 @@ class Page:
 
     async def binary(self, data):
         self.binaries += 1
-        number, structure, count, size = struct.unpack_from("<IHHI", data)
-        places = struct.unpack_from(f"<{count}H", data, 12)
-        start = 12 + 2 * (count + count % 2)
+        number, structure, set_count, moving, _, size = struct.unpack_from("<IHHHHI", data)
+        count = set_count + moving
+        places = struct.unpack_from(f"<{count}H", data, 16)
+        start = 16 + 2 * (count + count % 2)
         numbers = struct.unpack_from(f"<{count}f", data, start)
         assert structure == self.structure % 2**16
-        for place, value in zip(places, numbers, strict=True):
-            self.values[self.params[place]["id"]] = value
+        ids = [self.params[place]["id"] for place in places]
+        self.values.update(zip(ids[:set_count], numbers[:set_count], strict=True))
+        self.heard.update(zip(ids[set_count:], numbers[set_count:], strict=True))
         jpeg = data[start + 4 * count :]
         assert len(jpeg) == size
         if jpeg:
@@ -171,6 +175,70 @@ def test_values_reach_the_page_and_the_instrument():
         asyncio.run(play(surface))
 
 
+def test_what_moves_by_itself_is_sent_apart_from_what_the_hand_set():
+    params = some_params()
+    gain = {"petals.gain": 0.25}
+    params.modulate(lambda now, values: gain)
+
+    async def play(surface):
+        async with opened(surface) as page:
+            params.tick(1.0)
+            await page.until(lambda: "petals.gain" in page.heard)
+            assert page.heard["petals.gain"] == params.heard("petals.gain") > 1
+            assert page.values["petals.gain"] == 1
+            gain.clear()
+            params.tick(2.0)
+            await page.until(lambda: math.isnan(page.heard["petals.gain"]))
+        async with opened(surface) as late:
+            await late.rest(0.1)
+            assert late.heard == {}
+
+    with serving(params) as surface:
+        asyncio.run(play(surface))
+
+
+class Playing:
+    """What a page may draw beside parameters."""
+
+    def __init__(self):
+        self.now, self.learnt = {"bends": ["petals"], "signal": 0.5}, []
+
+    def state(self):
+        return dict(self.now)
+
+    def learn(self, id):
+        if id == "nothing":
+            raise LookupError("no parameter 'nothing'")
+        self.learnt.append(id)
+
+
+def test_what_is_played_is_sent_by_key_when_it_changes():
+    playing = Playing()
+    surface = Surface(some_params(), lambda: {}, port=0, play=playing)
+
+    async def play():
+        async with opened(surface) as page:
+            await page.until(lambda: page.play)
+            assert page.play == {"bends": ["petals"], "signal": 0.5}
+            page.play.clear()
+            playing.now["signal"] = float("nan")
+            await page.until(lambda: page.play)
+            assert page.play == {"signal": None}
+            await page.ws.send_json({"learn": "petals.gain"})
+            await page.ws.send_json({"learn": None})
+            for wrong in ("nothing", 7, ["petals.gain"]):
+                await page.ws.send_json({"learn": wrong})
+            await page.until(lambda: len(page.errors) == 3)
+            assert "no parameter 'nothing'" in page.errors[0] and "'learn' must be" in page.errors[1]
+
+    surface.start()
+    try:
+        asyncio.run(play())
+    finally:
+        surface.close()
+    assert playing.learnt == ["petals.gain", None]
+
+
 def test_every_trigger_counts():
     params = some_params()
 
@@ -218,7 +286,7 @@ def test_fast_changes_are_coalesced_and_the_last_one_arrives():
             await page.until(lambda: page.values["petals.gain"] == 8, seconds=10)
             thread.join()
             seconds = time.monotonic() - began
-            assert page.binaries - before <= 62 * seconds + 3
+            assert page.binaries - before <= 66 * seconds + 3
 
     with serving(params) as surface:
         asyncio.run(play(surface))

@@ -108,6 +108,11 @@ class Console:
         self.history.clear()
         self.params.settle()
 
+    def joined(self, ids: list[str]) -> None:
+        """Parameters that came while the patch plays: in slot 0 they are as they came."""
+        values = {id: self.params[id].base for id in ids if self.params[id].kept}
+        self._home = Snapshot(self._home.name, {**self._home.values, **values})
+
     @property
     def problems(self) -> list[str]:
         """What the player should know now."""

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from instrument.engine import chunks, curtain, memory
+from instrument.engine.bending import Bending, soloed
 from instrument.engine.console import Console
 from instrument.engine.guard import Guard, Scene
 from instrument.engine.loading import FADE, FORGET, PANIC, RESEED, SEED, bends_of, declare, declare_bends
@@ -83,6 +84,7 @@ class Engine:
         self._video: str | None = None  # whatever the patches say
         self._patient = False
         self.stage = Stage(stream, encoder, params, self.console, self.desk, self.prompts)
+        self.bending = Bending(params, self.desk, self.console, self._say)
         self.guard = Guard(params, self._say, self.beside)
         self.switch = Switch(params, self._say, self.beside)
 
@@ -180,7 +182,7 @@ class Engine:
                 self._survive(error)
         for pool in (self._decoder, self.beside):
             pool.shutdown(cancel_futures=True)
-        for part in (self.console, self.desk, self.prompts, self.video):
+        for part in (self.console, self.bending, self.desk, self.prompts, self.video):
             part.close()
 
     def stop(self) -> None:
@@ -261,6 +263,7 @@ class Engine:
         self.desk.tick()  # what was asked for before another patch says what plays
         self._change_patch()
         self._change_system()
+        self._change_bends()
         seed = int(self.params[SEED].base)
         if seed != self._seed:
             self._seed = seed
@@ -293,6 +296,12 @@ class Engine:
             log.exception("patch %s could not be loaded", patch.name)
             self._say(f"{patch.name} cannot be played ({type(problem).__name__}: {problem}); what plays goes on")
 
+    def _change_bends(self) -> None:
+        """A bend more or less, once its bank is ready."""
+        edited = self.bending.carry_out(self.stream, self.stage.ids)
+        if edited is not None:
+            self.stage.edited(*edited)
+
     def _change_system(self) -> None:
         """Another model or size, once it is ready; or here and now, where there is no memory for two."""
         ready = self.switch.take(self.stage)
@@ -319,6 +328,7 @@ class Engine:
                 panicked = True
         self.console.tick(now)
         self.desk.tick()
+        self.bending.tick()
         self.prompts.follow()
         self.switch.tick()
         self.guard.tick()
@@ -331,7 +341,7 @@ class Engine:
             self.stream.read_prompt(*saying)
             self._said = saying.spoken
         chunks.apply(values, self.stream)
-        self.heard = self.guard.over(values)
+        self.heard = self.guard.over(soloed(values, self.stream.bank.bends))
         self.stream.bank.write(self.heard)
         return panicked
 

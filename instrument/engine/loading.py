@@ -6,6 +6,7 @@ Knows the model's sizes and the levers; no time and no thread.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,17 +24,19 @@ from pipelines.bends.bank import Bank, Bend, parameters_of
 from pipelines.bends.lever import Lever, discover
 from pipelines.bends.scope import ALL, Scope, ScopeError, Span, ranges
 from pipelines.recipes import RECIPES
-from pipelines.spec import ControlSpec, TextSpec, TriggerSpec
+from pipelines.spec import ControlSpec, Spec, SwitchSpec, TextSpec, TriggerSpec
 from pipelines.stream import Stream
 from pipelines.wan import WanConfig
 
 SEED = "engine.seed"
 MODEL, SIZE, FADE = "engine.model", "engine.size", "engine.fade"
+ADD, DUPLICATE, REMOVE = "bend.add", "bend.duplicate", "bend.remove"
 PANIC, FORGET, RESEED = "panic", "cache.reset", "engine.reseed"
 RESERVED = (  # not for bends or modulators
     *("audio", "bend", "bender", "cache", "clock", "engine", "learn", "mapping", "master", "morph", "out", "panic"),
     *("patch", "prompt", "random", "redo", "snapshot", "status", "undo", "video"),
 )
+_BY_PLACE = re.compile(r"bend\.\d+\.")
 _TAKEN = "no {} can be named '{}': the instrument itself uses it; choose another name"
 
 
@@ -71,21 +74,34 @@ def declare(params: ParamSet) -> None:
     params.add(PANIC, TriggerSpec("all bends neutral, cache empty, fresh noise"), group="engine")
     chunks.declare(params)
     videoin.declare(params)
+    texts = {
+        ADD: "adds a bend: a lever such as cross.map.gain, and a name for it if you like",
+        DUPLICATE: "a copy of the bend of this name, switched off, and a name for it if you like",
+        REMOVE: "takes the bend of this name away; undo brings it back",
+    }
+    for id, doc in texts.items():
+        params.add(id, TextSpec("", doc), "bend", kept=False)
 
 
 def declare_bends(params: ParamSet, bends: tuple[Bend, ...], steps: int, layers: int) -> list[str]:
-    """Add the bends' parameters, and names by position (`bend.1.amount`, `bend.1.layers.center`, ...) for mappings that
-    fit any patch."""
-    ids = [
-        params.add(id, spec, group=id.split(".", 1)[0]).id for id, spec in parameters_of(bends, steps, layers).items()
+    """Add what is not there yet of the bends' parameters, and names by position (`bend.1.amount`,
+    `bend.1.layers.center`, ...) for mappings that fit any patch; the ids added."""
+    specs: dict[str, Spec] = dict(parameters_of(bends, steps, layers))
+    solo = {f"{bend.name}.solo": SwitchSpec(False, "only bends that are solo are heard") for bend in bends}
+    added = [
+        params.add(id, spec, group=id.split(".", 1)[0], kept=id not in solo).id
+        for id, spec in (specs | solo).items()
+        if id not in params
     ]
+    for alias in [name for name in params.aliases() if _BY_PLACE.match(name)]:
+        params.remove(alias)
     for number, bend in enumerate(bends, 1):
         params.alias(f"bend.{number}.amount", f"{bend.name}.{bend.lever.main}")
-        for id in ids:
+        for id in specs | solo:
             name, _, field = id.partition(".")
             if name == bend.name:
                 params.alias(f"bend.{number}.{field}", id)
-    return ids
+    return added
 
 
 def declare_patch(params: ParamSet, patch: Patch, bends: tuple[Bend, ...], steps: int, layers: int) -> list[str]:

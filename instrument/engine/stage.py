@@ -7,7 +7,7 @@ remembered as proven, so that the engine can go back to it. Knows no threads and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from instrument.engine.console import Console
 from instrument.engine.loading import Prepared, declare_patch, prepare, set_all
@@ -15,6 +15,8 @@ from instrument.engine.prompts import PromptDesk
 from instrument.parameters.params import BadValue, ParamSet
 from instrument.state.patch import Patch
 from instrument.state.patchdesk import PatchDesk
+from pipelines.bends.bank import Bend
+from pipelines.passes import StreamBank
 from pipelines.spec import Value
 from pipelines.stream import Stream
 from pipelines.text import TextEncoder
@@ -43,7 +45,7 @@ class Stage:
     ) -> None:
         self.stream, self.encoder = stream, encoder
         self._params, self._console, self._desk, self._prompts = params, console, desk, prompts
-        self._ids: list[str] = []
+        self.ids: list[str] = []  # the parameters that came of the patch
         self._ready: dict[int, Prepared] = {}  # the set list on this stream, by identity
         self._playing: Act | None = None
         self._proven: Act | None = None
@@ -69,6 +71,11 @@ class Stage:
         """Another stream comes on, with `values` over its patch's own where they still fit. Raises as `load` does."""
         self._put_on(act, values)
 
+    def edited(self, patch: Patch, bends: tuple[Bend, ...], bank: StreamBank) -> None:
+        """The patch that plays has been given other bends; they play already."""
+        prepared = replace(self._playing.prepared, patch=patch, bends=bends, bank=bank)
+        self._playing = replace(self._playing, prepared=prepared)
+
     def values(self) -> dict[str, Value]:
         """What the hands have set, by id."""
         return {parameter.id: parameter.base for parameter in self._params if parameter.kept}
@@ -93,13 +100,13 @@ class Stage:
         """The act's parameters at its values, and what moves them."""
         params, ready, stream = self._params, act.prepared, act.stream
         with params.together():
-            for id in self._ids:
+            for id in self.ids:
                 params.remove(id)
             others = set(params.ids())
             try:
                 declare_patch(params, ready.patch, ready.bends, stream.steps, stream.model.config.num_layers)
             finally:
-                self._ids = [id for id in params.ids() if id not in others]
+                self.ids = [id for id in params.ids() if id not in others]
             set_all(params, ready.patch)
             self._prompts.load(ready.patch)
             for id, value in values.items():

@@ -71,6 +71,7 @@ class Rack:
                 make(name, self._params, specs[name].seed) for kind, make in VOICES.items() for name in kinds[kind]
             ]
             self._deaf = kinds["audio"]
+            self.kinds = {name: spec.kind for name, spec in specs.items()}
             self.names = (*self._lfos.names, *(voice.name for voice in self._voices))
             self._ids = {field: [f"{name}.{field}" for name in self.names] for field in ("on", "depth", "to")}
             self._texts = [*self._ids["to"]] + [

@@ -95,9 +95,9 @@ class ParamSet:
             return parameter
 
     def remove(self, id: str) -> None:
-        """Take a parameter and the aliases to it away. Raises UnknownParameter."""
+        """Take a parameter and the aliases to it away, or an alias alone. Raises UnknownParameter."""
         with self._lock:
-            id = self._find(id).id
+            id = id if self._aliases.pop(id, None) else self._find(id).id
             for held in (self._params, self._recent, self._bases, self._modulated, self._moving, self._travels):
                 held.pop(id, None)
             self._glides.end(id)

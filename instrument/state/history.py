@@ -6,6 +6,8 @@ Listens to a ParamSet as its recorder, under its lock. Knows values and origins;
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from instrument.parameters.params import Change, ParamSet
 from pipelines.spec import Value
@@ -15,12 +17,14 @@ PAUSE = 0.7  # seconds a hand may rest within one sweep
 
 
 class _Entry:
-    """One change: per id the value before and after; who made it, in which block, and when it last grew."""
+    """One change: per id the value before and after; who made it, in which block, and when it last grew. Or a change
+    of another kind, as what takes it back and what makes it again."""
 
-    __slots__ = ("at", "block", "origin", "values")
+    __slots__ = ("acts", "at", "block", "origin", "values")
 
-    def __init__(self, origin: str) -> None:
+    def __init__(self, origin: str, acts: tuple[Callable[[], None], ...] = ()) -> None:
         self.values: dict[str, tuple[Value, Value]] = {}
+        self.acts = acts
         self.origin, self.block, self.at = origin, 0, 0.0
 
 
@@ -56,6 +60,22 @@ class History:
         entry.block, entry.at = block, at
         self._newest[id] = entry
 
+    def step(self, back: Callable[[], None], forth: Callable[[], None]) -> None:
+        """A change that is no value: what takes it back, and what makes it again."""
+        with self._params.together():
+            self._undone.clear()
+            self._newest.clear()
+            self._done.append(_Entry("", (back, forth)))
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is set inside is no change of the player's."""
+        busy, self._busy = self._busy, True
+        try:
+            yield
+        finally:
+            self._busy = busy
+
     def undo(self) -> bool:
         """Take the newest change back, exactly; False if there is none."""
         return self._move(self._done, self._undone, 0, "undo")
@@ -71,13 +91,12 @@ class History:
                 return False
             entry = here.pop()
             there.append(entry)
-            self._busy = True
-            try:
+            with self.paused():
                 for id, values in entry.values.items():
                     if id in self._params:
                         self._params.set(id, values[which], origin)
-            finally:
-                self._busy = False
+                if entry.acts:
+                    entry.acts[which]()
             return True
 
     def clear(self) -> None:

@@ -100,6 +100,20 @@ class PatchDesk:
         wanted, self._wanted = self._wanted, None
         return wanted
 
+    @property
+    def playing(self) -> Patch:
+        """The patch that plays, as it was loaded, with the bends that came and went since."""
+        return self._playing
+
+    @property
+    def names(self) -> list[str]:
+        """Of the patches in the set list, in order."""
+        return [patch.name for patch in self._list]
+
+    def edited(self, patch: Patch) -> None:
+        """Bends came or went in the patch that plays; saving it keeps that, its file and the set list stay."""
+        self._playing = patch
+
     def played(self, patch: Patch) -> None:
         """The engine plays this patch now; surfaces see it."""
         self._playing = patch

@@ -10,10 +10,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from instrument.modulation.modspec import ModulatorSpec
+from instrument.modulation.modulators import targets_of
 from instrument.parameters.params import ParamSet
 from instrument.state import patch as patches
 from instrument.state.patch import VOICE_TEXTS, VOICE_WEIGHTS, Patch, Voice
 from instrument.state.snapshots import Snapshot
+from pipelines.spec import Value
 
 MOST_FILES = 1000  # in the folder; a button that sticks must not fill the disk
 _LONGEST = 64
@@ -40,7 +43,9 @@ def as_patch(playing: Patch, params: ParamSet, snapshots: Mapping[int, Snapshot]
             "video": playing.video_source,
             "bends": [bend.model_copy(update={"values": {}}) for bend in playing.bends],
             "values": {**also, **kept},
-            "snapshots": {snapshots[slot].name: dict(snapshots[slot].values) for slot in sorted(snapshots)},
+            "glide": {id: ms for id, ms in playing.glide.items() if id in params or params.is_range(id)},
+            "modulators": [_aimed(spec, params) for spec in playing.modulators],
+            "snapshots": {snapshots[slot].name: _there(snapshots[slot], params) for slot in sorted(snapshots)},
         }
     )
 
@@ -52,6 +57,17 @@ def _voices(params: ParamSet) -> list[Voice]:
     while len(pairs) > 1 and pairs[-1] == ("", 0.0):
         pairs.pop()
     return [Voice(text=text, weight=weight) for text, weight in pairs]
+
+
+def _there(snapshot: Snapshot, params: ParamSet) -> dict[str, Value]:
+    """What it holds of parameters that still exist: its bends may have gone while the patch played."""
+    return {id: value for id, value in snapshot.values.items() if id in params}
+
+
+def _aimed(spec: ModulatorSpec, params: ParamSet) -> ModulatorSpec:
+    """The modulator, at targets that still exist."""
+    targets = [id for id in targets_of(spec.to) if id in params]
+    return spec if targets == targets_of(spec.to) else spec.model_copy(update={"to": ", ".join(targets)})
 
 
 def safe_name(text: str) -> str:

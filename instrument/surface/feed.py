@@ -3,10 +3,13 @@
 A page acknowledges every binary message; while two are unacknowledged nothing new is made for it. So a slow page sees
 fewer pictures and the latest values, never old ones. Knows the wire format; knows nothing of HTTP or threads.
 
-Binary message, little-endian: u32 number, u16 structure, u16 count, u32 picture bytes, then count x u16 places in the
-described list, padded to four bytes, count x f32 values in plain units, and a JPEG. Text messages are JSON objects:
-    out  {"structure", "params"}  {"values": {id: text}}  {"status"}  {"error"}
+Binary message, little-endian: u32 number, u16 structure, u16 count, u16 moving, u16 0, u32 picture bytes, then count +
+moving x u16 places in the described list, padded to four bytes, as many f32 values in plain units, and a JPEG. The
+first `count` are what hands set; the `moving` ones are what is heard of parameters that glide or are modulated, NaN
+once they rest. Text messages are JSON objects:
+    out  {"structure", "params"}  {"values": {id: text}}  {"play": {what changed}}  {"status"}  {"error"}
     in   {"ack": number}  {"set": [[id, value], ...]}  {"travel": [[id, 0..1], ...]}  {"trigger": [id, ...]}
+         {"learn": id, or null to give up}
 """
 
 from __future__ import annotations
@@ -16,7 +19,8 @@ import json
 import math
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Protocol
 
 from aiohttp import WSCloseCode, web
@@ -24,8 +28,10 @@ from aiohttp import WSCloseCode, web
 from instrument.parameters.params import ParamSet
 
 CREDIT = 2  # binary messages on the way to a page
-BEAT = 1 / 60  # seconds between looks at the values
+BEAT = 1 / 65  # least seconds between two messages of values alone
+LOOK = 1 / 200  # seconds between looks at the values
 STATUS_EVERY = 0.25  # seconds
+PLAY_EVERY = 0.1
 MOST_ITEMS = 512  # values or triggers in one message from a page
 LONGEST_TEXT = 8192  # characters of a text value
 
@@ -38,6 +44,16 @@ class Pictures(Protocol):
     def jpeg(self) -> bytes: ...
 
 
+class Play(Protocol):
+    """What a page may draw of the instrument beyond its parameters, and teach it."""
+
+    def state(self) -> dict[str, Any]:
+        """JSON-ready, by key; a key is sent when what it holds has changed."""
+
+    def learn(self, id: str | None) -> None:
+        """Bind the next control touched to this parameter; None gives up. Raises LookupError, ValueError."""
+
+
 class Feed:
     """One connected page."""
 
@@ -48,15 +64,20 @@ class Feed:
         pictures: Pictures,
         status: Callable[[], dict[str, Any]],
         origin: str,
+        play: Play | None = None,
     ) -> None:
         self.fresh = asyncio.Event()  # set when there may be something to send
         self._socket, self._params, self._pictures, self._status = socket, params, pictures, status
-        self._origin = origin
+        self._origin, self._play = origin, play
+        self._played: dict[str, Any] = {}
+        self._played_at = 0.0
+        self._moving: dict[int, float] = {}
         self._structure = -1
         self._version = 0
         self._places: dict[str, int] = {}
         self._picture = 0
         self._sent = self._acked = 0
+        self._values_at = 0.0  # when values went out without a picture
         self._status_at = 0.0
         self._credit = asyncio.Event()
         self._credit.set()
@@ -77,15 +98,17 @@ class Feed:
             numbers, words = self._changes()
             if words:
                 await self._socket.send_str(json.dumps({"values": words}))
-            if numbers or self._picture != self._pictures.number:
-                await self._socket.send_bytes(self._pack(numbers))
-            if time.monotonic() - self._status_at >= STATUS_EVERY:
-                self._status_at = time.monotonic()
-                await self._socket.send_str(json.dumps({"status": finite(self._status())}))
+            moving = self._moved()
+            if numbers or moving or self._picture != self._pictures.number:
+                await self._socket.send_bytes(self._pack(numbers, moving))
+            for message in self._reports():
+                await self._socket.send_str(json.dumps(message))
 
     async def _wait_for_news(self) -> None:
+        """Until there is a new picture, or values may go out again."""
+        wait = max(LOOK, self._values_at + BEAT - time.monotonic())
         try:
-            await asyncio.wait_for(self.fresh.wait(), BEAT)
+            await asyncio.wait_for(self.fresh.wait(), wait)
         except asyncio.TimeoutError:  # not the built-in one before Python 3.11
             return
         finally:
@@ -96,6 +119,7 @@ class Feed:
         self._version, _ = self._params.changed(2**62)  # only the counter: the list carries all values
         params = self._params.describe()
         self._places = {param["id"]: place for place, param in enumerate(params)}
+        self._moving = {}
         return json.dumps({"structure": self._structure, "params": finite(params)})
 
     def _changes(self) -> tuple[dict[int, float], dict[str, str]]:
@@ -114,17 +138,47 @@ class Feed:
                 numbers[place] = float(value)
         return numbers, words
 
-    def _pack(self, numbers: dict[int, float]) -> bytes:
+    def _moved(self) -> dict[int, float]:
+        """What is heard of all that moves by itself, by place, where it changed; NaN for what rests again."""
+        heard = {
+            place: float(value)
+            for id, value in self._params.moving().items()
+            if not isinstance(value, str) and (place := self._places.get(id)) is not None
+        }
+        changed = {place: value for place, value in heard.items() if self._moving.get(place) != value}
+        changed |= {place: math.nan for place in self._moving if place not in heard}
+        self._moving = heard
+        return changed
+
+    def _reports(self) -> Iterator[dict[str, Any]]:
+        """The status and what is played, each when it is due."""
+        now = time.monotonic()
+        if self._play is not None and now - self._played_at >= PLAY_EVERY:
+            self._played_at = now
+            state = finite(self._play.state())
+            changed = {key: value for key, value in state.items() if self._played.get(key) != value}
+            self._played = state
+            if changed:
+                yield {"play": changed}
+        if now - self._status_at >= STATUS_EVERY:
+            self._status_at = now
+            yield {"status": finite(self._status())}
+
+    def _pack(self, numbers: dict[int, float], moving: dict[int, float]) -> bytes:
         picture = b""
         if self._picture != self._pictures.number:
             self._picture = self._pictures.number
             picture = self._pictures.jpeg()
+        else:
+            self._values_at = time.monotonic()
         self._sent = (self._sent + 1) % 2**32
         self._update_credit()
-        count = len(numbers)
-        head = struct.pack("<IHHI", self._sent, self._structure % 2**16, count, len(picture))
-        places = struct.pack(f"<{count}H{2 * (count % 2)}x", *numbers)
-        return b"".join((head, places, struct.pack(f"<{count}f", *numbers.values()), picture))
+        counts = len(numbers), len(moving)
+        head = struct.pack("<IHHHHI", self._sent, self._structure % 2**16, *counts, 0, len(picture))
+        count = sum(counts)
+        places = struct.pack(f"<{count}H{2 * (count % 2)}x", *numbers, *moving)
+        values = struct.pack(f"<{count}f", *numbers.values(), *moving.values())
+        return b"".join((head, places, values, picture))
 
     def _update_credit(self) -> None:
         if (self._sent - self._acked) % 2**32 < CREDIT:
@@ -154,13 +208,23 @@ class Feed:
         actions = [(self._params.set, *pair) for pair in _pairs(message, "set")]
         actions += [(self._params.set_normalised, *pair) for pair in _pairs(message, "travel")]
         actions += [(self._params.trigger, id) for id in _ids(message)]
+        calls = [partial(action, *arguments, self._origin) for action, *arguments in actions]
+        if "learn" in message:
+            calls.append(partial(self._learn, message["learn"]))
         problems = []
-        for action, *arguments in actions:
+        for call in calls:
             try:
-                action(*arguments, self._origin)
+                call()
             except (LookupError, ValueError) as error:
                 problems.append(str(error))
         return problems
+
+    def _learn(self, id: Any) -> None:
+        if not (id is None or isinstance(id, str)):
+            raise ValueError("'learn' must be a parameter's id, or null")
+        if self._play is None:
+            raise ValueError("nothing here can learn")
+        self._play.learn(id)
 
 
 def _pairs(message: dict[str, Any], name: str) -> list[tuple[str, Any]]:

@@ -1,6 +1,7 @@
 """The web page's server: one thread with its own event loop, on this machine only unless told otherwise.
 
     /               the page             /ws           values and pictures, see feed.py
+    /api/inside     looks inside, see looks.py
     /api/params     what can be played   /stream.mjpeg the picture for anything that shows MJPEG
     /api/status     how it plays       /..., and / for whoever does not ask for HTML: OSCQuery, see osc/query.py
 
@@ -27,8 +28,11 @@ from aiohttp import WSMsgType, web
 from instrument.osc.query import OscQuery
 from instrument.parameters.params import ParamSet
 
-from .feed import Feed, finite
+from .admission import Admission
+from .feed import Feed, Play, finite
 from .guard import guard, protect
+from .looks import Looks, Source
+from .pin import Pin
 
 log = logging.getLogger(__name__)
 
@@ -83,10 +87,14 @@ class Surface:
         host: str = "127.0.0.1",
         port: int = 8800,
         query: OscQuery | None = None,
+        play: Play | None = None,
     ) -> None:
-        """`port` 0 takes any free one; `url` tells which. `query` answers where there is no page."""
-        self._params, self._status = params, status
+        """`port` 0 takes any free one; `url` tells which. `query` answers where there is no page; `play` tells pages
+        what there is beside parameters."""
+        self._params, self._status, self._play = params, status, play
         self._host, self._port, self._query = host, port, query
+        self._looks: Looks | None = None
+        self._pin: Pin | None = None
         self._picture = Picture()
         self._feeds: set[Feed] = set()
         self._viewers: set[asyncio.Event] = set()  # one per MJPEG connection
@@ -97,6 +105,14 @@ class Surface:
         self._up = threading.Event()
         self._refusal: SurfaceError | None = None
         self._thread = threading.Thread(target=self._run, name="surface", daemon=True)
+
+    def look_inside(self, source: Source) -> None:
+        """Let pages look inside, through this. Call it before `start`."""
+        self._looks = Looks(source)
+
+    def ask_for(self, pin: str) -> None:
+        """Let nobody in who has not entered this PIN. Call it before `start`."""
+        self._pin = Pin(pin)
 
     @property
     def url(self) -> str:
@@ -153,13 +169,16 @@ class Surface:
         runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=1.0, handle_signals=False)
         await runner.setup()
         try:
-            await web.TCPSite(runner, self._host, self._port).start()
+            admission = Admission(runner.server)
+            server = await self._loop.create_server(admission, self._host, self._port)
         except OSError as error:
             self._refusal = self._explain(error)
         else:
-            self._port = runner.addresses[0][1]
+            self._port = server.sockets[0].getsockname()[1]
             self._up.set()
             await self._stop.wait()
+            server.close()
+            admission.close()
         finally:
             await runner.cleanup()
 
@@ -172,11 +191,16 @@ class Surface:
         return SurfaceError(f"{where} cannot be opened ({error.strerror or error}); check the address and --page-port")
 
     def _app(self) -> web.Application:
-        app = web.Application(middlewares=[guard(self._host)], client_max_size=LARGEST_MESSAGE)
+        app = web.Application(middlewares=[guard(self._host, self._pin)], client_max_size=LARGEST_MESSAGE)
         app.on_response_prepare.append(protect)
         app.on_shutdown.append(self._disconnect)
         app.router.add_get("/ws", self._socket)
         app.router.add_get("/stream.mjpeg", self._mjpeg)
+        if self._looks is not None:
+            app.router.add_get("/api/inside", self._looks.serve)
+        if self._pin is not None:
+            app.router.add_get("/pin", self._pin.ask)
+            app.router.add_post("/pin", self._pin.enter)
         app.router.add_get("/api/params", self._describe)
         app.router.add_get("/api/status", self._tell)
         app.router.add_get("/{file:.*}", self._file)
@@ -185,6 +209,8 @@ class Surface:
     async def _disconnect(self, app: web.Application) -> None:
         for feed in list(self._feeds):
             await feed.close()
+        if self._looks is not None:
+            await self._looks.close()
         if self._query is not None:
             await self._query.close()
 
@@ -212,7 +238,7 @@ class Surface:
         self._admit()
         socket = web.WebSocketResponse(heartbeat=10.0, max_msg_size=LARGEST_MESSAGE, compress=False)
         await socket.prepare(request)
-        feed = Feed(socket, self._params, self._picture, self._status, f"page {next(self._numbers)}")
+        feed = Feed(socket, self._params, self._picture, self._status, f"page {next(self._numbers)}", self._play)
         self._feeds.add(feed)
         sending = asyncio.create_task(feed.send_forever())
         sending.add_done_callback(_report)

@@ -87,8 +87,9 @@ def parameters_of(bends: Sequence[Bend], steps: int, layers: int) -> dict[str, S
 class Bank:
     """All bends of a patch, as the tensors one network reads."""
 
-    def __init__(self, bends: Sequence[Bend], shape: BankShape, steps: int) -> None:
-        """Raises ValueError when two bends share a name, or when a lever does not fit the shape."""
+    def __init__(self, bends: Sequence[Bend], shape: BankShape, steps: int, like: Bank | None = None) -> None:
+        """Levers whose bends are the same in `like`, a bank of the same shape, are taken over as they are: buffers and
+        noise walks go on. Raises ValueError when two bends share a name, or when a lever does not fit the shape."""
         names = [bend.name for bend in bends]
         for name in names:
             if names.count(name) > 1:
@@ -99,9 +100,12 @@ class Bank:
         by_form: dict[tuple[str, bool], list[Bend]] = {}
         for bend in bends:
             by_form.setdefault((bend.lever.id, bend.renormalize), []).append(bend)
-        self._groups = tuple(Group(group[0].form, tuple(group), shape) for group in by_form.values())
+        kept = like._groups if like is not None and like.shape == shape else ()
+        self._groups = tuple(_group(tuple(group), shape, kept) for group in by_form.values())
         self.layers = tuple(self._slice(index) for index in range(shape.layers))
-        self.fold(0)
+        for group in self._groups:
+            if group not in kept:  # those may be playing
+                group.fold(self._values, 0, self._words)
 
     def parameters(self) -> dict[str, Spec]:
         """Every parameter of every bend, by id, and the master fader where there are bends."""
@@ -133,6 +137,10 @@ class Bank:
         """What a player should know: words that the prompt does not have, scopes that cannot be read."""
         return [notice for group in self._groups for notice in group.notices()]
 
+    def working(self) -> frozenset[str]:
+        """The bends that do something in the pass last folded: off neutral, not muted, and in scope."""
+        return frozenset().union(*(group.working for group in self._groups))
+
     def held_tokens(self) -> dict[str, list[int]]:
         """Per token-scoped bend, the indices of the prompt's tokens it holds."""
         held: dict[str, list[int]] = {}
@@ -160,6 +168,11 @@ class Bank:
             point: tuple(_act(group, layer) for group in sorted(groups, key=_order)) for point, groups in points.items()
         }
         return LayerBends(acts, self.shape.fixed)
+
+
+def _group(bends: tuple[Bend, ...], shape: BankShape, kept: Sequence[Group]) -> Group:
+    """The one of these bends, out of `kept` if it is there."""
+    return next((group for group in kept if group.bends == bends), None) or Group(bends[0].form, bends, shape)
 
 
 def _order(group: Group) -> tuple[int, bool]:

@@ -75,6 +75,9 @@ class Fold(Protocol):
     name: str  # the amount that says how strongly the lever acts
     rank: int  # order at a hook point: gain, threshold, noise
 
+    def is_neutral(self, amounts: Mapping[str, Value]) -> bool:
+        """Whether a bend of these amounts does nothing, wherever it acts."""
+
     def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, salt: int) -> Buffers:
         """Fixed buffers for `count` bends; `sizes` are (heads, columns), 1 where the lever has no such scope. `salt`
         tells one lever's randomness from another's."""
@@ -187,6 +190,9 @@ class Product:
     name: str
     rank: int = 0
 
+    def is_neutral(self, amounts: Mapping[str, Value]) -> bool:
+        return float(amounts[self.name]) == 1.0
+
     def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, salt: int) -> Buffers:
         return _Amounts(self.name, shape, sizes, 1.0, _multiply)
 
@@ -197,6 +203,9 @@ class Maximum:
 
     name: str
     rank: int = 1
+
+    def is_neutral(self, amounts: Mapping[str, Value]) -> bool:
+        return float(amounts[self.name]) == 0.0
 
     def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, salt: int) -> Buffers:
         return _Amounts(self.name, shape, sizes, 0.0, _raise)

@@ -31,6 +31,7 @@ class Group:
         self.buffers = form.fold.allocate(shape, sizes, len(bends), zlib.crc32(form.id.encode()))
         self._hands = [_Hand(bend, sizes, shape.layers) for bend in bends]
         self._layers: list[Sequence[float]] = []
+        self.working: frozenset[str] = frozenset()  # the bends that did something in the pass last folded
 
     def reset(self) -> None:
         self.buffers.reset()
@@ -42,7 +43,8 @@ class Group:
         layers = [hand.layers(step) for hand in self._hands]
         if any(moved) or layers != self._layers:
             self._layers = layers
-            pairs = zip(self._hands, layers, strict=True)
+            pairs = list(zip(self._hands, layers, strict=True))
+            self.working = frozenset(h.bend.name for h, weights in pairs if h.acts(weights))
             self.buffers.write([Use(h.amounts, weights, h.heads, h.columns, h.on) for h, weights in pairs])
         self.buffers.advance()
 
@@ -63,7 +65,7 @@ class _Hand:
         self.bend, self._sizes, self._count = bend, sizes, layers
         self.heads, self.columns = torch.zeros(sizes[0]), torch.zeros(sizes[1])  # nothing, until a scope could be read
         self.amounts: dict[str, Value] = {}
-        self.on = True
+        self.on, self._holds, self._neutral = True, False, True
         self.notice = ""
         self._readable: Mapping[str, Value] | None = None  # the last values that the place could be read from
         name, lever = bend.name, bend.lever
@@ -88,8 +90,13 @@ class _Hand:
         self.amounts = {amount: values[f"{self.bend.name}.{amount}"] for amount in self.bend.lever.amounts}
         self._values = values
         self.on = bool(values[f"{self.bend.name}.on"]) and float(values[MASTER]) > 0
+        self._neutral = self.bend.lever.fold.is_neutral(self.amounts)
         self._weights.clear()
         return True
+
+    def acts(self, weights: Sequence[float]) -> bool:
+        """Whether the bend does anything in a pass that weighs the layers so."""
+        return self._holds and not self._neutral and any(weights)
 
     def layers(self, step: int | None) -> tuple[float, ...]:
         """Weights in 0..1 per layer in a pass of this step."""
@@ -132,6 +139,7 @@ class _Hand:
             soft = scopes.band(_read_span(values, f"{name}.band"), self._sizes[1])
             columns = [a * b for a, b in zip(chosen, soft, strict=True)]
         self.heads, self.columns = torch.tensor(heads), torch.tensor(columns)
+        self._holds = any(heads) and any(columns)
         return notice
 
 

@@ -113,6 +113,10 @@ class LayerBends:
             self.watch.see(point, x)
         return x
 
+    def leaves(self, point: str) -> bool:
+        """Whether no lever is at work at this point in this pass."""
+        return not any(self.fixed or act.awake[act.layer] for act in self.points.get(point, ()))
+
     def attention(
         self, site: str, q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int, int], mask: Tensor | None
     ) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pipelines.bends.fold import BankShape, Buffers, Use, aligned, awake_layers, by_weight
 from pipelines.bends.upload import Upload
+from pipelines.spec import Value
 
 VOICES = 4  # noises of one lever that can sound at once, each with its own seed and motion
 SKETCH = 32  # random directions that stand for all keys where the map itself is shaken
@@ -221,6 +222,9 @@ class Noises:
     width: Width
     rank: int = 2
 
+    def is_neutral(self, amounts: Mapping[str, Value]) -> bool:
+        return float(amounts[self.name]) == 0.0
+
     def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, salt: int) -> Buffers:
         rows = {
             "tokens": (shape.grid[0], shape.places),
@@ -241,6 +245,9 @@ class MapNoises:
     name: str
     keys: Rows
     rank: int = 2
+
+    def is_neutral(self, amounts: Mapping[str, Value]) -> bool:
+        return float(amounts[self.name]) == 0.0
 
     def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, salt: int) -> Buffers:
         keys = {"keys": shape.keys, "text": shape.text_len}[self.keys]

@@ -1,8 +1,8 @@
 """Probes: looks at the network while it plays: where words act, how loud neurons are.
 
-A look is asked for once and taken when it is there; nothing is computed in between. A map is read as its product with
-marks for the tokens looked at, bends and all: one small product where nothing moves the map, and what the bends on it
-cost once more where something does. A compiled forward is left for the blocks looked into, a recorded one for the
+A look is asked for once and taken when it is there; nothing is computed in between. A map is looked at bends and all:
+as it stands where nothing moves it and it is small, else as its product with marks for the tokens looked at, which
+costs once more what the bends on it cost. A compiled forward is left for the blocks looked into, a recorded one for the
 whole pass. Asking and taking may happen in any thread; only the stream arms.
 """
 
@@ -133,8 +133,8 @@ class _Glance:
             return
         for look in self.neurons:
             power = x[0].float().square().mean(0)  # [ffn_dim]
-            bands = torch.stack([band.mean() for band in power.tensor_split(min(look.bands, len(power)))])
             loudest = power.topk(min(look.top, len(power)))
+            bands = _bands(power, min(look.bands, len(power)))
             self.probes.keep(look, bands.sqrt(), loudest.indices, loudest.values.sqrt())
 
     def see_map(self, site: str, bends: LayerBends, seen: Attention) -> None:
@@ -146,13 +146,29 @@ class _Glance:
                 self.probes.keep(look, _columns(bends, seen, look))
 
 
+def _bands(power: Tensor, count: int) -> Tensor:
+    """Means of `count` neighbouring groups of power [n], as even as they can be (the first are the longer ones)."""
+    size, longer = divmod(len(power), count)
+    cut = longer * (size + 1)
+    return torch.cat([power[:cut].view(longer, size + 1).mean(1), power[cut:].view(count - longer, size).mean(1)])
+
+
 def _columns(bends: LayerBends, seen: Attention, look: MapLook) -> Tensor:
-    """The bent map's columns of the tokens looked at, [tokens, F, H, W], as many at once as a head has channels."""
+    """The bent map's columns of the tokens looked at, [tokens, F, H, W]."""
+    one = seen._replace(q=seen.q[:1], k=seen.k[:1], rows=None if seen.rows is None else seen.rows[:1])
+    built = one.built() if bends.leaves("cross.columns") and bends.leaves("cross.map") else None
+    if built is None:
+        return _read_columns(bends, one, look).T.unflatten(1, seen.grid)
+    chosen = built[0] if look.head is None else built[0, look.head : look.head + 1]  # [heads, Lq, Lk]
+    return chosen.float().mean(0).T[list(look.tokens)].unflatten(1, seen.grid)
+
+
+def _read_columns(bends: LayerBends, one: Attention, look: MapLook) -> Tensor:
+    """[Lq, tokens], as the map's product with marks: as many at once as a head has channels."""
     parts = []
-    for some in torch.tensor(look.tokens, device=seen.v.device).split(seen.v.shape[3]):
-        marks = torch.zeros_like(seen.v[:1])
+    for some in torch.tensor(look.tokens, device=one.v.device).split(one.v.shape[3]):
+        marks = torch.zeros_like(one.v[:1])
         marks[:, some, :, torch.arange(len(some), device=some.device)] = 1
-        one = seen._replace(q=seen.q[:1], k=seen.k[:1], rows=None if seen.rows is None else seen.rows[:1])
         columns = bends.through("cross", one, marks)[0, :, :, : len(some)].float()  # [Lq, heads, tokens]
         parts.append(columns.mean(1) if look.head is None else columns[:, look.head])
-    return torch.cat(parts, dim=1).T.unflatten(1, seen.grid)
+    return torch.cat(parts, dim=1)

@@ -29,6 +29,11 @@ class _Change(NamedTuple):
     time: Tensor
 
 
+def is_neutral(amounts: Mapping[str, Value]) -> bool:
+    """Whether a transform of these amounts leaves every map as it is."""
+    return float(amounts["mix"]) == 0.0 or is_still(amounts)
+
+
 class _Transforms(Still):
     """Buffers of per-set, per-layer matrices M - I, and the columns each set holds."""
 
@@ -50,7 +55,7 @@ class _Transforms(Still):
     def write(self, uses: Sequence[Use]) -> None:
         groups: dict[bytes, list[int]] = {}
         for i, use in enumerate(uses):
-            if use.heard(float(use.amounts["mix"]) == 0.0 or is_still(use.amounts)):
+            if use.heard(is_neutral(use.amounts)):
                 groups.setdefault(use.place.numpy().tobytes(), []).append(i)
         chosen = list(groups.values())[: self.sets]
         for slot in range(self.sets):
@@ -172,6 +177,9 @@ class Transforms:
 
     name: str = "mix"
     rank: int = 1
+
+    def is_neutral(self, amounts: Mapping[str, Value]) -> bool:
+        return is_neutral(amounts)
 
     def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, salt: int) -> Buffers:
         """ValueError for pictures whose matrices would not fit into memory."""

@@ -25,12 +25,14 @@ export class ParamBar extends HTMLElement {
     this.fill = named("span", "fill");
     this.hand = named("span", "hand");
     this.mark = named("span", "mark");
+    this.ghost = named("span", "ghost"); // where it is heard, when something moves it
+    this.ghost.hidden = true;
     this.value = named("span", "value");
     this.number = this.value.appendChild(document.createTextNode(""));
     if (param.unit) this.value.append(named("span", "unit", param.unit));
     this.mark.style.left = `${100 * unmap(param, param.default)}%`;
     this.zero = param.lo < 0 && param.hi > 0 ? unmap(param, 0) : 0; // where the fill begins
-    this.well.append(this.fill, this.hand, this.mark, named("span", "name", param.label), this.value);
+    this.well.append(this.fill, this.ghost, this.hand, this.mark, named("span", "name", param.label), this.value);
     this.append(this.well);
     this.#describe();
     this.#listen();
@@ -47,8 +49,14 @@ export class ParamBar extends HTMLElement {
     well.title = [this.#param.id, this.#param.doc].filter(Boolean).join("\n");
   }
 
-  /** A value from the instrument; while a hand is on the bar it is only remembered. */
-  show(value) {
+  /** A value from the instrument; while a hand is on the bar it is only remembered. `heard`: with what moves it, or null. */
+  show(value, heard = null) {
+    if (heard !== this.moved) {
+      this.moved = heard;
+      this.ghost.hidden = heard === null;
+      if (heard !== null) this.ghost.style.transform = `translateX(${100 * unmap(this.#param, heard)}%)`;
+    }
+    if (value === this.#heard && value === this.current) return;
     this.#heard = value;
     if (!this.#drag?.moving && !this.#resting && !this.entry) this.#draw(value);
   }
@@ -77,7 +85,7 @@ export class ParamBar extends HTMLElement {
     clearTimeout(this.#resting);
     this.#resting = setTimeout(() => {
       this.#resting = 0;
-      this.show(this.#heard);
+      this.show(this.#heard, this.moved);
     }, REST);
   }
 
@@ -182,7 +190,7 @@ export class ParamBar extends HTMLElement {
       entry.remove();
       if (hadFocus) this.well.focus();
       if (keep && Number.isFinite(value)) this.#set(snap(this.#param, value));
-      else this.show(this.#heard);
+      else this.show(this.#heard, this.moved);
     };
     entry.addEventListener("keydown", (event) => {
       event.stopPropagation();

@@ -1,8 +1,10 @@
 // The connection to the instrument: comes back by itself, sends at most once a picture, acknowledges what was shown.
-// Calls handlers.open, .closed, .structure(params), .numbers([[place, value]...]), .words({id: text}), .picture(bytes), .status, .error.
+// Calls handlers.open, .closed, .structure(params), .numbers(places, values), .moving(places, values), .words({id: text}),
+// .picture(bytes), .play(changed state), .status, .error.
 
 const FIRST_WAIT = 300; // ms before the first new attempt
 const LONGEST_WAIT = 3000;
+const HEAD = 16; // bytes before the places of a binary message
 
 export class Link {
   #handlers;
@@ -29,6 +31,10 @@ export class Link {
     this.#schedule();
   }
 
+  learn(id) {
+    this.#send({ learn: id });
+  }
+
   #connect() {
     const scheme = location.protocol === "https:" ? "wss" : "ws";
     const socket = new WebSocket(`${scheme}://${location.host}/ws`);
@@ -38,12 +44,12 @@ export class Link {
       this.#handlers.open();
     };
     socket.onmessage = ({ data }) => (typeof data === "string" ? this.#text(JSON.parse(data)) : this.#binary(data));
-    socket.onclose = () => {
+    socket.onclose = ({ code }) => {
       this.#socket = null;
       this.#inbox = [];
       this.#sets.clear(); // what could not be sent is not sent later, when the hand is elsewhere
       this.#triggers = [];
-      this.#handlers.closed();
+      this.#handlers.closed(code);
       setTimeout(() => this.#connect(), this.#wait);
       this.#wait = Math.min(this.#wait * 1.6, LONGEST_WAIT);
     };
@@ -57,12 +63,25 @@ export class Link {
       this.#handlers.structure(message.params);
     }
     if ("values" in message) this.#handlers.words(message.values);
+    if ("play" in message) this.#handlers.play(message.play);
     if ("status" in message) this.#handlers.status(message.status);
     if ("error" in message) this.#handlers.error(message.error);
   }
 
+  /** A picture is decoded at once, values wait for the next one drawn; when both are shown the message is acknowledged. */
   #binary(data) {
-    this.#inbox.push(data);
+    const view = new DataView(data);
+    const number = view.getUint32(0, true);
+    const [structure, count, moving] = [4, 6, 8].map((at) => view.getUint16(at, true));
+    const bytes = view.getUint32(12, true);
+    const all = count + moving;
+    const first = HEAD + 2 * (all + (all & 1)); // where the values begin
+    const places = new Uint16Array(data, HEAD, all);
+    const values = new Float32Array(data, first, all);
+    let left = bytes ? 2 : 1;
+    const done = () => --left || this.#send({ ack: number });
+    this.#inbox.push({ structure, count, places, values, done });
+    if (bytes) this.#handlers.picture(new Uint8Array(data, first + 4 * all, bytes)).then(done, done);
     this.#schedule();
   }
 
@@ -77,22 +96,12 @@ export class Link {
   }
 
   #show() {
-    for (const data of this.#inbox.splice(0)) {
-      const view = new DataView(data);
-      const [number, structure, count, bytes] = [
-        view.getUint32(0, true), view.getUint16(4, true), view.getUint16(6, true), view.getUint32(8, true),
-      ];
-      const first = 12 + 2 * (count + (count & 1));
-      if (structure === this.#structure && count) {
-        const numbers = [];
-        for (let i = 0; i < count; i++) {
-          numbers.push([view.getUint16(12 + 2 * i, true), view.getFloat32(first + 4 * i, true)]);
-        }
-        this.#handlers.numbers(numbers);
+    for (const { structure, count, places, values, done } of this.#inbox.splice(0)) {
+      if (structure === this.#structure && values.length) {
+        this.#handlers.numbers(places.subarray(0, count), values.subarray(0, count));
+        this.#handlers.moving(places.subarray(count), values.subarray(count));
       }
-      const done = () => this.#send({ ack: number });
-      if (bytes) this.#handlers.picture(new Uint8Array(data, first + 4 * count, bytes)).then(done, done);
-      else done();
+      done();
     }
   }
 

@@ -1,6 +1,6 @@
 // What is pressed or chosen: switches, choices and triggers.
 
-import { hint, named, well } from "./parts.js";
+import { hint, named, spoken, well } from "./parts.js";
 
 const FLASH = 160; // ms a fired trigger stays lit
 const FEW = 4; // options that fit side by side
@@ -9,7 +9,7 @@ export class ParamSwitch extends HTMLElement {
   setup(param, send) {
     this.button = well("button");
     this.button.setAttribute("role", "switch");
-    this.button.setAttribute("aria-label", param.id);
+    this.button.setAttribute("aria-label", spoken(param));
     this.button.title = hint(param);
     this.button.append(named("span", "name", param.label), named("span", "lamp"));
     this.button.addEventListener("click", () => {
@@ -101,7 +101,7 @@ export class ParamTrigger extends HTMLElement {
     this.button = well("button");
     this.button.append(named("span", "", param.label));
     this.button.title = hint(param);
-    this.button.setAttribute("aria-label", param.id);
+    this.button.setAttribute("aria-label", spoken(param));
     this.button.addEventListener("click", () => send());
     this.append(this.button);
   }

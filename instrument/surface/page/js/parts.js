@@ -14,5 +14,16 @@ export function well(tag) {
   return element;
 }
 
+/** A button that does something of the page's own. */
+export function button(className, text, act) {
+  const element = named("button", className, text);
+  element.type = "button";
+  element.addEventListener("click", act);
+  return element;
+}
+
 /** What hovering tells: the id, and what it does. */
 export const hint = (param) => [param.id, param.doc].filter(Boolean).join("\n");
+
+/** What a control is called aloud: its id, after what is written on it where the id does not have that in it. */
+export const spoken = ({ id, label }) => (id.toLowerCase().includes(label.toLowerCase()) ? id : `${label}, ${id}`);

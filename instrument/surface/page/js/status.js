@@ -10,14 +10,17 @@ const SHOWN = [
 ];
 const LINGER = 5000; // ms an error stays
 
-export class Status {
+export class Status extends EventTarget {
   #line;
   #facts = new Map();
   #warning = named("span", "warning");
   #error = "";
 
   constructor(line) {
+    super();
     this.#line = line;
+    this.#warning.setAttribute("role", "status"); // told aloud; numbers that never rest are not
+    line.append(this.#warning);
   }
 
   show(status) {
@@ -49,6 +52,7 @@ export class Status {
 
   error(text) {
     this.#error = text;
+    this.dispatchEvent(new CustomEvent("error", { detail: text }));
     this.#warn(text);
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {

@@ -1,0 +1,215 @@
+"""Bends that come and go while the show plays: add, duplicate, remove, and hearing some alone.
+
+What is wished for is worked out beside the loop, a bank with it, and swapped between two chunks. Only what is wished
+for changes: every other bend keeps its values, its noise and its place, and the rest of the patch is not touched. A
+change is one step of undo. Knows parameters, patches and the stream's banks; no network and no time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from instrument.engine.console import Console
+from instrument.engine.loading import ADD, DUPLICATE, REMOVE, RESERVED, bends_of, declare_bends
+from instrument.parameters.params import ParamSet, shorten, suggest
+from instrument.state.patch import BendSpec, Patch, PatchError
+from instrument.state.patchdesk import PatchDesk
+from pipelines.bends.bank import Bend
+from pipelines.bends.lever import discover
+from pipelines.passes import StreamBank
+from pipelines.spec import Value
+from pipelines.stream import Stream
+
+MOST_BENDS = 128
+ORIGIN = "bending"
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+
+class BendingError(ValueError):
+    """A wish that cannot be carried out; the text says why and what would do."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A change of the bends, as it stands in the patch: a bend that comes at a place with values, or one that goes."""
+
+    spec: BendSpec
+    place: int
+    comes: bool
+    values: Mapping[str, Value]  # by id; of one that goes, as it stood
+
+    def back(self) -> Edit:
+        return Edit(self.spec, self.place, not self.comes, self.values)
+
+
+Wish = Callable[[Patch], Edit]
+
+
+@dataclass(frozen=True)
+class _Ready:
+    edit: Edit
+    patch: Patch  # the one that plays, changed
+    bends: tuple[Bend, ...]
+    bank: StreamBank
+    of: tuple[Patch, StreamBank]  # what it was made from
+    wish: Wish
+    steps_back: bool
+
+
+class Bending:
+    """One show's. `tell` takes one line for the player. Everything but the work in its own thread is called by the
+    engine's."""
+
+    def __init__(self, params: ParamSet, desk: PatchDesk, console: Console, tell: Callable[[str], None]) -> None:
+        self._params, self._desk, self._console, self._tell = params, desk, console, tell
+        self._wishes: deque[tuple[Wish, bool]] = deque(maxlen=MOST_BENDS)
+        self._worker: ThreadPoolExecutor | None = None
+        self._job: Future[_Ready] | None = None
+        self._seen = {id: params[id].version for id in (ADD, DUPLICATE, REMOVE)}
+
+    def close(self) -> None:
+        if self._worker is not None:
+            self._worker.shutdown()
+
+    # --- what is wished for ---
+
+    def tick(self) -> None:
+        """Take up what was asked for; called before every denoising step, so that few wishes meet in one."""
+        makers = {ADD: self._adding, DUPLICATE: self._duplicating, REMOVE: self._removing}
+        for id, make in makers.items():
+            parameter = self._params[id]
+            if parameter.version == self._seen[id]:
+                continue
+            with self._params.together():
+                words = str(parameter.base).split()
+                self._params.set(id, "", ORIGIN)  # the same words may be sent again
+                self._seen[id] = parameter.version
+            if words:
+                self._wishes.append((partial(make, words), True))
+
+    def _adding(self, words: list[str], patch: Patch) -> Edit:
+        levers = discover()
+        lever, name = words[0], " ".join(words[1:])
+        if lever not in levers:
+            raise BendingError(f"{ADD}: no lever '{shorten(lever)}'; {suggest(lever, list(levers))}")
+        spec = BendSpec(name=self._free_name(name, lever.replace(".", "_"), patch), lever=lever)
+        return Edit(spec, len(patch.bends), True, {})
+
+    def _duplicating(self, words: list[str], patch: Patch) -> Edit:
+        place = self._place(DUPLICATE, words[0], patch)
+        spec = patch.bends[place]
+        name = self._free_name(" ".join(words[1:]), spec.name, patch)
+        values = {f"{name}{id.removeprefix(spec.name)}": value for id, value in self._values_of(spec.name).items()}
+        values[f"{name}.on"] = False
+        return Edit(spec.model_copy(update={"name": name, "values": {}}), place + 1, True, values)
+
+    def _removing(self, words: list[str], patch: Patch) -> Edit:
+        place = self._place(REMOVE, words[0], patch)
+        spec = patch.bends[place]
+        return Edit(spec, place, False, self._values_of(spec.name))
+
+    def _place(self, what: str, name: str, patch: Patch) -> int:
+        names = [bend.name for bend in patch.bends]
+        if name not in names:
+            raise BendingError(f"{what}: no bend '{shorten(name)}'; {suggest(name, names)}")
+        return names.index(name)
+
+    def _free_name(self, wanted: str, like: str, patch: Patch) -> str:
+        """The name wanted, or one like another that is not taken."""
+        taken = {id.split(".", 1)[0] for id in self._params.ids()} | {bend.name for bend in patch.bends} | {*RESERVED}
+        if len(patch.bends) >= MOST_BENDS:
+            raise BendingError(f"there are {MOST_BENDS} bends already; remove one first")
+        if wanted and not _NAME.fullmatch(wanted):
+            raise BendingError(f"'{shorten(wanted)}' is no name for a bend; use letters, digits and _, such as petals")
+        if wanted in taken:
+            raise BendingError(f"the name '{wanted}' is taken; choose another")
+        stem = re.sub(r"\d+$", "", like) or like
+        return wanted or next(name for n in range(1, 1000) if (name := stem if n == 1 else f"{stem}{n}") not in taken)
+
+    def _values_of(self, name: str) -> dict[str, Value]:
+        with self._params.together():
+            return {p.id: p.base for p in self._params if p.id.startswith(f"{name}.")}
+
+    # --- between chunks ---
+
+    def carry_out(self, stream: Stream, ids: list[str]) -> tuple[Patch, tuple[Bend, ...], StreamBank] | None:
+        """Swap what is ready, and begin with the next wish. `ids`: the parameters that came of the patch, kept up to
+        date. What plays now, if anything was swapped."""
+        swapped = None
+        if self._job is not None and self._job.done():
+            job, self._job = self._job, None
+            try:
+                ready = job.result()
+            except (BendingError, PatchError, ValueError) as problem:
+                self._tell(str(problem))
+            else:
+                if self._swap(ready, stream, ids):
+                    swapped = ready.patch, ready.bends, ready.bank
+        if self._job is None and self._wishes:
+            self._begin(*self._wishes.popleft(), stream)
+        return swapped
+
+    def _begin(self, wish: Wish, steps_back: bool, stream: Stream) -> None:
+        self._worker = self._worker or ThreadPoolExecutor(1, "bending")
+        self._job = self._worker.submit(self._prepare, wish, steps_back, stream, self._desk.playing)
+
+    def _prepare(self, wish: Wish, steps_back: bool, stream: Stream, patch: Patch) -> _Ready:
+        """In the worker's thread: the changed patch and its bank. Raises BendingError, PatchError, ValueError."""
+        edit, old = wish(patch), stream.bank
+        specs = list(patch.bends)
+        if edit.comes:
+            specs.insert(edit.place, edit.spec)
+        else:
+            specs = [spec for spec in specs if spec.name != edit.spec.name]
+        changed = patch.model_copy(update={"bends": specs})
+        bends = bends_of(changed, stream.model.config)
+        return _Ready(edit, changed, bends, stream.make_bank(bends, like=old), (patch, old), wish, steps_back)
+
+    def _swap(self, ready: _Ready, stream: Stream, ids: list[str]) -> bool:
+        if (self._desk.playing, stream.bank) != ready.of:  # another patch came in between
+            self._wishes.appendleft((ready.wish, ready.steps_back))
+            return False
+        edit, name = ready.edit, ready.edit.spec.name
+        with self._params.together(), self._console.history.paused():
+            gone = [] if edit.comes else [id for id in ids if id.startswith(f"{name}.")]
+            for id in gone:
+                self._params.remove(id)
+            ids[:] = [id for id in ids if id not in gone]
+            came = declare_bends(self._params, ready.bends, stream.steps, stream.model.config.num_layers)
+            ids += came
+            self._console.joined(came)
+            for id, value in edit.values.items() if edit.comes else ():
+                if id in self._params:
+                    self._params.set(id, value, ORIGIN)
+            self._desk.edited(ready.patch)
+        stream.play(ready.bank)
+        if ready.steps_back:
+            self._console.history.step(partial(self._redo, edit.back()), partial(self._redo, edit))
+        self._tell(f"{'added' if edit.comes else 'removed'} bend {name}")
+        return True
+
+    def _redo(self, edit: Edit) -> None:
+        """Undo and redo: the same change, or its reverse, with the values that the bend had."""
+
+        def again(patch: Patch) -> Edit:
+            names = [bend.name for bend in patch.bends]
+            if edit.comes and edit.spec.name in names:
+                raise BendingError(f"the name '{edit.spec.name}' is taken again; nothing is brought back")
+            if edit.comes:
+                return Edit(edit.spec, min(edit.place, len(names)), True, edit.values)
+            return self._removing([edit.spec.name], patch)
+
+        self._wishes.append((again, False))
+
+
+def soloed(values: dict[str, Value], bends: tuple[Bend, ...]) -> dict[str, Value]:
+    """The values as the bank should hear them: where any bend is solo, those that are not are off."""
+    solo = [bool(values.get(f"{bend.name}.solo")) for bend in bends]
+    if any(solo):
+        values.update({f"{bend.name}.on": False for bend, alone in zip(bends, solo, strict=True) if not alone})
+    return values

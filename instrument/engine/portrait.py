@@ -1,0 +1,77 @@
+"""What a surface may draw of the engine beyond its parameters: the network, the bends on it, the prompt's pieces, the
+snapshots, the set list, the modulators and what they give; and learning.
+
+Read from any thread while the engine plays: every answer is made of things that are replaced, not changed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from instrument.engine.engine import Engine
+from instrument.mapping.rig import Rig
+from pipelines.bends.bank import Bend
+from pipelines.bends.lever import Lever, discover
+from pipelines.spec import ChoiceSpec
+
+
+class Portrait:
+    """Of one engine and, where there is one, the rig that learns."""
+
+    def __init__(self, engine: Engine, rig: Rig | None = None) -> None:
+        self._engine, self._rig = engine, rig
+        self._levers = [_lever(lever) for lever in discover().values()]
+
+    def state(self) -> dict[str, Any]:
+        """JSON-ready, by key; cheap enough for ten times a second."""
+        engine = self._engine
+        config, stream, prompt = engine.stream.model.config, engine.stream, engine.prompt
+        return {
+            "network": {
+                "model": stream.recipe.name,
+                "steps": stream.steps,
+                "layers": config.num_layers,
+                "heads": config.num_heads,
+                "neurons": config.ffn_dim,
+                "tokens": config.text_len,
+            },
+            "bends": [_bend(bend) for bend in stream.bank.bends],
+            "levers": self._levers,
+            "prompt": {"tokens": list(prompt.tokens), "offsets": [list(pair) for pair in prompt.offsets]}
+            | {"text": prompt.text}
+            if prompt
+            else None,
+            "held": stream.bank.held_tokens(),
+            "snapshots": {str(slot): snapshot.name for slot, snapshot in engine.console.snapshots.copy().items()},
+            "patch": {"name": engine.desk.playing.name, "list": engine.desk.names},
+            "modulators": engine.console.rack.kinds.copy(),
+            "signals": {name: round(signal, 3) for name, signal in engine.console.rack.signals.copy().items()},
+            "learn": self._rig.learner.status() if self._rig else None,
+        }
+
+    def learn(self, id: str | None) -> None:
+        """Bind the next control touched to this parameter, in the first mapping of the player's own; None gives up.
+
+        Raises UnknownParameter, LearnError.
+        """
+        if self._rig is None:
+            raise ValueError("nothing can be learnt here: no MIDI is listened to")
+        if id is None:
+            self._rig.learner.disarm()
+        else:
+            self._rig.arm(id)
+
+
+def _lever(lever: Lever) -> dict[str, Any]:
+    return {"id": lever.id, "site": lever.site, "columns": lever.columns, "heads": lever.heads, "doc": lever.doc}
+
+
+def _bend(bend: Bend) -> dict[str, Any]:
+    """`acts`: the amounts of which one must be off its default for the bend to do anything."""
+    lever = bend.lever
+    acts = [lever.main]
+    if lever.fold.name != lever.main:  # several amounts, and one that mixes what they make
+        apart = [name for name, spec in lever.amounts.items() if isinstance(spec, ChoiceSpec)]
+        acts = [name for name in lever.amounts if name not in (lever.fold.name, *apart)]
+    amounts = {"main": lever.main, "amounts": list(lever.amounts), "acts": acts}
+    return {"name": bend.name, "lever": lever.id, "site": lever.site, **amounts}

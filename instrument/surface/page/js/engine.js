@@ -1,0 +1,48 @@
+// The instrument itself: engine, cache, video, outputs, and any group of parameters that no other view has.
+
+import { Controls } from "./control.js";
+import { named } from "./parts.js";
+import { HAND } from "./stage.js";
+
+const ELSEWHERE = ["prompt", "snapshot", "morph", "patch", "clock", "bend"];
+
+/** Builds the view in `root`; returns how to end it. */
+export function engine(store, root) {
+  const outer = new Controls(store);
+  let controls = new Controls(store);
+
+  function draw() {
+    const played = new Set([...(store.state.bends ?? []).map((bend) => bend.name), ...Object.keys(store.state.modulators ?? {})]);
+    const groups = new Map();
+    for (const param of store.params) {
+      const name = param.group || "other";
+      if (ELSEWHERE.includes(name) || played.has(name) || HAND.includes(param.id)) continue;
+      groups.set(name, [...(groups.get(name) ?? []), param.id]);
+    }
+    const focused = document.activeElement?.getAttribute("aria-label");
+    const scroll = root.firstChild?.scrollTop ?? 0;
+    controls.end();
+    controls = new Controls(store);
+    const pane = named("div", "pane");
+    pane.append(...[...groups].map(([name, ids]) => {
+      const part = named("section", "part");
+      part.setAttribute("aria-label", name);
+      const rows = named("div", "rows");
+      rows.append(...ids.map((id) => controls.make(id)));
+      part.append(named("h2", "", name), rows);
+      return part;
+    }));
+    root.replaceChildren(pane);
+    pane.scrollTop = scroll;
+    if (focused) root.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  outer.hear("structure", draw);
+  outer.hear("state", (changes) => ("bends" in changes || "modulators" in changes) && draw());
+  draw();
+  return () => {
+    outer.end();
+    controls.end();
+    root.replaceChildren();
+  };
+}

@@ -1,0 +1,206 @@
+"""Bends that come and go while a tiny model plays."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from instrument.state import saving
+from instrument.state.patch import dump, loads
+from tests.test_engine import Playing
+
+PATCH = """
+version: 2
+prompt: a purple tulip swaying
+seed: 3
+bends:
+  - {name: loud, lever: ffn.out.gain}
+  - {name: grain, lever: self.out.noise}
+  - {name: words, lever: cross.map.gain, scope: {tokens: tulip, layers: [1, 2]}}
+modulators: [{lfo: sine, period: 1000 s, to: words.gain, depth: 0.1}]
+values: {words.gain: 2.0, grain.noise: 0.3, grain.motion: 0.5}
+snapshots: {high: {words.gain: 5, loud.gain: 1.5}}
+"""
+
+
+class Stage(Playing):
+    def __init__(self, text: str = PATCH) -> None:
+        super().__init__(text)
+        self.said: list[str] = []
+        self.engine.tell = self.said.append
+
+    def until(self, fact, chunks: int = 200) -> None:
+        for _ in range(chunks):
+            if fact():
+                return
+            self.chunks(1)
+            time.sleep(0.005)
+        raise AssertionError(self.said)
+
+    def ask(self, id: str, words: str) -> None:
+        """Wish, and play until it is carried out or refused."""
+        before = len(self.said)
+        self.params.set(id, words, "osc")
+        self.until(lambda: len(self.said) > before)
+
+    @property
+    def bends(self) -> list[str]:
+        return [bend.name for bend in self.engine.stream.bank.bends]
+
+
+def test_a_bend_comes_and_everything_else_stays():
+    stage = Stage()
+    stage.params.set("words.gain", 3.0, "midi")
+    stage.params.set("words.tokens", "purple", "midi")
+    before = {p.id: (p.base, p.version) for p in stage.params if "." in p.id and p.group in ("words", "loud", "grain")}
+    walks = stage.engine.stream.bank._groups[1]
+    stage.ask("bend.add", "ffn.hidden.gain brush")
+    assert stage.bends == ["loud", "grain", "words", "brush"] and stage.said == ["added bend brush"]
+    assert {id: (stage.params[id].base, stage.params[id].version) for id in before} == before
+    assert stage.params["brush.gain"].base == 1 and stage.params["brush.on"].base is True
+    assert stage.params["bend.4.amount"].id == "brush.gain"
+    assert stage.engine.stream.bank._groups[1] is walks  # noise in motion goes on
+    assert stage.params["bend.add"].base == ""
+
+
+def test_a_neutral_bend_that_comes_changes_no_pixel():
+    frames = []
+    for add in (False, True):
+        stage = Stage()
+        stage.engine.keep_picture_time(20)  # the modulator is where it is in the other
+        stage.chunks(2)
+        if add:
+            stage.params.set("bend.add", "ffn.hidden.gain")
+            stage.engine.bending.tick()
+            stage.engine.bending.carry_out(stage.engine.stream, stage.engine.stage.ids)
+            stage.engine.bending._job.result()
+        frames.append(stage.chunks(3))
+        assert ("ffn_hidden_gain" in stage.bends) is add
+    assert np.array_equal(*frames)
+
+
+def test_it_is_played_at_once_and_goes():
+    stage = Stage()
+    stage.ask("bend.add", "self.out.gain echo")
+    plain = Stage()
+    stage.params.set("echo.gain", 0.0, "osc")
+    assert not np.array_equal(stage.chunks(1), plain.chunks(1))
+    stage.ask("bend.remove", "echo")
+    assert "echo" not in stage.bends and "echo.gain" not in stage.params and "bend.4.amount" not in stage.params
+
+
+def test_a_copy_has_the_values_and_is_off():
+    stage = Stage()
+    stage.params.set("words.layers", [2, 3], "osc")
+    stage.ask("bend.duplicate", "words")
+    assert stage.bends == ["loud", "grain", "words", "words2"]
+    for field in ("gain", "tokens", "layers.center", "layers.width"):
+        assert stage.params[f"words2.{field}"].base == stage.params[f"words.{field}"].base
+    assert stage.params["words2.on"].base is False
+    assert stage.engine.stream.bank.bends[3].scope == stage.engine.stream.bank.bends[2].scope
+
+
+def test_undo_brings_a_bend_back_with_its_values_and_its_place():
+    stage = Stage()
+    stage.params.set("grain.noise", 0.7, "osc")
+    stage.ask("bend.remove", "grain")
+    assert stage.bends == ["loud", "words"] and stage.params["bend.2.amount"].id == "words.gain"
+    stage.params.trigger("undo")
+    stage.until(lambda: "grain" in stage.bends)
+    assert stage.bends == ["loud", "grain", "words"] and stage.params["grain.noise"].base == 0.7
+    stage.params.trigger("redo")
+    stage.until(lambda: "grain" not in stage.bends)
+    stage.params.trigger("undo")
+    stage.until(lambda: "grain" in stage.bends)
+    stage.params.trigger("undo")  # the knob before it
+    stage.until(lambda: stage.params["grain.noise"].base == 0.3)
+
+
+def test_solo_silences_the_others_and_no_switch_moves():
+    stage, plain = Stage(), Stage(PATCH.replace("words.gain: 2.0", "words.gain: 1.0"))
+    for each in (stage, plain):
+        each.params.set("loud.gain", 1.4)
+        each.params.set("grain.on", False)
+    stage.params.set("loud.solo", True, "osc")
+    plain.params.set("words.on", False)
+    assert np.array_equal(stage.chunks(2), plain.chunks(2))
+    assert stage.params["words.on"].base is True
+    stage.params.set("loud.solo", False, "osc")
+    assert not np.array_equal(stage.chunks(1), plain.chunks(1))
+
+
+@pytest.mark.parametrize(
+    ("id", "words", "answer"),
+    [
+        ("bend.add", "cross.map.gian", "did you mean 'cross.map.gain'?"),
+        ("bend.add", "cross.map.gain words", "the name 'words' is taken"),
+        ("bend.add", "cross.map.gain engine", "is taken"),
+        ("bend.add", "cross.map.gain lfo1", "is taken"),
+        ("bend.add", "cross.map.gain ../x", "is no name for a bend"),
+        ("bend.add", "cross.map.gain two words", "is no name for a bend"),
+        ("bend.remove", "wrods", "did you mean 'words'?"),
+        ("bend.duplicate", "nothing", "no bend 'nothing'"),
+    ],
+)
+def test_what_cannot_be_is_told_and_nothing_changes(id, words, answer):
+    stage = Stage()
+    before, ids = stage.engine.stream.bank, stage.params.ids()
+    stage.ask(id, words)
+    assert answer in stage.said[-1]
+    assert stage.engine.stream.bank is before and stage.params.ids() == ids
+
+
+def test_several_wishes_are_carried_out_in_turn():
+    stage = Stage()
+    for words in ("ffn.in.gain one", "ffn.in.gain two", "ffn.in.gain three"):
+        stage.params.set("bend.add", words, "osc")
+        stage.engine.bending.tick()
+    stage.until(lambda: len(stage.bends) == 6)
+    assert stage.bends[3:] == ["one", "two", "three"]
+
+
+def test_another_patch_in_between_does_not_lose_the_wish():
+    stage = Stage()
+    stage.params.set("bend.add", "ffn.in.gain late", "osc")
+    stage.engine.bending.tick()
+    stage.engine.bending.carry_out(stage.engine.stream, stage.engine.stage.ids)
+    stage.engine.bending._job.exception()  # it is ready
+    stage.engine.load(loads(PATCH.replace("loud", "soft")))
+    stage.until(lambda: "late" in stage.bends)
+    assert stage.bends == ["soft", "grain", "words", "late"]
+
+
+def test_loading_a_patch_takes_all_that_came():
+    stage = Stage()
+    stage.ask("bend.add", "ffn.in.gain later")
+    stage.engine.load(loads(PATCH))
+    assert "later.gain" not in stage.params and "later.solo" not in stage.params
+    assert stage.bends == ["loud", "grain", "words"]
+
+
+def test_what_is_saved_has_the_bends_there_are_and_loads():
+    stage = Stage()
+    stage.ask("bend.add", "ffn.hidden.gain brush")
+    stage.params.set("brush.gain", 3.0, "osc")
+    stage.ask("bend.remove", "words")  # a snapshot and a modulator speak of it
+    state = saving.as_patch(stage.engine.desk.playing, stage.params, stage.engine.console.snapshots)
+    again = Stage(dump(state))
+    assert again.bends == ["loud", "grain", "brush"] and again.params["brush.gain"].base == 3.0
+    assert dict(again.engine.console.snapshots[1].values) == {"loud.gain": 1.5}
+
+
+def test_a_snapshot_taken_with_a_new_bend_morphs_it():
+    stage = Stage()
+    stage.ask("bend.add", "ffn.hidden.gain brush")
+    stage.params.set("brush.gain", 4.0, "osc")
+    stage.params.trigger("snapshot.2.store")
+    stage.chunks(1)
+    stage.params.set("morph.to", 2)
+    stage.params.set("morph.position", 0.001)
+    stage.chunks(1)
+    assert stage.params["brush.gain"].base == pytest.approx(1.0, abs=0.1)  # as it came
+    stage.params.set("morph.position", 1)
+    stage.chunks(1)
+    assert stage.params["brush.gain"].base == 4.0
