@@ -34,7 +34,10 @@ class Captured:
                 forward(self._x, self._t)
         torch.cuda.current_stream(x.device).wait_stream(beside)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.inference_mode(), torch.cuda.graph(self._graph, pool):
+        with (
+            torch.inference_mode(),
+            torch.cuda.graph(self._graph, pool, capture_error_mode="thread_local"),
+        ):  # others decode and encode meanwhile
             self._out = forward(self._x, self._t)
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:

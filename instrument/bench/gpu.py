@@ -89,6 +89,7 @@ def measure(name: str, system: System, patch: Patch, chunks: int, record: bool) 
     """One row: the parts alone, then play."""
     recipe, device = system.recipe, system.model.patch_embedding.weight.device
     torch.cuda.reset_peak_memory_stats(device)
+    record = record and system.recordable
     stream = Stream(system.model, system.decoder, recipe, seed=patch.seed, record=None if record else False)
     seen: list[float] = []
 
