@@ -37,6 +37,7 @@ def test_a_pass_may_be_queued_while_one_runs_but_no_more() -> None:
 def test_what_is_queued_beside_does_not_wait_for_the_model() -> None:
     device = torch.device("cuda")
     beside, x = Beside(device), torch.arange(1000, device=device)
+    beside.to_host(x + 1)  # what is loaded or allocated the first time waits for the device
     ready = mark(device)
     torch.cuda._sleep(2_000_000_000)
     still_busy = mark(device)
