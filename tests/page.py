@@ -130,8 +130,8 @@ class Tab:
             const pen = to.getContext('2d'); pen.drawImage(from, 0, 0);
             const { data } = pen.getImageData(0, 0, to.width, to.height);
             let sum = 0;
-            for (let i = 4; i < data.length; i += 4) sum += Math.abs(data[i + 1] - data[i - 3]);
-            return sum / (data.length / 4);
+            for (let i = 4; i < data.length; i++) if (i % 4 < 3) sum += Math.abs(data[i] - data[i - 4]);
+            return sum / (data.length * 3 / 4);
         """)
 
 

@@ -346,6 +346,24 @@ def test_a_page_that_does_not_acknowledge_is_sent_no_more():
         asyncio.run(play(surface))
 
 
+def test_a_late_acknowledgement_takes_no_credit_back():
+    params = some_params()
+
+    async def play(surface):
+        async with opened(surface, acks=False) as page:
+            for gain in (2, 3):
+                params.set("petals.gain", gain)
+                await page.until(lambda gain=gain: page.values["petals.gain"] == gain)
+            for number in (2, 1):  # the first was a picture, and took its time
+                await page.ws.send_json({"ack": number})
+            for gain in (4, 5):
+                params.set("petals.gain", gain)
+                await page.until(lambda gain=gain: page.values["petals.gain"] == gain)
+
+    with serving(params) as surface:
+        asyncio.run(play(surface))
+
+
 def test_the_picture_is_not_encoded_for_nobody(monkeypatch):
     encoded = []
     real = simplejpeg.encode_jpeg

@@ -203,7 +203,9 @@ class Feed:
     def _obey(self, message: dict[str, Any]) -> list[str]:
         """Do what it says; what could not be done, as text. Raises ValueError or TypeError for a malformed message."""
         if "ack" in message:
-            self._acked = int(message["ack"]) % 2**32
+            number = int(message["ack"]) % 2**32
+            if (number - self._acked) % 2**32 < 2**31:  # a picture may take longer than the values that came after it
+                self._acked = number
             self._update_credit()
         actions = [(self._params.set, *pair) for pair in _pairs(message, "set")]
         actions += [(self._params.set_normalised, *pair) for pair in _pairs(message, "travel")]

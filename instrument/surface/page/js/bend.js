@@ -7,65 +7,81 @@ import { button, named } from "./parts.js";
 import { showHeads, showWords } from "./scopes.js";
 import { windowOf } from "./span.js";
 
+const AXES = ["layers", "steps"];
+
 /** Builds it in `root`; `add` is the button for another bend. Returns how to end it. */
 export function detail(store, root, bend, add) {
   const controls = new Controls(store);
   const name = bend.name;
   const network = store.state.network ?? { steps: 1, layers: 1, heads: 1, neurons: 1 };
-  const placed = new Set(["on", "solo"].map((field) => `${name}.${field}`));
-  const place = (...ids) => ids.forEach((id) => placed.add(id));
-
-  const head = named("header", "bend-head");
-  head.dataset.site = bend.site;
-  const title = named("h2", "", name);
-  title.append(named("span", "", bend.lever));
-  title.title = store.state.levers?.find((lever) => lever.id === bend.lever)?.doc ?? "";
-  head.append(
-    title,
-    add,
-    button("quiet", "duplicate", () => store.set("bend.duplicate", name)),
-    button("quiet", "remove", () => store.set("bend.remove", name)),
-  );
-
-  const amounts = named("div", "rows");
-  const others = bend.amounts.filter((amount) => amount !== bend.main); // that one stands in its strip
-  amounts.append(...others.map((amount) => controls.make(`${name}.${amount}`)).filter(Boolean));
-  bend.amounts.forEach((amount) => place(`${name}.${amount}`));
-
-  const where = named("div", "where");
-  const spans = ["layers", "steps"].filter((axis) => store.has(`${name}.${axis}.center`));
   const picture = new NetworkPicture(store, (steps, layers) => {
     store.set(`${name}.steps`, steps);
     store.set(`${name}.layers`, layers);
   });
-  where.append(picture.element);
-  for (const axis of spans) {
-    const last = Math.max(network[axis] - 1, 1);
-    where.append(span(controls, store, { id: `${name}.${axis}`, label: axis, last, write: counted }));
-    place(`${name}.${axis}.center`, `${name}.${axis}.width`);
-  }
-  const relight = () => picture.draw();
+  const others = bend.amounts.filter((amount) => amount !== bend.main); // that one stands in its strip
+  const amounts = named("div", "rows");
+  amounts.append(...others.map((amount) => controls.make(`${name}.${amount}`)).filter(Boolean));
+  root.append(
+    heading(store, bend, add), holds(controls, store, name, network), amounts,
+    where(controls, store, name, network, picture), rest(controls, store, bend),
+  );
   const lit = new Set((store.state.bends ?? []).flatMap(lightIds).concat("master.mix"));
-  for (const id of lit) controls.watch(id, relight);
-  controls.hear("state", relight);
-
-  const holds = named("div", "holds");
-  if (store.has(`${name}.tokens`)) holds.append(tokens(controls, store, name));
-  if (store.has(`${name}.band.center`)) holds.append(neurons(controls, store, name, network.neurons));
-  if (store.has(`${name}.heads`)) holds.append(heads(controls, store, name, network.heads));
-  place(`${name}.band.center`, `${name}.band.width`);
-
-  const rest = named("div", "rows");
-  const left = store.params.filter((param) => param.id.startsWith(`${name}.`) && !placed.has(param.id));
-  const made = left.map((param) => controls.make(param.id, label(param)));
-  rest.append(...made.filter((each) => !each.classList.contains("wide")), ...made.filter((each) => each.classList.contains("wide")));
-  root.append(head, holds, amounts, where, rest);
+  for (const id of lit) controls.watch(id, () => picture.draw());
+  controls.hear("state", () => picture.draw());
   picture.draw();
   return () => {
     controls.end();
     picture.end();
     root.replaceChildren();
   };
+}
+
+function heading(store, bend, add) {
+  const head = named("header", "bend-head");
+  head.dataset.site = bend.site;
+  const title = named("h2", "", bend.name);
+  title.append(named("span", "", bend.lever));
+  title.title = store.state.levers?.find((lever) => lever.id === bend.lever)?.doc ?? "";
+  head.append(
+    title,
+    add,
+    button("quiet", "duplicate", () => store.set("bend.duplicate", bend.name)),
+    button("quiet", "remove", () => store.set("bend.remove", bend.name)),
+  );
+  return head;
+}
+
+/** The words, neurons and heads that it can be scoped to. */
+function holds(controls, store, name, network) {
+  const box = named("div", "holds");
+  if (store.has(`${name}.tokens`)) box.append(tokens(controls, store, name));
+  if (store.has(`${name}.band.center`)) box.append(neurons(controls, store, name, network.neurons));
+  if (store.has(`${name}.heads`)) box.append(heads(controls, store, name, network.heads));
+  return box;
+}
+
+/** The picture of the network, and the windows over its layers and steps. */
+function where(controls, store, name, network, picture) {
+  const box = named("div", "where");
+  box.append(picture.element);
+  for (const axis of AXES) {
+    const last = Math.max(network[axis] - 1, 1);
+    if (!store.has(`${name}.${axis}.center`)) continue;
+    box.append(span(controls, store, { id: `${name}.${axis}`, label: axis, last, write: counted }));
+  }
+  return box;
+}
+
+/** Whatever else its description lists. */
+function rest(controls, store, bend) {
+  const windows = [...AXES, "band"].flatMap((axis) => [`${axis}.center`, `${axis}.width`]);
+  const placed = new Set(["on", "solo", ...bend.amounts, ...windows].map((field) => `${bend.name}.${field}`));
+  const left = store.params.filter((param) => param.id.startsWith(`${bend.name}.`) && !placed.has(param.id));
+  const made = left.map((param) => controls.make(param.id, label(param)));
+  const isWide = (control) => control.classList.contains("wide");
+  const rows = named("div", "rows");
+  rows.append(...made.filter((control) => !isWide(control)), ...made.filter(isWide));
+  return rows;
 }
 
 const counted = (lo, hi) => {

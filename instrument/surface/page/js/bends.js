@@ -8,104 +8,117 @@ import { SITES } from "./network.js";
 
 /** Builds the view in `root`; returns how to end it. */
 export function bends(store, root) {
-  const outer = new Controls(store);
-  let strips = new Controls(store);
-  let endDetail = () => {};
-  let shown = ""; // what the strips were made of
-  let below = ""; // what the detail was made of
-  let choosing = false;
-  const list = named("div", "strips");
-  list.setAttribute("role", "group");
-  list.setAttribute("aria-label", "Bends");
-  const pane = named("div", "pane");
-  const add = button("quiet", "add", () => {
-    choosing = !choosing;
-    draw();
+  const view = new Bends(store, root);
+  return () => view.end();
+}
+
+class Bends {
+  #store;
+  #root;
+  #list = named("div", "strips");
+  #pane = named("div", "pane");
+  #outer;
+  #strips;
+  #endDetail = () => {};
+  #shown = ""; // what the strips were made of
+  #below = ""; // what the detail was made of
+  #choosing = false;
+  #known = null; // names of the bends when another was asked for; it is looked at as soon as it is there
+  #add = button("quiet", "add", () => {
+    this.#choosing = !this.#choosing;
+    this.#draw();
   });
-  root.replaceChildren(list, pane);
 
-  function all() {
-    return (store.state.bends ?? []).filter((bend) => store.has(`${bend.name}.on`));
+  constructor(store, root) {
+    this.#store = store;
+    this.#root = root;
+    this.#outer = new Controls(store);
+    this.#strips = new Controls(store);
+    this.#list.setAttribute("role", "group");
+    this.#list.setAttribute("aria-label", "Bends");
+    root.replaceChildren(this.#list, this.#pane);
+    this.#outer.hear("structure", () => {
+      this.#shown = this.#below = "";
+      this.#draw();
+    });
+    this.#outer.hear("state", (changes) => {
+      if ("bends" in changes || "network" in changes || "levers" in changes) this.#draw();
+    });
+    this.#outer.hear("selected", () => {
+      this.#choosing = false;
+      this.#mark();
+      this.#open();
+    });
+    this.#draw();
   }
 
-  function draw() {
-    const there = all();
-    const key = JSON.stringify(there);
-    if (!there.some((bend) => bend.name === store.selected)) store.select(there[0]?.name ?? "");
-    if (key !== shown) {
-      shown = key;
-      const focused = document.activeElement?.getAttribute("aria-label");
-      strips.end();
-      strips = new Controls(store);
-      list.replaceChildren(...there.map((bend) => strip(store, strips, bend)));
-      if (focused) list.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
-    }
-    add.setAttribute("aria-expanded", choosing);
-    add.textContent = choosing ? "cancel" : "add";
-    mark();
-    open();
+  end() {
+    this.#outer.end();
+    this.#strips.end();
+    this.#endDetail();
+    this.#root.replaceChildren();
   }
 
-  function mark() {
-    for (const element of list.querySelectorAll(".strip")) {
-      const chosen = element.dataset.bend === store.selected && !choosing;
+  get #all() {
+    return (this.#store.state.bends ?? []).filter((bend) => this.#store.has(`${bend.name}.on`));
+  }
+
+  #draw() {
+    const there = this.#all;
+    const come = this.#known && there.find((bend) => !this.#known.has(bend.name));
+    if (come) {
+      this.#known = null;
+      this.#store.select(come.name);
+    } else if (!there.some((bend) => bend.name === this.#store.selected)) this.#store.select(there[0]?.name ?? "");
+    if (JSON.stringify(there) !== this.#shown) this.#drawStrips(there);
+    this.#add.setAttribute("aria-expanded", this.#choosing);
+    this.#add.textContent = this.#choosing ? "cancel" : "add";
+    this.#mark();
+    this.#open();
+    if (come) this.#list.querySelector(".chosen")?.scrollIntoView({ block: "nearest" });
+  }
+
+  #drawStrips(there) {
+    this.#shown = JSON.stringify(there);
+    const focused = document.activeElement?.getAttribute("aria-label");
+    this.#strips.end();
+    this.#strips = new Controls(this.#store);
+    this.#list.replaceChildren(...there.map((bend) => strip(this.#store, this.#strips, bend)));
+    if (focused) this.#list.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  #mark() {
+    for (const element of this.#list.querySelectorAll(".strip")) {
+      const chosen = element.dataset.bend === this.#store.selected && !this.#choosing;
       element.classList.toggle("chosen", chosen);
       element.querySelector(".site").setAttribute("aria-pressed", chosen);
     }
   }
 
-  function open() {
-    const bend = all().find((each) => each.name === store.selected);
+  /** Below the strips: the bend looked at, or the levers to choose from; built anew only when that is another. */
+  #open() {
+    const store = this.#store;
+    const bend = this.#all.find((each) => each.name === store.selected);
     const fields = store.params.filter((param) => param.id.startsWith(`${store.selected}.`)).map((param) => param.id);
-    const key = choosing ? `levers ${store.state.levers?.length}` : JSON.stringify([bend, fields, store.state.network]);
-    if (key === below) return;
-    const kept = key.slice(0, 40) === below.slice(0, 40) ? pane.scrollTop : 0;
-    below = key;
-    endDetail();
-    endDetail = () => {};
-    pane.replaceChildren();
-    if (choosing) chooser(store, pane, add, close);
-    else if (bend) endDetail = detail(store, pane, bend, add);
-    else pane.append(heading("no bends yet", "add one"), add);
-    pane.scrollTop = kept;
+    const levers = `levers ${store.state.levers?.length}`;
+    const key = this.#choosing ? levers : JSON.stringify([bend, fields, store.state.network]);
+    if (key === this.#below) return;
+    const kept = key.slice(0, 40) === this.#below.slice(0, 40) ? this.#pane.scrollTop : 0;
+    this.#below = key;
+    this.#endDetail();
+    this.#endDetail = () => {};
+    this.#pane.replaceChildren();
+    if (this.#choosing) chooser(store, this.#pane, this.#add, () => this.#wait());
+    else if (bend) this.#endDetail = detail(store, this.#pane, bend, this.#add);
+    else this.#pane.append(heading("no bends yet", "add one"), this.#add);
+    this.#pane.scrollTop = kept;
   }
 
-  /** After a lever was chosen: the new bend is looked at as soon as it is there. */
-  function close() {
-    choosing = false;
-    const before = new Set(all().map((bend) => bend.name));
-    const look = () => {
-      const come = all().find((bend) => !before.has(bend.name));
-      if (!come) return;
-      store.removeEventListener("state", look);
-      store.removeEventListener("structure", look);
-      store.select(come.name);
-      draw();
-      list.querySelector(".chosen")?.scrollIntoView({ block: "nearest" });
-    };
-    for (const type of ["state", "structure"]) store.addEventListener(type, look);
-    draw();
+  #wait() {
+    this.#choosing = false;
+    this.#known = new Set(this.#all.map((bend) => bend.name));
+    this.#draw();
   }
-
-  outer.hear("structure", () => {
-    shown = below = "";
-    draw();
-  });
-  outer.hear("state", (changes) => {
-    if ("bends" in changes || "network" in changes || "levers" in changes) draw();
-  });
-  outer.hear("selected", () => {
-    choosing = false;
-    mark();
-    open();
-  });
-  draw();
-  return () => {
-    outer.end();
-    strips.end();
-    endDetail();
-    root.replaceChildren();
-  };
 }
 
 function strip(store, controls, bend) {

@@ -63,9 +63,25 @@ export class NetworkPicture {
   }
 
   #paint() {
-    const { steps, layers } = this.#net;
     const width = this.element.clientWidth;
     if (!width) return;
+    this.#fit(width);
+    const bends = this.#store.state.bends ?? [];
+    const chosen = bends.find((bend) => bend.name === this.#store.selected);
+    const solo = bends.some((bend) => this.#store.heard(`${bend.name}.solo`));
+    const sounding = new Set(bends.filter((bend) => this.#sounds(bend, solo)));
+    SITES.forEach((site, lane) => {
+      const own = chosen?.site === site ? chosen : null;
+      const others = bends.filter((bend) => bend.site === site && bend !== chosen && sounding.has(bend));
+      this.#lane(site, lane * (this.#laneHeight() + GAP), width, { own, others, sounds: sounding.has(own) });
+    });
+    const { steps, layers } = this.#net;
+    const what = chosen ? `: ${chosen.name} acts in the lit cells of ${chosen.site}` : "";
+    this.canvas.setAttribute("aria-label", `The network, ${steps} steps by ${layers} layers${what}`);
+  }
+
+  /** Make the canvas as large as it is shown, and empty. */
+  #fit(width) {
     const height = SITES.length * (this.#laneHeight() + GAP) - GAP;
     const scale = window.devicePixelRatio || 1;
     if (this.canvas.width !== Math.round(width * scale) || this.canvas.height !== Math.round(height * scale)) {
@@ -73,38 +89,32 @@ export class NetworkPicture {
       this.canvas.height = Math.round(height * scale);
       this.canvas.style.height = `${height}px`;
     }
-    const pen = this.#pen;
-    pen.setTransform(scale, 0, 0, scale, 0, 0);
-    pen.clearRect(0, 0, width, height);
-    pen.font = "12px system-ui, sans-serif";
-    pen.textBaseline = "middle";
-    const bends = this.#store.state.bends ?? [];
-    const chosen = bends.find((bend) => bend.name === this.#store.selected);
-    const solo = bends.some((bend) => this.#store.heard(`${bend.name}.solo`));
-    const lights = new Map(bends.map((bend) => [bend, this.#strength(bend, solo)]));
-    const cell = (width - GUTTER) / layers;
-    SITES.forEach((site, lane) => {
-      const top = lane * (this.#laneHeight() + GAP);
-      const own = site === chosen?.site;
-      pen.fillStyle = own ? "#f1f2f4" : "#a7adb8";
-      pen.fillText(site, 0, top + this.#laneHeight() / 2);
-      const here = bends.filter((bend) => bend.site === site && bend !== chosen && lights.get(bend));
-      for (let step = 0; step <= steps; step++) {
-        const y = top + step * ROW + (step === steps ? 1 : 0);
-        const tall = step === steps ? THIN : ROW - 1;
-        for (let layer = 0; layer < layers; layer++) {
-          const own = chosen?.site === site ? this.#weight(chosen, step, layer) : 0;
-          const others = Math.max(0, ...here.map((bend) => this.#weight(bend, step, layer)));
-          pen.fillStyle = this.#colour(site, own, lights.get(chosen) ?? false, others);
-          pen.fillRect(GUTTER + layer * cell, y, Math.max(cell - 1, 1), tall);
-        }
-      }
-    });
-    const where = chosen ? `: ${chosen.name} acts in the lit cells of ${chosen.site}` : "";
-    this.canvas.setAttribute("aria-label", `The network, ${steps} steps by ${layers} layers${where}`);
+    this.#pen.setTransform(scale, 0, 0, scale, 0, 0);
+    this.#pen.clearRect(0, 0, width, height);
+    this.#pen.font = "12px system-ui, sans-serif";
+    this.#pen.textBaseline = "middle";
   }
 
-  /** Dark where nothing acts; a bend that is in scope but neutral or off shows as an outline of its colour. */
+  /** One site's cells, steps down and layers across, the cache pass thinly at the foot. */
+  #lane(site, top, width, { own, others, sounds }) {
+    const { steps, layers } = this.#net;
+    const pen = this.#pen;
+    const cell = (width - GUTTER) / layers;
+    pen.fillStyle = own ? "#f1f2f4" : "#a7adb8";
+    pen.fillText(site, 0, top + this.#laneHeight() / 2);
+    for (let step = 0; step <= steps; step++) {
+      const y = top + step * ROW + (step === steps ? 1 : 0);
+      const tall = step === steps ? THIN : ROW - 1;
+      for (let layer = 0; layer < layers; layer++) {
+        const mine = own ? this.#weight(own, step, layer) : 0;
+        const theirs = Math.max(0, ...others.map((bend) => this.#weight(bend, step, layer)));
+        pen.fillStyle = this.#colour(site, mine, sounds, theirs);
+        pen.fillRect(GUTTER + layer * cell, y, Math.max(cell - 1, 1), tall);
+      }
+    }
+  }
+
+  /** Dark where nothing acts; half lit where the bend looked at would act, but is neutral or off. */
   #colour(site, own, sounds, others) {
     const [r, g, b] = COLOURS[site];
     const light = Math.max(own * (sounds ? 0.95 : 0.38), others * 0.24);
@@ -112,7 +122,7 @@ export class NetworkPicture {
   }
 
   /** Whether a bend does anything now: on, heard, and off its neutral. */
-  #strength(bend, solo) {
+  #sounds(bend, solo) {
     const heard = (field) => this.#store.heard(`${bend.name}.${field}`);
     if (!heard("on") || (solo && !heard("solo")) || this.#store.heard("master.mix") === 0) return false;
     return bend.acts.some((amount) => heard(amount) !== this.#store.param(`${bend.name}.${amount}`)?.default);
