@@ -33,7 +33,7 @@ from pipelines.replay import Forward, Record
 from pipelines.schedule import GRID, Schedule, counted_as, resampled, to_clean, to_noisy, weakened
 from pipelines.taehv import SPACE_SCALE
 from pipelines.text import Prompt, Spoken, transition
-from pipelines.transfer import Ahead, Beside, mark
+from pipelines.transfer import Ahead, Beside, mark, to_device
 from pipelines.tune import settled
 from pipelines.wan import TextMemory, Wan
 
@@ -154,10 +154,11 @@ class Stream:
         self.bank.read_prompt(self._words)
         self._coming.clear()
         by_and_by = self.recipe.prompt_chunks > 1 and self._embeddings is not None
-        if passing or not by_and_by or prompt.embeddings is self._embeddings:
-            self._say(prompt.embeddings, keep=not passing)
+        embeddings = to_device(prompt.embeddings, self.device)  # from wherever they were made
+        if passing or not by_and_by or embeddings is self._embeddings:
+            self._say(embeddings, keep=not passing)
         else:
-            self._coming.extend(transition(self._embeddings, prompt.embeddings, self.recipe.prompt_chunks))
+            self._coming.extend(transition(self._embeddings, embeddings, self.recipe.prompt_chunks))
 
     def _say(self, embeddings: Tensor, keep: bool = True) -> None:
         with torch.inference_mode():
