@@ -11,7 +11,8 @@ from torch import Tensor
 
 
 def to_device(host: Tensor, device: torch.device) -> Tensor:
-    """A tensor on the device; itself if it is there. From the host to a GPU this returns at once; a plain copy would wait for what it is doing."""
+    """A tensor on the device; itself if it is there. From the host to a GPU this returns at once; a plain copy would
+    wait for what the GPU is doing."""
     if device.type == "cuda" and host.device.type == "cpu":
         return host.pin_memory().to(device, non_blocking=True)
     return host.to(device)
