@@ -1,0 +1,92 @@
+"""A system made faster keeps its picture: half precision where it pays, and neutral bends still change no bit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pipelines import quicken
+from pipelines.bends.bank import Bend
+from pipelines.bends.lever import discover
+from pipelines.quicken import HALF, halve, make_stream, quickened
+from pipelines.systems import System
+from tests import tiny
+
+
+def _system(**more: object) -> System:
+    return replace(System(tiny.RECIPE, tiny.wan(), tiny.taehv(), None), **more)
+
+
+def _latents(system: System, bends: tuple[Bend, ...] = (), chunks: int = 6) -> torch.Tensor:
+    stream, made = make_stream(system, seed=2), []
+    stream.play(stream.make_bank(bends))
+    stream.read_prompt(tiny.prompt())
+    for _ in range(chunks):
+        for _ in stream.denoise():
+            pass
+        made.append(stream.commit().latents)
+    return torch.cat(made, dim=2)
+
+
+def _halved() -> System:
+    system = _system(memory=HALF)
+    halve(system.model)
+    return system
+
+
+def test_half_precision_makes_the_same_picture_but_for_rounding() -> None:
+    exact, half = _latents(_system()), _latents(_halved())
+    off = ((half - exact).square().mean() / exact.square().mean()).sqrt()
+    assert 0 < off < 0.05
+
+
+def test_neutral_is_bit_identical_in_half_precision() -> None:
+    bends = tuple(Bend(f"b{i}", lever) for i, lever in enumerate(discover().values()))
+    assert torch.equal(_latents(_halved(), bends, 5), _latents(_halved(), (), 5))
+
+
+def test_every_lever_acts_as_it_does_in_single_precision() -> None:
+    """What a bend changes points the same way."""
+    for lever in discover().values():
+        bend = (Bend("b", lever),)
+        name = f"b.{lever.main}"
+        value = lever.amounts[lever.main].map(0.7)
+        changes = []
+        for system in (_system(), _halved()):
+            stream = make_stream(system, seed=2)
+            stream.play(stream.make_bank(bend))
+            stream.read_prompt(tiny.prompt())
+            made = []
+            for amount in (lever.amounts[lever.main].default, value):
+                stream.reset(2)
+                stream.bank.write({name: amount})
+                for _ in stream.denoise():
+                    pass
+                made.append(stream.commit().latents.flatten())
+            changes.append(made[1] - made[0])
+        if changes[0].norm() > 1e-2:  # one frame alone is beyond what some levers move
+            assert torch.cosine_similarity(*changes, dim=0) > 0.95, lever.id
+
+
+@pytest.mark.parametrize("pays", [False, True])
+def test_it_is_halved_where_that_pays(pays: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quicken, "half_pays", lambda model, tokens: pays)
+    system = quickened(_system())
+    assert system.memory == (HALF if pays else None) and not system.recorded
+    assert make_stream(system).cache.k.dtype == (HALF if pays else torch.float32)
+
+
+def test_packed_projections_compute_what_the_three_did() -> None:
+    model, packed = tiny.wan(), tiny.wan()
+    for block in packed.blocks:
+        block.self_attn.pack()
+    x = torch.randn(1, 10, tiny.CONFIG.dim)
+    for one, other in zip(model.blocks, packed.blocks, strict=True):
+        for a, b in zip(one.self_attn.project(x), other.self_attn.project(x), strict=True):
+            torch.testing.assert_close(a, b)
+    assert packed.state_dict().keys() == model.state_dict().keys()
+    assert all(torch.equal(value, packed.state_dict()[key]) for key, value in model.state_dict().items())
+    packed.half()
+    assert packed.blocks[0].self_attn._packed is None
