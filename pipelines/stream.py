@@ -93,6 +93,7 @@ class Stream:
         self._latents: Tensor | None = None
         self._masks: dict[int, Tensor] = {}
         self._unwritten: tuple[Tensor, Place] | None = None  # the chunk that `remember` writes
+        self._made = 0  # its latent frames, if they enter the past
         self.fault: Fault = ""  # why the last chunk was refused
         self.notice = ""
         self.reset(seed)
@@ -203,6 +204,7 @@ class Stream:
                     self._make_room()
                     self._clean_pass(chunk, self._passes.place(self._position, size), self._text)
                 chunks.append(self._enter(chunk))
+                self._log.add(size)
             at += size
         self._spoken = self._text
         return chunks
@@ -256,18 +258,22 @@ class Stream:
         with torch.inference_mode():
             if self._refuse(fault_of(latents, self.recipe.latent_limit)):
                 return None
-            writes = self.recipe.cache != "rebuild" and self.past_mode != "hold"
+            self._made = 0 if self.past_mode == "hold" else latents.shape[2]
+            writes = self.recipe.cache != "rebuild" and self._made
             self._unwritten = (latents, self._passes.place(self._position, latents.shape[2])) if writes else None
             return self._enter(latents)
 
     def remember(self) -> bool:
         """Write the finished chunk into the cache, where the recipe says so. False where that is refused, as above."""
-        if self._unwritten is None:
-            return True
-        latents, place = self._unwritten
-        with torch.inference_mode():
-            flow = self._clean_pass(latents, place, self._text)
-            return not self._refuse("" if bool(torch.isfinite(flow).all()) else "not finite")
+        if self._unwritten is not None:
+            latents, place = self._unwritten
+            with torch.inference_mode():
+                flow = self._clean_pass(latents, place, self._text)
+                if self._refuse("" if bool(torch.isfinite(flow).all()) else "not finite"):
+                    return False
+        if self._made:
+            self._log.add(self._made)
+        return True
 
     def _refuse(self, fault: Fault) -> bool:
         self.fault = fault
@@ -372,7 +378,6 @@ class Stream:
         if self.past_mode != "hold":
             self._position += latents.shape[2]
             self._past.add(latents)
-            self._log.add(latents.shape[2])
             if chunk.pixels is not None:
                 self._past.see(chunk.pixels)
         return chunk

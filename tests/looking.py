@@ -42,6 +42,8 @@ LIT = """
 
 
 class Encoder:
+    quick = True
+
     def encode(self, text: str):
         return tiny.prompt(text)
 

@@ -33,6 +33,8 @@ bends:
 
 
 class Encoder:
+    quick = True
+
     def encode(self, text: str):
         return tiny.prompt(text)
 
@@ -326,7 +328,7 @@ def test_looks_follow_another_network_and_another_size() -> None:
             await asyncio.to_thread(show.thread.join)
             larger = tiny.stream((), replace(tiny.RECIPE, width=128, height=96))
             larger.play(larger.make_bank(show.engine.stream.bank.bends))
-            show.engine.stream = larger
+            show.engine.stage.stream = larger
             show.stopping.clear()
             show.thread = threading.Thread(target=show._run)
             show.thread.start()

@@ -460,10 +460,12 @@ def test_a_page_cannot_reach_files_outside_the_patch_folder(name, tmp_path):
     (tmp_path / "secret.yaml").write_text("version: 1\nprompt: a secret\n")
     told: list[str] = []
     params = ParamSet()
+    from instrument.engine import prompts
     from instrument.engine.loading import declare
     from instrument.state.patch import Patch
 
     declare(params)
+    prompts.declare(params)
     desk = PatchDesk(params, lambda label, action: action(), told.append)
     desk.folder = folder
     desk.played(Patch())

@@ -159,6 +159,7 @@ def test_the_engine_plays_it_live(name: str, models: Path) -> None:
         engine.play_chunk()
     assert engine.held["tulip"]
     params.set("prompt.text", "a dark sea")
+    engine.prompts.wait_for_all()  # this encoder is a slow one: else the old prompt would play on until it is done
     engine.play_chunk()
     assert any("tulip" in notice for notice in engine.notices)
     for trigger in ("cache.reset", "engine.reseed", "panic"):

@@ -127,9 +127,9 @@ def test_the_weaker_the_closer_to_the_video(tmp_path: Path) -> None:
             source.append(given) or denoise(*given)
         )
         committed = []
-        commit = playing.engine.stream.commit
-        playing.engine.stream.commit = lambda commit=commit, committed=committed: (
-            committed.append(commit()) or (committed[-1])
+        finish = playing.engine.stream.finish
+        playing.engine.stream.finish = lambda finish=finish, committed=committed: (
+            committed.append(finish()) or (committed[-1])
         )
         playing.chunks(3)
         distances.append(float((committed[-1].latents - source[-1][0]).abs().mean()))
