@@ -58,9 +58,9 @@ from pipelines.bends.lever import discover
 from pipelines.bends.table import table
 from pipelines.files import places, report, survey, with_decoder
 from pipelines.house.model import WEIGHTS
+from pipelines.quicken import make_stream
 from pipelines.recipes import RECIPES, Recipe, recipe
 from pipelines.spec import ChoiceSpec, ControlSpec, Spec, SwitchSpec, TextSpec
-from pipelines.stream import Stream
 from pipelines.systems import pick_device
 
 
@@ -193,7 +193,7 @@ def render(options: argparse.Namespace) -> None:
     system = open_model(options, patch)
     rate, total = system.recipe.fps, max(1, round(options.seconds * system.recipe.fps))
     params = ParamSet()
-    stream = Stream(system.model, system.decoder, system.recipe, seed=patch.seed)
+    stream = make_stream(system, patch.seed)
     waiting: deque[np.ndarray] = deque()  # decoded in another thread, written in this one
     curtain = Curtain(params)
     engine = Engine(

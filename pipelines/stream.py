@@ -72,7 +72,7 @@ class Stream:
         self.batch, self.alone, self.past_weight = batch, False, recipe.past_weight
         self.past_mode: Literal["keep", "hold", "restart"] = "keep"
         self.steps_now = len(recipe.steps)
-        self._recorded = record is not False
+        self.recorded = record is not False
         self._passes = Passes(model, recipe, self.latent_size, batch, record, memory)
         self._beside, self._ahead = Beside(self.device), Ahead(self.device)
         self.grid = self._passes.grid
@@ -101,7 +101,7 @@ class Stream:
         """A bank of these bends for this model; give it to `play` between chunks. `fixed`: for a compiled or recorded
         forward; None: as this stream needs it. `like`: the bank that plays, where the levers that are bent as before
         are to go on."""
-        config, fixed = self.model.config, self._recorded if fixed is None else fixed
+        config, fixed = self.model.config, self.recorded if fixed is None else fixed
         shape = BankShape(
             config.num_layers,
             config.num_heads,
@@ -291,6 +291,11 @@ class Stream:
         place = self._passes.place(self._position - self.recipe.chunk, self.recipe.chunk)
         return self._passes.at(place, self._text, bank, plain=True)
 
+    @property
+    def has_prompt(self) -> bool:
+        """Whether a prompt was read, without which nothing is played."""
+        return self._text is not None
+
     def rehearse(self, bank: StreamBank) -> None:
         """Play the passes of a full cache under this bank, so that compilers and recordings are ready for it. The
         stream forgets its past; it must have a prompt."""
@@ -393,7 +398,7 @@ class Stream:
 
         def run(x: Tensor, t: Tensor) -> Tensor:
             try:
-                with settled() if self._recorded else nullcontext():
+                with settled() if self.recorded else nullcontext():
                     return forward(x, t)
             finally:
                 self._ahead.queued()

@@ -7,6 +7,7 @@ change is one step of undo. Knows parameters, patches and the stream's banks; no
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
+from instrument.engine import memory
 from instrument.engine.console import Console
 from instrument.engine.loading import ADD, DUPLICATE, REMOVE, RESERVED, bends_of, declare_bends
 from instrument.parameters.params import ParamSet, shorten, suggest
@@ -24,6 +26,8 @@ from pipelines.bends.lever import discover
 from pipelines.passes import StreamBank
 from pipelines.spec import Value
 from pipelines.stream import Stream
+
+log = logging.getLogger(__name__)
 
 MOST_BENDS = 128
 ORIGIN = "bending"
@@ -147,6 +151,10 @@ class Bending:
                 ready = job.result()
             except (BendingError, PatchError, ValueError) as problem:
                 self._tell(str(problem))
+            except Exception as problem:  # out of memory, say: nothing has changed
+                memory.give_back()
+                log.exception("the bends could not be changed")
+                self._tell(f"the bends stay as they are ({type(problem).__name__}: {shorten(str(problem))})")
             else:
                 if self._swap(ready, stream, ids):
                     swapped = ready.patch, ready.bends, ready.bank
