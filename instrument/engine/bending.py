@@ -21,6 +21,7 @@ from instrument.engine.loading import ADD, DUPLICATE, REMOVE, RESERVED, bends_of
 from instrument.parameters.params import ParamSet, shorten, suggest
 from instrument.state.patch import BendSpec, Patch, PatchError
 from instrument.state.patchdesk import PatchDesk
+from instrument.state.rewording import with_bend, without_bend
 from pipelines.bends.bank import Bend
 from pipelines.bends.lever import discover
 from pipelines.passes import StreamBank
@@ -169,12 +170,7 @@ class Bending:
     def _prepare(self, wish: Wish, steps_back: bool, stream: Stream, patch: Patch) -> _Ready:
         """In the worker's thread: the changed patch and its bank. Raises BendingError, PatchError, ValueError."""
         edit, old = wish(patch), stream.bank
-        specs = list(patch.bends)
-        if edit.comes:
-            specs.insert(edit.place, edit.spec)
-        else:
-            specs = [spec for spec in specs if spec.name != edit.spec.name]
-        changed = patch.model_copy(update={"bends": specs})
+        changed = with_bend(patch, edit.spec, edit.place) if edit.comes else without_bend(patch, edit.place)
         bends = bends_of(changed, stream.model.config)
         return _Ready(edit, changed, bends, stream.make_bank(bends, like=old), (patch, old), wish, steps_back)
 
