@@ -294,9 +294,7 @@ def test_the_set_list_is_recorded_before_the_show() -> None:
     engine, recorder = recorded(patches)
     before = recorder.recorded
     assert before == 4  # each patch, with the past's weight turned down too
-    plain = Stream(wan(), taehv(), RECIPE, seed=3)
-    assert torch.equal(engine.stream._generators[0].get_state(), engine.stream._generators[0].get_state())
-    assert engine.stream.cache.end == plain.cache.end == 0
+    assert engine.stream.cache.end == 0
     engine.load(patches[1])
     for _ in range(8):
         engine.play_chunk()
