@@ -13,15 +13,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from instrument import outputs
-from instrument.bench.bends import bench_bends
-from instrument.bench.control import Bench, bench_control
-from instrument.bench.gpu import bench_gpu
-from instrument.bench.latency import bench_latency
-from instrument.bench.soak import bench_soak
-from instrument.bench.speed import bench as run_bench
 from instrument.engine.curtain import Curtain
 from instrument.engine.engine import Engine
 from instrument.engine.events import Events, Watch
@@ -30,22 +23,20 @@ from instrument.engine.metrics import Endpoint
 from instrument.engine.status import Notices, StatusLine
 from instrument.engine.stopping import until_stopped
 from instrument.engine.threads import model_threads
-from instrument.gallery import page
 from instrument.mapping import learn as learning
 from instrument.mapping import mapping as mappings
 from instrument.mapping.rig import Rig
 from instrument.mapping.sheet import draw_sheet
+from instrument.measuring import bench, gallery, study
 from instrument.midi.driver import list_ports
 from instrument.modulation.audioin import open_ear
 from instrument.parameters.params import ParamSet
 from instrument.setup import (
     UsageError,
     named,
-    open_bench,
     open_model,
     open_outputs,
     open_patch,
-    open_stream,
     opener,
     set_first_values,
     wanted_recipe,
@@ -57,11 +48,9 @@ from pipelines import fetch as fetching
 from pipelines.bends.lever import discover
 from pipelines.bends.table import table
 from pipelines.files import places, report, survey, with_decoder
-from pipelines.house.model import WEIGHTS
+from pipelines.quicken import make_stream
 from pipelines.recipes import RECIPES, Recipe, recipe
 from pipelines.spec import ChoiceSpec, ControlSpec, Spec, SwitchSpec, TextSpec
-from pipelines.stream import Stream
-from pipelines.systems import pick_device
 
 
 def play(options: argparse.Namespace) -> None:
@@ -182,7 +171,6 @@ def _logged(notices: Notices, path: Path | None) -> Iterator[None]:
 
 
 DEFAULT_MAPPING = "default"
-DEFAULT_CHUNKS = 40  # of each kind that a bench counts
 MOST_DROPPED = 8  # chunks in a row without a picture before a render gives up
 
 
@@ -193,7 +181,7 @@ def render(options: argparse.Namespace) -> None:
     system = open_model(options, patch)
     rate, total = system.recipe.fps, max(1, round(options.seconds * system.recipe.fps))
     params = ParamSet()
-    stream = Stream(system.model, system.decoder, system.recipe, seed=patch.seed)
+    stream = make_stream(system, patch.seed)
     waiting: deque[np.ndarray] = deque()  # decoded in another thread, written in this one
     curtain = Curtain(params)
     engine = Engine(
@@ -337,61 +325,6 @@ def learn(options: argparse.Namespace) -> None:
     learning.check_target(options.target, params)
     print(f"touch a control for {options.target} ...", flush=True)
     print(learning.learn_from_port(options.mapping, options.target, options.midi, options.timeout, params))
-
-
-def bench(options: argparse.Namespace) -> None:
-    """Times of a chunk, unbent and bent, as ratios measured in turn; what bends cost; what control costs."""
-    for line in _bench(options):
-        print(line, flush=True)
-
-
-def _bench(options: argparse.Namespace) -> Iterable[str]:
-    threads = model_threads(options.threads)
-    if options.what == "soak":
-        return bench_soak(options.chunks, options.minutes, options.seed or 0)
-    options.chunks = options.chunks or DEFAULT_CHUNKS
-    if options.what == "bends":
-        torch.set_num_threads(threads)
-        return bench_bends(open_stream(options), options.chunks, options.each, options.compile)
-    patch = open_patch(options)
-    if options.what == "gpu":
-        if pick_device(options.device).type != "cuda":
-            raise UsageError("bench gpu needs a CUDA device; `bender bench` and `bender bench bends` run anywhere")
-        return bench_gpu(open_bench(options, patch), patch, options.chunks)
-    system = open_model(options, patch)
-    if options.what == "control":
-        return bench_control(Bench(system, patch, options.seconds, threads))
-    if options.what == "latency":
-        return bench_latency(system, patch, options.seconds, threads)
-    return run_bench(system, patch, options.chunks, threads)
-
-
-def study(options: argparse.Namespace) -> None:
-    """One study of the house model, or all: tables, verdicts, pictures, charts."""
-    from pipelines.house.study import run as studies
-
-    torch.set_num_threads(model_threads(options.threads))
-    try:
-        device = pick_device(options.device)
-    except (ValueError, RuntimeError) as problem:  # the latter of torch, for a word that is no device
-        raise UsageError(str(problem)) from None
-    try:
-        for name in studies.STUDIES if options.what == "all" else (options.what,):
-            order = studies.Order(options.n, options.seed, device, options.out, options.weights or WEIGHTS)
-            for line in studies.chart(name, options.out) if options.charts else studies.run(name, order):
-                print(line, flush=True)
-    except (OSError, ValueError) as problem:
-        raise UsageError(f"study: {problem}") from None
-
-
-def gallery(options: argparse.Namespace) -> None:
-    """The gallery's sheets and its page."""
-    torch.set_num_threads(model_threads(options.threads))
-    try:
-        for line in page(open_model(options, Patch()), options.out):
-            print(line, flush=True)
-    except OSError as problem:
-        raise UsageError(f"--out {options.out}: cannot be written ({problem.strerror})") from None
 
 
 def _section(title: str, lines: Iterable[str]) -> None:

@@ -91,7 +91,7 @@ class Show:
         self._midi: MidiPorts | None = None
         self._rig: Rig | None = None
         stream.read_prompt(self.engine.prompts.first(patch))
-        self.pace = warm_up(stream, self._most(system), system.recorded)
+        self.pace = warm_up(stream, self._most(system))
         self._threads = ExitStack()
 
     @property

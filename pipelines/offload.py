@@ -11,6 +11,7 @@ and they break compiled blocks.)
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -52,6 +53,7 @@ class StreamedBlocks(nn.ModuleList):
         """The first `stay` blocks live on the device. The others must be alike, as they are in one network."""
         super().__init__(blocks)
         self.device, self.stay = device, min(stay, len(blocks))
+        self._one = threading.RLock()  # one pass at a time has the places; another thread's waits for its end
         self._side = torch.cuda.Stream(device) if device.type == "cuda" else None
         for block in blocks[: self.stay]:
             block.to(device)
@@ -73,6 +75,10 @@ class StreamedBlocks(nn.ModuleList):
     def __iter__(self) -> Iterator[nn.Module]:
         if self._side is not None and torch.cuda.is_current_stream_capturing():
             raise RuntimeError("blocks that come as they are needed cannot be recorded as a graph; play without either")
+        with self._one:
+            yield from self._in_order()
+
+    def _in_order(self) -> Iterator[nn.Module]:
         if self._homes:
             self._bring(0)
         for index, block in enumerate(super().__iter__()):

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pipelines.attention import chunk_causal_mask
 from pipelines.bends.bank import Bank, Bend
 from pipelines.bends.fold import BankShape
 from pipelines.bends.scope import Words
@@ -61,6 +62,7 @@ class Passes:
         kept = torch.empty(0, device=like.device, dtype=memory or like.dtype)
         self.cache = KVCache(shape, recipe.window, self.frame_tokens, recipe.sink, kept)
         self._texts: OrderedDict[str, TextMemory] = OrderedDict()
+        self._masks: dict[int, Tensor] = {}
         self._turns: tuple[tuple, tuple[Turn, Turn | None]] | None = None
         self._replays = None if record is False else Replays(model, self.cache, record)
 
@@ -124,6 +126,13 @@ class Passes:
     def times(self, timestep: float, frames: int) -> Tensor:
         """One timestep for every latent frame, [B, F]."""
         return torch.full((self.batch, frames), float(timestep), device=self.model.patch_embedding.weight.device)
+
+    def begun_mask(self, frames: int) -> Tensor:
+        """Of the frames that a cache is begun again with: they see those of their own chunk and of earlier ones."""
+        if frames not in self._masks:
+            mask = chunk_causal_mask(frames, self.frame_tokens, self.grid[0])
+            self._masks[frames] = mask.to(self.model.patch_embedding.weight.device)
+        return self._masks[frames]
 
     def past_bias(self, place: Place, weight: float) -> Tensor | None:
         """log(weight) [1, 1, 1, keys] on the logits of past frames, all but the oldest held; None for a weight of 1.

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.attention import chunk_causal_mask
 from pipelines.bends.bank import CACHE_PASS, Bank, Bend
 from pipelines.bends.fold import BankShape
 from pipelines.bends.probes import Probes
@@ -30,7 +29,8 @@ from pipelines.recipes import Recipe
 from pipelines.recipes import sized as sized
 from pipelines.remembered import Kept, KeptLog
 from pipelines.replay import Forward, Record
-from pipelines.schedule import GRID, Schedule, counted_as, resampled, to_clean, to_noisy, weakened
+from pipelines.sampler import Sampler
+from pipelines.schedule import GRID, Schedule, counted_as
 from pipelines.taehv import SPACE_SCALE
 from pipelines.text import Prompt, Spoken, transition
 from pipelines.transfer import Ahead, Beside, mark, to_device
@@ -72,7 +72,7 @@ class Stream:
         self.batch, self.alone, self.past_weight = batch, False, recipe.past_weight
         self.past_mode: Literal["keep", "hold", "restart"] = "keep"
         self.steps_now = len(recipe.steps)
-        self._recorded = record is not False
+        self.recorded = record is not False
         self._passes = Passes(model, recipe, self.latent_size, batch, record, memory)
         self._beside, self._ahead = Beside(self.device), Ahead(self.device)
         self.grid = self._passes.grid
@@ -82,7 +82,7 @@ class Stream:
         self._memory = decoder.fresh()
         self.bank = self.make_bank(bends)
         self.probes = Probes()
-        self._generators = [torch.Generator(device=self.device) for _ in range(batch)]
+        self._sampler = Sampler(recipe, self.latent_size, batch, like)
         self._embeddings: Tensor | None = None
         self._coming: deque[Tensor] = deque()  # what the prompt will be, chunk by chunk
         self._text: TextMemory | None = None
@@ -91,7 +91,6 @@ class Stream:
         self._passing = False  # the text is on its way to another
         self._words: Words | None = None
         self._latents: Tensor | None = None
-        self._masks: dict[int, Tensor] = {}
         self._unwritten: tuple[Tensor, Place] | None = None  # the chunk that `remember` writes
         self._made = 0  # its latent frames, if they enter the past
         self.fault: Fault = ""  # why the last chunk was refused
@@ -102,7 +101,7 @@ class Stream:
         """A bank of these bends for this model; give it to `play` between chunks. `fixed`: for a compiled or recorded
         forward; None: as this stream needs it. `like`: the bank that plays, where the levers that are bent as before
         are to go on."""
-        config, fixed = self.model.config, self._recorded if fixed is None else fixed
+        config, fixed = self.model.config, self.recorded if fixed is None else fixed
         shape = BankShape(
             config.num_layers,
             config.num_heads,
@@ -132,10 +131,7 @@ class Stream:
         self._begins = True
         if seed is not None:
             seeds = range(seed, seed + self.batch) if isinstance(seed, int) else seed
-            if len(seeds) != self.batch:
-                raise ValueError(f"{len(seeds)} seeds for {self.batch} streams; give one for each, or the first")
-            for generator, own in zip(self._generators, seeds, strict=True):
-                generator.manual_seed(own)
+            self._sampler.seed(seeds)
             self.bank.reset()
 
     def forget(self) -> None:
@@ -221,22 +217,15 @@ class Stream:
             self._begin()
         place = self._passes.place(self._position, self.next_frames)
         bias = self._passes.past_bias(place, self.past_weight)
-        x, steps = self._noise(place.frames), resampled(self.recipe.steps, self.steps_now)
-        if source is not None:
-            steps = weakened(steps, strength)
-        schedule = Schedule.of(steps, self.recipe.shift, self.recipe.warped)
-        if source is not None:
-            x = self._mixed(source, x, schedule)
-        sigmas = (*schedule.sigmas[1:], None)
-        for step, (timestep, sigma, following) in enumerate(
-            zip(schedule.timesteps, schedule.sigmas, sigmas, strict=True)
-        ):
+        x, schedule = self._sampler.begin(place.frames, self.steps_now, source, strength)
+        count, following = len(schedule.timesteps), (*schedule.sigmas[1:], None)
+        levels = zip(schedule.timesteps, schedule.sigmas, following, strict=True)
+        for step, (timestep, sigma, next_sigma) in enumerate(levels):
             self._ahead.wait()
             yield step
             with torch.inference_mode():
-                flow = self._forward(x, timestep, place, counted_as(step, len(steps), self.steps), bias)
-                clean = self._limit(to_clean(x, flow, sigma))
-                x = clean if following is None else to_noisy(clean, self._renoise(x, clean, sigma), following)
+                flow = self._forward(x, timestep, place, counted_as(step, count, self.steps), bias)
+                x = self._sampler.onward(x, flow, sigma, next_sigma)
         self._spoken = self._text
         self._latents = x
 
@@ -297,6 +286,11 @@ class Stream:
         place = self._passes.place(self._position - self.recipe.chunk, self.recipe.chunk)
         return self._passes.at(place, self._text, bank, plain=True)
 
+    @property
+    def has_prompt(self) -> bool:
+        """Whether a prompt was read, without which nothing is played."""
+        return self._text is not None
+
     def rehearse(self, bank: StreamBank) -> None:
         """Play the passes of a full cache under this bank, so that compilers and recordings are ready for it. The
         stream forgets its past; it must have a prompt."""
@@ -305,7 +299,7 @@ class Stream:
         self.forget()
         self.cache.end = start  # what lies there is finite, and nobody sees the result
         place = self._passes.place(start, frames)
-        x, t = self._noise(frames), self._passes.times(GRID, frames)
+        x, t = self._sampler.noise(frames), self._passes.times(GRID, frames)
         bias = self._passes.past_bias(place, 0.5)  # of any weight that a hand may give the past
         with torch.inference_mode():
             for mask in (None, bias):
@@ -353,7 +347,7 @@ class Stream:
         prompt all see each other.
         """
         begun = place.start == 0 and place.frames > self.recipe.chunk and self.recipe.cache != "roll"
-        mask = self._begun_mask(place.frames) if begun else None
+        mask = self._passes.begun_mask(place.frames) if begun else None
         bank = self.bank.of(place.frames)
         bank.fold(CACHE_PASS)
         if again:
@@ -362,13 +356,6 @@ class Stream:
             self._log.note(bank.working())
         t = self._passes.times(self.recipe.context_timestep, place.frames)
         return self._run(CACHE_PASS, bank, place, text, mask)(latents, t)
-
-    def _begun_mask(self, frames: int) -> Tensor:
-        """Of the frames that a cache is begun again with."""
-        if frames not in self._masks:
-            mask = chunk_causal_mask(frames, self._passes.frame_tokens, self.recipe.chunk)
-            self._masks[frames] = mask.to(self.device)
-        return self._masks[frames]
 
     def _enter(self, latents: Tensor) -> Chunk:
         """The chunk becomes the newest of the past, unless that is held still."""
@@ -398,7 +385,7 @@ class Stream:
 
         def run(x: Tensor, t: Tensor) -> Tensor:
             try:
-                with settled() if self._recorded else nullcontext():
+                with settled() if self.recorded else nullcontext():
                     return forward(x, t)
             finally:
                 self._ahead.queued()
@@ -415,23 +402,3 @@ class Stream:
     def _encode(self, pixels: Tensor) -> Tensor:
         """Pictures [B, T, 3, H, W] as a stream of their own -> latents [B, C, F, h, w]."""
         return self.decoder.encode(pixels).transpose(1, 2)
-
-    def _noise(self, frames: int) -> Tensor:
-        shape = (1, self.model.config.in_dim, frames, *self.latent_size)
-        drawn = [torch.randn(shape, generator=generator, device=self.device) for generator in self._generators]
-        return torch.cat(drawn).to(self.dtype)
-
-    def _mixed(self, source: Tensor, noise: Tensor, schedule: Schedule) -> Tensor:
-        """Where denoising a video's latents begins."""
-        if source.shape != noise.shape:
-            raise ValueError(f"latents of {tuple(source.shape)} cannot be a chunk; this one is {tuple(noise.shape)}")
-        return to_noisy(source.to(self.device, self.dtype), noise, schedule.timesteps[0] / GRID)
-
-    def _renoise(self, x: Tensor, clean: Tensor, sigma: float) -> Tensor:
-        if self.recipe.renoise == "fresh":
-            return self._noise(x.shape[2])
-        return (x - (1 - sigma) * clean) / sigma  # the noise that x holds if `clean` is right
-
-    def _limit(self, x: Tensor) -> Tensor:
-        limit = self.recipe.latent_limit
-        return x if limit is None else x.clamp(-limit, limit)

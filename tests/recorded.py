@@ -32,8 +32,9 @@ class Recorded(Stream):
     def __init__(self, model: Wan, recipe: Recipe, tensors: dict[str, Tensor], batch: int = 1) -> None:
         self.noise = in_order(tensors, recipe, batch)
         super().__init__(model, taehv(), recipe, batch=batch)
+        self._sampler.noise = self._next_noise
 
-    def _noise(self, frames: int) -> Tensor:
+    def _next_noise(self, frames: int) -> Tensor:
         noise = self.noise.pop(0)
         assert noise.shape[2] == frames
         return noise

@@ -125,9 +125,12 @@ def test_a_prompt_on_its_way_rewrites_no_memory_until_it_has_arrived() -> None:
     play(playing, 3)
     writes: list[int] = []
     clean = playing._clean_pass
-    playing._clean_pass = lambda latents, place, *rest, **how: (
-        writes.append(place.frames) or clean(latents, place, *rest, **how)
-    )
+
+    def counted(latents, place, *rest, **more):
+        writes.append(place.frames)
+        return clean(latents, place, *rest, **more)
+
+    playing._clean_pass = counted
     for seed in (4, 5, 6):
         playing.read_prompt(prompt("a grey moon", seed=seed), passing=True)
         play(playing, 1)

@@ -113,7 +113,7 @@ def test_eight_bit_products_are_the_emulated_ones(card, scaling, dtype) -> None:
         expected = emulated(rows, scale, made, torch.float32)
         off = (made(x)[0].float() - expected).square().mean().sqrt() / expected.square().mean().sqrt()
         print(f"{scaling} {dtype} {inside}x{out}: off by {off:.1e}")
-        assert off < (2e-3 if dtype == torch.float16 else 1e-2)
+        assert off < (3e-3 if dtype == torch.float16 else 1e-2)
 
 
 def test_a_quantised_model_plays_neutral_to_the_bit(card) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -121,3 +123,23 @@ def test_devices_without_memory_of_their_own_are_refused() -> None:
     with pytest.raises(LoadError, match="--offload: device 'cpu' has no memory of its own to save"):
         offload(model, CPU)
     assert not isinstance(model.blocks, StreamedBlocks)
+
+
+def test_two_threads_that_play_one_model_do_not_mix_up_its_blocks() -> None:
+    plain, model = Forward(wan(0, replace(CONFIG, num_layers=5))), _streamed(layers=5)
+    whole = [block.state_dict() for block in plain.model.blocks]
+    wrong: list[int] = []
+
+    def go() -> None:
+        for _ in range(20):
+            for index, block in enumerate(model.blocks):
+                time.sleep(0.0005)  # the other thread's turn
+                if not all(torch.equal(tensor, whole[index][name]) for name, tensor in block.state_dict().items()):
+                    wrong.append(index)
+
+    threads = [threading.Thread(target=go) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []

@@ -36,9 +36,7 @@ class _Playing(Stream):
     def __init__(self, recipe: Recipe, batch: int = 1) -> None:
         self.noise = _Noise(batch)
         super().__init__(wan(5), taehv(), recipe, batch=batch)
-
-    def _noise(self, frames: int) -> Tensor:
-        return self.noise(frames).transpose(1, 2)
+        self._sampler.noise = lambda frames: self.noise(frames).transpose(1, 2)
 
     def say(self, embeddings: Tensor) -> None:
         self.read_prompt(replace(prompt(), embeddings=embeddings))

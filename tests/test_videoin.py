@@ -126,13 +126,13 @@ def test_the_weaker_the_closer_to_the_video(tmp_path: Path) -> None:
         playing.engine.stream.denoise = lambda *given, denoise=denoise, source=source: (
             source.append(given) or denoise(*given)
         )
-        committed = []
+        finished = []
         finish = playing.engine.stream.finish
-        playing.engine.stream.finish = lambda finish=finish, committed=committed: (
-            committed.append(finish()) or (committed[-1])
+        playing.engine.stream.finish = lambda finish=finish, finished=finished: (
+            finished.append(finish()) or finished[-1]
         )
         playing.chunks(3)
-        distances.append(float((committed[-1].latents - source[-1][0]).abs().mean()))
+        distances.append(float((finished[-1].latents - source[-1][0]).abs().mean()))
         playing.engine.video.close()
     assert distances == sorted(distances) and distances[0] < 0.2 * distances[2]
 

@@ -7,6 +7,7 @@ change is one step of undo. Knows parameters, patches and the stream's banks; no
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -14,16 +15,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
+from instrument.engine import memory
 from instrument.engine.console import Console
 from instrument.engine.loading import ADD, DUPLICATE, REMOVE, RESERVED, bends_of, declare_bends
 from instrument.parameters.params import ParamSet, shorten, suggest
 from instrument.state.patch import BendSpec, Patch, PatchError
 from instrument.state.patchdesk import PatchDesk
+from instrument.state.rewording import with_bend, without_bend
 from pipelines.bends.bank import Bend
 from pipelines.bends.lever import discover
 from pipelines.passes import StreamBank
 from pipelines.spec import Value
 from pipelines.stream import Stream
+
+log = logging.getLogger(__name__)
 
 MOST_BENDS = 128
 ORIGIN = "bending"
@@ -147,6 +152,10 @@ class Bending:
                 ready = job.result()
             except (BendingError, PatchError, ValueError) as problem:
                 self._tell(str(problem))
+            except Exception as problem:  # out of memory, say: nothing has changed
+                memory.give_back()
+                log.exception("the bends could not be changed")
+                self._tell(f"the bends stay as they are ({type(problem).__name__}: {shorten(str(problem))})")
             else:
                 if self._swap(ready, stream, ids):
                     swapped = ready.patch, ready.bends, ready.bank
@@ -161,12 +170,7 @@ class Bending:
     def _prepare(self, wish: Wish, steps_back: bool, stream: Stream, patch: Patch) -> _Ready:
         """In the worker's thread: the changed patch and its bank. Raises BendingError, PatchError, ValueError."""
         edit, old = wish(patch), stream.bank
-        specs = list(patch.bends)
-        if edit.comes:
-            specs.insert(edit.place, edit.spec)
-        else:
-            specs = [spec for spec in specs if spec.name != edit.spec.name]
-        changed = patch.model_copy(update={"bends": specs})
+        changed = with_bend(patch, edit.spec, edit.place) if edit.comes else without_bend(patch, edit.place)
         bends = bends_of(changed, stream.model.config)
         return _Ready(edit, changed, bends, stream.make_bank(bends, like=old), (patch, old), wish, steps_back)
 

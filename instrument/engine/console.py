@@ -8,7 +8,7 @@ their triggers out at the next denoising step, or on the next beat or bar. All o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from instrument.modulation.ableton import AbletonLink, LinkMissing
@@ -97,13 +97,19 @@ class Console:
             table[f"snapshot.{pad}.store"] = lambda at, pad=pad: self.store(pad)
         return table
 
-    def load(self, modulators: dict[str, ModulatorSpec], snapshots: dict[int, Snapshot]) -> None:
-        """A patch was loaded: its parameters are there and have their values."""
+    def load(
+        self,
+        modulators: dict[str, ModulatorSpec],
+        snapshots: dict[int, Snapshot],
+        home: Mapping[str, Value] | None = None,
+    ) -> None:
+        """A patch was loaded: its parameters are there and have their values. `home`: the state as its file has it, if
+        it is another than this."""
         self._morph = None
         self._waiting.clear()
         self.rack.load(modulators)
         self.snapshots = snapshots  # not a copy: what is stored is there when the set comes back to this patch
-        self._home = Snapshot(self._home.name, state(self.params))
+        self._home = Snapshot(self._home.name, state(self.params) if home is None else dict(home))
         self._faders = {id: self.params.heard(id) for id in _FADERS}
         self.history.clear()
         self.params.settle()

@@ -6,7 +6,7 @@ Knows encoders; no parameters, no stream.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from instrument.parameters.values import shorten
@@ -19,7 +19,7 @@ class Encodings:
     """One encoder's. Asked from the engine's thread only; `tell` takes a line for the player and must not wait."""
 
     def __init__(self, encoder: TextEncoder, tell: Callable[[str], None]) -> None:
-        self._encoder, self._tell = encoder, tell
+        self.encoder, self._tell = encoder, tell
         self.patient = False  # wait for every prompt, however long it takes: for rendering
         self._known: OrderedDict[str, Prompt] = OrderedDict()
         self._refused: set[str] = set()
@@ -37,7 +37,7 @@ class Encodings:
         prompt = self._recall(text)
         if prompt is not None or text in self._refused:
             return prompt
-        if not (self.patient or self._encoder.quick):
+        if not (self.patient or self.encoder.quick):
             self._await(text)
             return None
         try:
@@ -48,7 +48,12 @@ class Encodings:
 
     def fetch(self, text: str) -> Prompt:
         """The prompt, however long it takes. Raises what the encoder raises."""
-        return self._recall(text) or self._keep(text, self._encoder.encode(text))
+        return self._recall(text) or self._keep(text, self.encoder.encode(text))
+
+    def learn(self, prompts: Mapping[str, Prompt]) -> None:
+        """What somebody else had encoded, by its text."""
+        for text, prompt in prompts.items():
+            self._keep(text, prompt)
 
     def wanted(self, texts: Iterable[str]) -> None:
         """What is asked for now. A text that was refused is tried again once it was given up and asked for anew."""
@@ -94,7 +99,7 @@ class Encodings:
     def _await(self, text: str) -> None:
         if self._awaited is None:
             self._worker = self._worker or ThreadPoolExecutor(1, "prompts")
-            self._awaited = text, self._worker.submit(self._encoder.encode, text)
+            self._awaited = text, self._worker.submit(self.encoder.encode, text)
 
     def _refuse(self, text: str, problem: Exception) -> None:
         self._refused.add(text)

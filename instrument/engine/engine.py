@@ -105,6 +105,7 @@ class Engine:
         Call it before `run`, or in the engine's own thread.
         """
         self.stage.load(patch)
+        self.switch.overtaken()
         self.guard.forget()
         self._look()
 
@@ -199,6 +200,7 @@ class Engine:
                 memory.give_back()
             failed = self.stage.fall_back()
             if failed is not None:
+                self.guard.forget()
                 self._look()
                 self._say(f"{failed.name} cannot be played ({fault}); what played before goes on")
             self.stream.reset()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 
+from instrument.engine import chunks
 from instrument.parameters.params import ParamSet
 from pipelines.bends.bank import Bend
 from pipelines.spec import Value
@@ -75,6 +76,8 @@ class Guard:
             search, self._search = self._search, None
             self._judge(search)
         if self._muted:
+            for name in [name for name in self._muted if f"{name}.on" not in self._params]:
+                del self._muted[name]  # it was taken away
             touched = {id.partition(".")[0]: self._params[id].version for id in self._params.changed(self._since)[1]}
             for name, version in touched.items():
                 if version > self._muted.get(name, sys.maxsize):
@@ -157,6 +160,8 @@ def private(scene: Scene) -> Stream:
     parts, memory = (live.model, live.decoder, recipe, live.bank.bends), live.cache.k.dtype
     stream = Stream(*parts, scene.seed, live.batch, record=False, memory=memory)
     stream.read_prompt(scene.prompt)
+    if chunks.STEPS in scene.values:
+        chunks.apply(scene.values, stream)
     return stream
 
 

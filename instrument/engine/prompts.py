@@ -89,12 +89,16 @@ class PromptDesk:
         self._encodings = Encodings(encoder, tell)
         self.use(encoder, torch.device("cpu"))
 
-    def use(self, encoder: TextEncoder, device: torch.device) -> None:
-        """Another encoder, and where its embeddings are wanted: everything is encoded and said anew."""
-        patient = self._encodings.patient
-        self._encodings.close()
-        self._encodings = Encodings(encoder, self._tell)
-        self._encodings.patient, self._device = patient, device
+    def use(self, encoder: TextEncoder, device: torch.device, known: Mapping[str, Prompt] | None = None) -> None:
+        """Another encoder, and where its embeddings are wanted: everything is said anew, and encoded unless it is
+        `known`, by its text. The same encoder keeps what it has encoded."""
+        if encoder is not self._encodings.encoder:
+            patient = self._encodings.patient
+            self._encodings.close()
+            self._encodings = Encodings(encoder, self._tell)
+            self._encodings.patient = patient
+        self._encodings.learn(known or {})
+        self._device = device
         self._voices: list[tuple[str, Prompt] | None] = [None] * VOICES
         self._wish: _Wish | None = None
         self._target: Spoken | None = None

@@ -7,19 +7,20 @@ remembered as proven, so that the engine can go back to it. Knows no threads and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from instrument.engine.console import Console
-from instrument.engine.loading import Prepared, declare_patch, prepare, set_all
+from instrument.engine.loading import SEED, Prepared, declare_patch, prepare, set_all
 from instrument.engine.prompts import PromptDesk
-from instrument.parameters.params import BadValue, ParamSet
+from instrument.parameters.params import GLIDE, BadValue, ParamSet
 from instrument.state.patch import Patch
 from instrument.state.patchdesk import PatchDesk
+from instrument.state.snapshots import state
 from pipelines.bends.bank import Bend
 from pipelines.passes import StreamBank
-from pipelines.spec import Value
+from pipelines.spec import Spec, Value
 from pipelines.stream import Stream
-from pipelines.text import TextEncoder
+from pipelines.text import Prompt, TextEncoder
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Act:
     stream: Stream
     encoder: TextEncoder
     prepared: Prepared
+    prompts: Mapping[str, Prompt] = field(default_factory=dict)  # that the encoder has encoded already, by their texts
 
 
 class Stage:
@@ -49,6 +51,7 @@ class Stage:
         self._ready: dict[int, Prepared] = {}  # the set list on this stream, by identity
         self._playing: Act | None = None
         self._proven: Act | None = None
+        self._made: dict[str, Value] = {}  # the values of what is proven
 
     @property
     def patch(self) -> Patch | None:
@@ -57,19 +60,30 @@ class Stage:
     # --- patches ---
 
     def rehearse(self, patch: Patch) -> None:
-        """Prepare a patch of the set list, its bank and its prompts. Raises PatchError. The one that plays keeps its
-        own, and what is stored in it."""
+        """Prepare a patch of the set list, its bank and its prompts, and where passes are recorded its recordings.
+        Raises PatchError. The one that plays keeps its own, and what is stored in it."""
         same = self._playing is not None and self._playing.prepared.patch is patch
-        self._ready[id(patch)] = self._playing.prepared if same else prepare(patch, self.stream)
-        self._prompts.first(patch)
+        ready = self._ready[id(patch)] = self._playing.prepared if same else prepare(patch, self.stream)
+        spoken = self._prompts.first(patch)
+        if self.stream.recorded:
+            if not self.stream.has_prompt:
+                self.stream.read_prompt(spoken)
+            self.stream.rehearse(ready.bank)
 
     def load(self, patch: Patch) -> None:
         """Make the patch the one that plays. Raises PatchError, or whatever else went wrong; then nothing changed."""
         self._put_on(Act(self.stream, self.encoder, self._ready.get(id(patch)) or prepare(patch, self.stream)))
 
-    def take_over(self, act: Act, values: Mapping[str, Value]) -> None:
-        """Another stream comes on, with `values` over its patch's own where they still fit. Raises as `load` does."""
+    def take_over(self, act: Act, values: Mapping[str, Value] | None) -> None:
+        """Another stream comes on; with `values` the patch that plays goes on there, over its own where they still fit,
+        and keeps what was stored. Raises as `load` does."""
+        if values is not None:
+            act = replace(act, prepared=replace(act.prepared, snapshots=self._console.snapshots))
         self._put_on(act, values)
+
+    def refused(self) -> None:
+        """Surfaces are shown what plays, after a wish that could not be met."""
+        self._desk.refused()
 
     def edited(self, patch: Patch, bends: tuple[Bend, ...], bank: StreamBank) -> None:
         """The patch that plays has been given other bends; they play already."""
@@ -77,8 +91,8 @@ class Stage:
         self._playing = replace(self._playing, prepared=prepared)
 
     def values(self) -> dict[str, Value]:
-        """What the hands have set, by id."""
-        return {parameter.id: parameter.base for parameter in self._params if parameter.kept}
+        """What the hands have set of all that a patch can say, by id."""
+        return {parameter.id: parameter.base for parameter in self._params if parameter.kept or _is_said(parameter.id)}
 
     def _put_on(self, act: Act, values: Mapping[str, Value] | None = None) -> None:
         before, was, snapshots = self._playing, self.values(), dict(self._console.snapshots)
@@ -89,17 +103,20 @@ class Stage:
                 self._install(before, was)
                 self._console.snapshots = snapshots
             raise
+        if _kin(before, self._proven):
+            self._made = {**self._made, **was}
         self._playing = act
         if act.stream is not self.stream:
             self.stream, self.encoder = act.stream, act.encoder
             self._ready.clear()
-            self._prompts.use(act.encoder, act.stream.device)
+            self._prompts.use(act.encoder, act.stream.device, act.prompts)
         act.stream.play(act.prepared.bank)
 
     def _install(self, act: Act, values: Mapping[str, Value]) -> None:
         """The act's parameters at its values, and what moves them."""
         params, ready, stream = self._params, act.prepared, act.stream
         with params.together():
+            specs = {id: params[id].spec for id in self.ids}
             for id in self.ids:
                 params.remove(id)
             others = set(params.ids())
@@ -109,14 +126,19 @@ class Stage:
                 self.ids = [id for id in params.ids() if id not in others]
             set_all(params, ready.patch)
             self._prompts.load(ready.patch)
+            home = state(params)
             for id, value in values.items():
-                self._restore(id, value)
-            self._console.load(ready.modulators, ready.snapshots)
+                self._restore(id, value, specs.get(id))
+            self._console.load(ready.modulators, ready.snapshots, home)
             self._desk.played(ready.patch)
 
-    def _restore(self, id: str, value: Value) -> None:
-        """A value from before, where its parameter is still there and takes it."""
+    def _restore(self, id: str, value: Value, spec: Spec | None) -> None:
+        """A value from before, where its parameter is still there and takes it. What stood at the default of a network
+        with other sizes (all of its layers, its own number of steps) is at this one's."""
         if id in self._params and self._params[id].base != value:
+            now = self._params[id].spec
+            if spec is not None and spec != now and value == spec.default != now.default:
+                return
             try:
                 self._params.set(id, value, "patch")
             except BadValue:  # another kind of parameter bears the name now
@@ -126,17 +148,29 @@ class Stage:
 
     def prove(self) -> None:
         """What plays has made a chunk."""
-        self._proven = self._playing
+        self._proven, self._made = self._playing, self.values()
 
     def fall_back(self) -> Patch | None:
-        """Go back to what made a chunk last, if what plays has made none yet; the patch that failed."""
+        """Go back to what made a chunk last, as the hands had set it, if what plays has made none yet; the patch that
+        failed."""
         failed, proven = self._playing, self._proven
         if failed is None or proven is None or failed is proven or proven.stream is not self.stream:
             return None
-        self._put_on(proven)
+        values = {**self._made, **self.values()} if _kin(failed, proven) else self._made
+        self._put_on(proven, values)
         return failed.prepared.patch
 
     def let_go(self) -> None:
         """Nothing is proven and nothing is remembered: what was on stage may be freed."""
         self._proven = None
         self._ready.clear()
+
+
+def _is_said(id: str) -> bool:
+    """Whether a patch speaks of it though it is not kept in snapshots."""
+    return id in (SEED, GLIDE) or id.startswith("clock.") or id.endswith(".solo")
+
+
+def _kin(one: Act | None, other: Act | None) -> bool:
+    """Whether one is the other, or came of it by bends that came and went."""
+    return one is not None and other is not None and one.prepared.snapshots is other.prepared.snapshots

@@ -17,14 +17,12 @@ import torch
 
 from instrument.engine import memory
 from instrument.engine.loading import MODEL, SIZE, declared, prepare
-from instrument.engine.prompts import PROMPT
 from instrument.engine.stage import Act, Stage
 from instrument.engine.status import Pace
 from instrument.parameters.params import ParamSet
-from instrument.state.patch import Patch, PatchError, size_of
+from instrument.state.patch import VOICE_TEXTS, Patch, PatchError, size_of
 from pipelines.quicken import make_stream
 from pipelines.recipes import Recipe, recipe
-from pipelines.spec import Value
 from pipelines.stream import Stream, sized
 from pipelines.systems import System
 
@@ -69,7 +67,6 @@ class Switch:
         self._params, self._tell, self._beside = params, tell, beside
         self._seen = {id: params[id].version for id in (MODEL, SIZE)}
         self._wanted: Wish | None = None
-        self._pausing: Wish | None = None
         self._loading: tuple[Wish, Future[Ready | None]] | None = None
 
     def play(self, system: System, open_system: Callable[[Recipe], System] | None) -> None:
@@ -108,8 +105,13 @@ class Switch:
         if self.open_system is None:
             self._tell(f"{patch.name} is for another model or size; start with it")
             return False
-        self._wish(patch.model, patch.pixels, patch)
-        return True
+        return self._wish(patch.model, patch.pixels, patch)
+
+    def overtaken(self) -> None:
+        """Another patch plays now: one that was still to come is not wished for any more."""
+        coming = [wish for wish in (self._wanted, self._loading and self._loading[0]) if wish]
+        if coming and coming[0].patch is not None:
+            self._wanted = Wish(self.system.recipe)
 
     def tick(self) -> None:
         """Follow `engine.model` and `engine.size`."""
@@ -131,16 +133,17 @@ class Switch:
             else:
                 self._wish("", size, None)
 
-    def _wish(self, model: str, size: tuple[int, int] | None, patch: Patch | None) -> None:
-        """The last wish counts."""
+    def _wish(self, model: str, size: tuple[int, int] | None, patch: Patch | None) -> bool:
+        """The last wish counts. False, and told, for what cannot be."""
         now = self.system.recipe
         try:
             row = recipe(model) if model and model != now.name else now
             row = sized(row, *size) if size else row
         except (LookupError, ValueError) as problem:
             self._refuse(str(problem))
-            return
+            return False
         self._wanted = Wish(row, patch)
+        return True
 
     def _refuse(self, problem: str) -> None:
         self.notice = ""
@@ -161,26 +164,31 @@ class Switch:
         if wish is not None and (wish.patch is not None or wish.recipe != self.system.recipe):
             self.notice = f"loading {_name(wish.recipe)}; {_name(self.system.recipe)} plays on"
             patch = wish.patch or stage.patch
-            self._loading = wish, self._beside.submit(self._try, wish, patch, stage.stream)
+            self._loading = wish, self._beside.submit(self._try, wish, patch, self._texts(wish), stage.stream)
         return None
 
     def _arrived(self, stage: Stage, wish: Wish, future: Future[Ready | None]) -> Ready | None:
-        self.notice = ""
+        notice, self.notice = self.notice, ""
         if self._wanted is not None:  # something else has been asked for meanwhile
             return None
         try:
             ready = future.result()
             if ready is None:
                 return self._pause(stage, wish)
+            if wish.patch is None and ready.act.prepared.patch is not stage.patch:  # bends came or went meanwhile
+                self.notice = notice
+                self._loading = wish, self._beside.submit(_again, ready, stage.patch)
+                return None
             return self._come_on(stage, wish, ready)
         except Exception as problem:  # missing files, out of memory, a patch that does not fit: the old one plays on
             log.info("switch failed", exc_info=problem)
             self._refuse(f"{_name(wish.recipe)} cannot be played ({said(problem)}); what plays goes on")
+            if wish.patch is not None:
+                stage.refused()
             return None
 
     def _come_on(self, stage: Stage, wish: Wish, ready: Ready) -> Ready:
-        kept: dict[str, Value] = {} if wish.patch else stage.values()
-        stage.take_over(ready.act, kept)
+        stage.take_over(ready.act, None if wish.patch else stage.values())
         self.system = ready.system
         self._show()
         self._tell(f"now playing {_name(ready.system.recipe)}")
@@ -188,15 +196,15 @@ class Switch:
 
     def _pause(self, stage: Stage, wish: Wish) -> Ready | None:
         """Let go of what plays, then load; if that fails, load what played."""
-        old, patch, kept = Wish(self.system.recipe, stage.patch), wish.patch or stage.patch, stage.values()
+        old, patch, kept = Wish(self.system.recipe), wish.patch or stage.patch, stage.values()
         self._tell(f"no memory for two systems: the picture is held until {_name(wish.recipe)} is loaded")
         release(stage)
         try:
-            ready = self.make(wish.recipe, patch, None)
-            stage.take_over(ready.act, {} if wish.patch else kept)
+            ready = self.make(wish.recipe, patch, self._texts(wish), None)
+            stage.take_over(ready.act, None if wish.patch else kept)
         except Exception as problem:
             self._tell(f"{_name(wish.recipe)} cannot be played ({said(problem)}); {_name(old.recipe)} is loaded again")
-            ready = self.make(old.recipe, old.patch, None)
+            ready = self.make(old.recipe, stage.patch, self._texts(old), None)
             stage.take_over(ready.act, kept)
         self.system = ready.system
         self._show()
@@ -204,34 +212,50 @@ class Switch:
 
     # --- beside the show ---
 
-    def _try(self, wish: Wish, patch: Patch, live: Stream) -> Ready | None:
+    def _try(self, wish: Wish, patch: Patch, texts: tuple[str, ...], live: Stream) -> Ready | None:
         """The system asked for; None where there is no memory for it beside the one that plays."""
         same = self._shares(wish.recipe)
         like = torch.empty(0, dtype=live.dtype)
         if self.needed(wish.recipe, like, same) > self.free(live.device):
             return None
-        return self.make(wish.recipe, patch, self.system if same else None)
+        return self.make(wish.recipe, patch, texts, self.system if same else None)
+
+    def _texts(self, wish: Wish) -> tuple[str, ...]:
+        """What is to be encoded before it comes on: the prompts that its patch has, or those that are set."""
+        patch, params = wish.patch, self._params
+        own = [voice.text for voice in patch.voices] if patch else [params[id].base for id in VOICE_TEXTS]
+        return tuple(dict.fromkeys([str(own[0]), *(str(text) for text in own[1:] if text)]))
 
     def _shares(self, row: Recipe) -> bool:
         """Whether the weights that play will do: only the size differs."""
         now = self.system.recipe
         return replace(row, width=now.width, height=now.height) == now
 
-    def make(self, row: Recipe, patch: Patch, shared: System | None) -> Ready:
-        """Load it, or take another's parts, make the patch ready and play two chunks that nobody sees."""
+    def make(self, row: Recipe, patch: Patch, texts: tuple[str, ...], shared: System | None) -> Ready:
+        """Load it, or take another's parts, make the patch and its texts ready and play two chunks that nobody sees."""
         system = replace(shared, recipe=row) if shared else self.open_system(row)
         stream = make_stream(system, patch.seed)
         prepared = prepare(patch, stream)
         stream.play(prepared.bank)
-        stream.read_prompt(system.encoder.encode(str(self._params[PROMPT].base) or patch.prompt))
-        pace = warm_up(stream, row.fps, system.recorded)
-        return Ready(system, Act(stream, system.encoder, prepared), pace)
+        prompts = {text: system.encoder.encode(text) for text in texts}
+        stream.read_prompt(prompts[texts[0]])
+        return Ready(system, Act(stream, system.encoder, prepared, prompts), warm_up(stream, row.fps))
 
 
-def warm_up(stream: Stream, fps: float, recorded: bool) -> Pace:
+def _again(ready: Ready, patch: Patch) -> Ready:
+    """The same system with the patch as it has become while it was loaded."""
+    stream = ready.act.stream
+    prepared = prepare(patch, stream)
+    stream.play(prepared.bank)
+    if stream.recorded:
+        stream.rehearse(prepared.bank)
+    return replace(ready, act=replace(ready.act, prepared=prepared))
+
+
+def warm_up(stream: Stream, fps: float) -> Pace:
     """Two chunks that nobody sees: what is slow the first time is over before the show, and the second tells the pace.
     The stream has read a prompt, and begins anew after this; `fps` is the rate frames will be sent at."""
-    if recorded:
+    if stream.recorded:
         stream.rehearse(stream.bank)
     for _ in range(2):
         start = time.monotonic()
