@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+UP = 2  # the filter that keeps each byte's difference to the one above it: half the size of none for smooth pictures
+
 
 def write_png(path: Path, picture: Tensor) -> None:
     """picture: uint8 [H, W, 3] on any device. ValueError for anything else."""
@@ -16,12 +18,13 @@ def write_png(path: Path, picture: Tensor) -> None:
         raise ValueError(f"a PNG is written from uint8 [H, W, 3], got {picture.dtype} {tuple(picture.shape)}")
     height, width, _ = picture.shape
     rows = picture.cpu().flatten(1)
-    filtered = torch.cat([torch.zeros(height, 1, dtype=torch.uint8), rows], dim=1)  # filter 0: none
+    above = torch.cat([torch.zeros_like(rows[:1]), rows[:-1]])
+    filtered = torch.cat([torch.full((height, 1), UP, dtype=torch.uint8), rows - above], dim=1)  # bytes wrap around
     body = b"".join(
         (
             b"\x89PNG\r\n\x1a\n",
             _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
-            _chunk(b"IDAT", zlib.compress(filtered.numpy().tobytes(), 6)),
+            _chunk(b"IDAT", zlib.compress(filtered.numpy().tobytes(), 9)),
             _chunk(b"IEND", b""),
         )
     )

@@ -61,12 +61,13 @@ def _fig3(figure: Any, table: Tables) -> None:
 def _fig4(figure: Any, table: Tables) -> None:
     left, right = figure.subplots(1, 2)
     for row_set, style in (("first chunk", "-"), ("last chunk", ":")):
-        for third in ("early", "middle", "late"):
+        for third, colour in (("early", "tab:blue"), ("middle", "tab:orange"), ("late", "tab:green")):
             points = [row for row in table("spectra") if row["third"] == third and row["when"] == row_set]
             left.semilogx(
                 [row["frequency"] for row in points],
                 [row["share"] for row in points],
                 style,
+                color=colour,
                 label=f"{third}, {row_set}",
             )
     left.set(xlabel="cycles per picture height", ylabel="share of the change's power")
@@ -76,7 +77,7 @@ def _fig4(figure: Any, table: Tables) -> None:
     right.bar([float(x) - 0.2 for x in places], [row["from unbent"] for row in rows], 0.4, label="from the unbent")
     right.bar([float(x) + 0.2 for x in places], [row["from others"] for row in rows], 0.4, label="from other bands")
     right.set(xlabel="band of hidden neurons, gain 3", ylabel="rms distance")
-    right.legend(fontsize=8)
+    right.legend(fontsize=8, loc="lower right", framealpha=1)
 
 
 def _geometry(figure: Any, table: Tables) -> None:
