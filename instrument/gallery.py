@@ -37,10 +37,11 @@ class Line(NamedTuple):
 
 class Column(NamedTuple):
     """A bend: a short title, and its lines as in a patch, in which <colour>, <subject> and <place> are a prompt's own;
-    none for the unbent picture."""
+    none for the unbent picture; and what it does."""
 
     title: str
     bends: tuple[str, ...] = ()
+    says: str = "the picture as the words alone have it"
 
 
 class Sheet(NamedTuple):
@@ -54,8 +55,8 @@ class Sheet(NamedTuple):
 
 LINES = (
     Line("a red star spinning above city lights", "red", "star", "city lights", 3),
-    Line("a purple tulip swaying over a dark sea", "purple", "tulip", "dark sea", 11),
-    Line("a teal jellyfish rising underwater, in neon", "teal", "jellyfish", "underwater", 5),
+    Line("a gold butterfly dancing in a misty forest", "gold", "butterfly", "misty forest", 1),
+    Line("a pink feather drifting left over mountains", "pink", "feather", "mountains", 2),
     Line("an orange flame flickering in a deep cave", "orange", "flame", "deep cave", 5),
     Line("a blue moon resting over desert dunes", "blue", "moon", "desert dunes", 7),
 )
@@ -118,20 +119,22 @@ def text(lines: tuple[Line, ...]) -> str:
     parts = [_HEAD, *(f"{i}. *{line.prompt}*, seed {line.seed}" for i, line in enumerate(lines, 1))]
     for made in SHEETS:
         parts += ["", f"## {made.title}", "", made.says, "", f"![{made.title}](gallery/{made.name}.png)", ""]
-        parts += ["| | column | bends |", "|---|---|---|"]
+        parts += ["| | column | what it does | bends |", "|---|---|---|---|"]
         parts += [_row(number, column) for number, column in enumerate(made.columns, 1)]
     return "\n".join(parts) + "\n"
 
 
 def _row(number: int, column: Column) -> str:
-    return f"| {number} | {column.title} | {'<br>'.join(f'`{{{bend}}}`' for bend in column.bends) or 'none'} |"
+    bends = "<br>".join(f"`{{{bend}}}`" for bend in column.bends) or "none"
+    return f"| {number} | {column.title} | {column.says} | {bends} |"
 
 
 _HEAD = """# Gallery
 
 Prompts down, bends across: the same seed in every picture of a row, taken at the same moment; only the bend differs.
-`bender gallery` makes this page. A bend is written as in a patch (`<colour>`, `<subject>` and `<place>` stand for the
-prompt's own words). How much of it is lawful, and how much entangled, is measured in [study.md](study.md).
+Prompts and seeds are chosen, the bends' answers are not. `bender gallery` makes this page. A bend is written as in a
+patch (`<colour>`, `<subject>` and `<place>` stand for the prompt's own words). How much of it is lawful, and how much
+entangled, is measured in [study.md](study.md).
 
 Rows:
 """
@@ -145,19 +148,27 @@ def _geometry(values: str, scope: str = "") -> str:
     return f"name: a, lever: cross.map.transform, {scope}values: {{{values}}}"
 
 
+def _noise(lever: str, noise: float, scope: str = "") -> str:
+    return f"name: a, lever: {lever}, {scope}values: {{noise: {noise:g}}}"
+
+
+def _hidden(gain: float, neurons: str) -> str:
+    return f"name: a, lever: ffn.hidden.gain, scope: {{layers: [0, 3], neurons: {neurons}}}, values: {{gain: {gain:g}}}"
+
+
 UNBENT = Column("unbent")
 SHEETS = (
     Sheet(
         "words",
         "Words, louder and softer",
-        "The cross-attention map of one word, multiplied after softmax.",
+        "The cross-attention map of a word, multiplied after softmax: how loudly the picture hears it.",
         (
             UNBENT,
-            Column("the colour word at 0", (_gain("<colour>", 0),)),
-            Column("the colour word at 4", (_gain("<colour>", 4),)),
-            Column("the subject at 0", (_gain("<subject>", 0),)),
-            Column("the place at 0", (_gain("<place>", 0),)),
-            Column("the place at 5", (_gain("<place>", 5),)),
+            Column("the colour word at 0", (_gain("<colour>", 0),), "the colour is no longer told; some keep it"),
+            Column("the colour word at 4", (_gain("<colour>", 4),), "the colour stays what it is, the shape does not"),
+            Column("the subject at 0", (_gain("<subject>", 0),), "something of that colour, there, but no such thing"),
+            Column("the place at 0", (_gain("<place>", 0),), "the subject is left, before nothing in particular"),
+            Column("the place at 5", (_gain("<place>", 5),), "the place comes forward"),
         ),
     ),
     Sheet(
@@ -166,11 +177,23 @@ SHEETS = (
         "A word's cross-attention map is a small video of where it acts; here those of all words are moved and scaled.",
         (
             UNBENT,
-            Column("turned by 90°", (_geometry("rotate: 90"),)),
-            Column("moved by a quarter", (_geometry("translate_x: 0.25"),)),
-            Column("half as large", (_geometry("scale_x: 0.5, scale_y: 0.5"),)),
-            Column("twice as large", (_geometry("scale_x: 2, scale_y: 2"),)),
-            Column("blurred", (_geometry("blur: 4"),)),
+            Column(
+                "moved by 0.15",
+                (_geometry("translate_x: 0.15, padding: border"),),
+                "to the right, by 0.15 of the width; the maps' edge fills what is left behind",
+            ),
+            Column("upside down", (_geometry("flip_y: true"),), "above and below change places"),
+            Column("turned by 90°", (_geometry("rotate: 90"),), "a quarter turn; place and subject lose their layout"),
+            Column(
+                "half as large",
+                (_geometry("scale_x: 0.5, scale_y: 0.5, padding: border"),),
+                "toward the middle; the maps' edge fills the rest",
+            ),
+            Column(
+                "twice as large",
+                (_geometry("scale_x: 2, scale_y: 2"),),
+                "the middle of the maps over the whole picture",
+            ),
         ),
     ),
     Sheet(
@@ -180,31 +203,37 @@ SHEETS = (
         "self-attention; in the words' values.",
         (
             UNBENT,
-            Column("early", ("name: a, lever: ffn.hidden.noise, scope: {layers: [0, 3]}, values: {noise: 2.5}",)),
-            Column("middle", ("name: a, lever: ffn.hidden.noise, scope: {layers: [4, 7]}, values: {noise: 2.5}",)),
-            Column("late", ("name: a, lever: ffn.hidden.noise, scope: {layers: [8, 11]}, values: {noise: 2.5}",)),
-            Column("self-attention", ("name: a, lever: self.out.noise, values: {noise: 1}",)),
-            Column("values of words", ("name: a, lever: cross.value.noise, values: {noise: 1.5}",)),
+            Column("early", (_noise("ffn.hidden.noise", 1.5, "scope: {layers: [0, 3]}, "),), "layers 0 to 3"),
+            Column("middle", (_noise("ffn.hidden.noise", 1.5, "scope: {layers: [4, 7]}, "),), "layers 4 to 7"),
+            Column("late", (_noise("ffn.hidden.noise", 1.5, "scope: {layers: [8, 11]}, "),), "layers 8 to 11"),
+            Column("self-attention", (_noise("self.out.noise", 0.8),), "in what the picture tells itself"),
+            Column("values of words", (_noise("cross.value.noise", 1.5),), "in what the words say, not in where"),
         ),
     ),
     Sheet(
         "inside",
         "Neurons and attention",
-        "Bands of hidden neurons tripled in the first third of the layers; the sharpness of attention; how loudly the "
+        "Bands of hidden neurons in the first third of the layers; the sharpness of attention; how loudly the "
         "picture hears itself.",
         (
             UNBENT,
+            Column("a low band", (_hidden(3, "0-191"),), "the first quarter of the neurons three times"),
+            Column("a high band", (_hidden(3, "576-767"),), "the last quarter of the neurons three times"),
             Column(
-                "a low band",
-                ("name: a, lever: ffn.hidden.gain, scope: {layers: [0, 3], neurons: 0-191}, values: {gain: 3}",),
+                "only loud neurons",
+                ("name: a, lever: ffn.hidden.threshold, values: {threshold: 1.5}",),
+                "neurons below 1.5 times the rms are silent",
             ),
             Column(
-                "a high band",
-                ("name: a, lever: ffn.hidden.gain, scope: {layers: [0, 3], neurons: 576-767}, values: {gain: 3}",),
+                "attention sharpened",
+                ("name: a, lever: self.map.focus, values: {focus: 3}",),
+                "every place looks at fewer places, here and in the past",
             ),
-            Column("only loud neurons", ("name: a, lever: ffn.hidden.threshold, values: {threshold: 1.5}",)),
-            Column("attention spread", ("name: a, lever: self.map.focus, values: {focus: 0.3}",)),
-            Column("self-attention at 2", ("name: a, lever: self.map.gain, values: {gain: 2}",)),
+            Column(
+                "self-attention at 2",
+                ("name: a, lever: self.map.gain, values: {gain: 2}",),
+                "the picture hears itself twice as loudly",
+            ),
         ),
     ),
 )
