@@ -164,10 +164,14 @@ SHEETS = (
         "The cross-attention map of a word, multiplied after softmax: how loudly the picture hears it.",
         (
             UNBENT,
-            Column("the colour word at 0", (_gain("<colour>", 0),), "the colour is no longer told; some keep it"),
-            Column("the colour word at 4", (_gain("<colour>", 4),), "the colour stays what it is, the shape does not"),
+            Column("the colour word at 0", (_gain("<colour>", 0),), "no colour is told: another one comes"),
+            Column(
+                "the colour word at 4",
+                (_gain("<colour>", 4),),
+                "the colour stays what it is; the shape does not, nor the number",
+            ),
             Column("the subject at 0", (_gain("<subject>", 0),), "something of that colour, there, but no such thing"),
-            Column("the place at 0", (_gain("<place>", 0),), "the subject is left, before nothing in particular"),
+            Column("the place at 0", (_gain("<place>", 0),), "the subject is left, its place is another or none"),
             Column("the place at 5", (_gain("<place>", 5),), "the place comes forward"),
         ),
     ),
@@ -180,14 +184,16 @@ SHEETS = (
             Column(
                 "moved by 0.15",
                 (_geometry("translate_x: 0.15, padding: border"),),
-                "to the right, by 0.15 of the width; the maps' edge fills what is left behind",
+                "to the right, by 0.15 of the width; the maps' edges fill what is left behind",
             ),
-            Column("upside down", (_geometry("flip_y: true"),), "above and below change places"),
+            Column(
+                "upside down", (_geometry("flip_y: true"),), "light and subject change places, ceilings and grounds go"
+            ),
             Column("turned by 90°", (_geometry("rotate: 90"),), "a quarter turn; place and subject lose their layout"),
             Column(
                 "half as large",
                 (_geometry("scale_x: 0.5, scale_y: 0.5, padding: border"),),
-                "toward the middle; the maps' edge fills the rest",
+                "toward the middle; the maps' edges fill the rest",
             ),
             Column(
                 "twice as large",
@@ -207,7 +213,7 @@ SHEETS = (
             Column("middle", (_noise("ffn.hidden.noise", 1.5, "scope: {layers: [4, 7]}, "),), "layers 4 to 7"),
             Column("late", (_noise("ffn.hidden.noise", 1.5, "scope: {layers: [8, 11]}, "),), "layers 8 to 11"),
             Column("self-attention", (_noise("self.out.noise", 0.8),), "in what the picture tells itself"),
-            Column("values of words", (_noise("cross.value.noise", 1.5),), "in what the words say, not in where"),
+            Column("values of words", (_noise("cross.value.noise", 3),), "in what the words say, not in where"),
         ),
     ),
     Sheet(
