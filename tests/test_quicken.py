@@ -75,6 +75,7 @@ def test_it_is_halved_where_that_pays(pays: bool, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(quicken, "half_pays", lambda model, tokens: pays)
     system = quickened(_system())
     assert system.memory == (HALF if pays else None) and not system.recorded
+    assert ("precision" in system.notes) == pays, "the start sheet says so"
     assert make_stream(system).cache.k.dtype == (HALF if pays else torch.float32)
 
 
