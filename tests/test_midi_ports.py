@@ -161,7 +161,7 @@ def test_the_clock_of_another_program_is_followed(jack, listen):
         foreign.wait(timeout=5)
     assert "start" in clock.told and all(a < b for a, b in pairwise(clock.ticks))
     gap = (clock.ticks[90] - clock.ticks[10]) / 80
-    assert gap == pytest.approx(60 / 120 / 24, rel=0.1)  # the dummy driver's own time runs a little wrong
+    assert 0.9 < gap / (60 / 120 / 24) < 1.5  # on a busy machine the dummy server runs slow; two would be ticks lost
 
 
 @pytest.mark.skipif(shutil.which("jack_midiseq") is None, reason="jack_midiseq is not installed (jackd2)")
