@@ -58,23 +58,24 @@ class Dice:
 
 class Shots(NamedTuple):
     """Clean frames [B, F, C, h, w], subjects' masks [B, F, h, w] in 0..1, whether the caption tells each frame
-    [B, F], and the caption [B, text_len]."""
+    [B, F], the caption [B, text_len], and which clip of the bank it tells [B]."""
 
     frames: Tensor
     masks: Tensor
     told: Tensor
     tokens: Tensor
+    clip: Tensor
 
 
 def draw(bank: LatentBank, count: int, generator: torch.Generator) -> Batch:
     """A batch of clips under teacher forcing. First frames are only past: `draw_stills` teaches those."""
     dice = Dice(generator, bank.latents.device)
-    shots = _shots(bank, count, dice)
-    noisy = _noisy(shots, dice)
-    clean = shots.frames.transpose(1, 2)
+    drawn = shots(bank, count, dice)
+    noisy = _noisy(drawn, dice)
+    clean = drawn.frames.transpose(1, 2)
     spoil = PAST_NOISE * dice.unit(count, 1) * (dice.unit(count, 1) < 0.5)
     past = torch.lerp(clean, dice.noise(clean), spoil[:, :, None, None, None])
-    told = shots.told & (torch.arange(clean.shape[2], device=dice.device) > 0)
+    told = drawn.told & (torch.arange(clean.shape[2], device=dice.device) > 0)
     return noisy._replace(
         x=torch.cat([past, noisy.x], dim=2),
         t=torch.cat([torch.zeros_like(noisy.t), noisy.t], dim=1),
@@ -88,10 +89,12 @@ def draw_stills(bank: LatentBank, count: int, generator: torch.Generator) -> Bat
     index = dice.below(len(bank), count)
     masks = bank.masks[index, :1].float() / 255
     told = torch.ones(count, 1, dtype=torch.bool, device=dice.device)
-    return _noisy(Shots(bank.latents[index, :1].float(), masks, told, _one_caption(bank, index, dice)), dice)
+    first = bank.latents[index, :1].float()
+    return _noisy(Shots(first, masks, told, one_caption(bank, index, dice), index), dice)
 
 
-def _shots(bank: LatentBank, count: int, dice: Dice) -> Shots:
+def shots(bank: LatentBank, count: int, dice: Dice) -> Shots:
+    """Clips from a bank, some of them spliced."""
     frames = bank.latents.shape[1]
     index, other = dice.below(len(bank), count), dice.below(len(bank), count)
     other = torch.where(dice.unit(count) < SIBLING, (index ^ 1).clamp(max=len(bank) - 1), other)
@@ -107,18 +110,19 @@ def _shots(bank: LatentBank, count: int, dice: Dice) -> Shots:
         bank.latents[source, moment].float(),
         bank.masks[source, moment].float() / 255,
         told,
-        _one_caption(bank, index, dice),
+        one_caption(bank, index, dice),
+        index,
     )
 
 
-def _noisy(shots: Shots, dice: Dice) -> Batch:
-    count, length = shots.tokens.shape
-    clean = shots.frames.transpose(1, 2)
+def _noisy(drawn: Shots, dice: Dice) -> Batch:
+    count, length = drawn.tokens.shape
+    clean = drawn.frames.transpose(1, 2)
     sigma = noise_levels(dice.unit(count, clean.shape[2]), dice.unit(count, clean.shape[2]))
     fresh = dice.noise(clean)
     noisy = torch.lerp(clean, fresh, sigma[:, None, :, None, None])
-    tokens = drop_words(shots.tokens, dice.unit(count, length), dice.unit(count, 1))
-    return Batch(noisy, 1000 * sigma, fresh - clean, 1 + SUBJECT * shots.masks[:, None], tokens)
+    tokens = drop_words(drawn.tokens, dice.unit(count, length), dice.unit(count, 1))
+    return Batch(noisy, 1000 * sigma, fresh - clean, 1 + SUBJECT * drawn.masks[:, None], tokens)
 
 
 def noise_levels(u: Tensor, kind: Tensor) -> Tensor:
@@ -136,5 +140,6 @@ def drop_words(tokens: Tensor, word: Tensor, whole: Tensor) -> Tensor:
     return torch.where(whole < NO_PROMPT, torch.full_like(tokens, PAD), tokens)
 
 
-def _one_caption(bank: LatentBank, index: Tensor, dice: Dice) -> Tensor:
+def one_caption(bank: LatentBank, index: Tensor, dice: Dice) -> Tensor:
+    """One of the captions of each of these clips, tokens [B, text_len]."""
     return bank.tokens[index, dice.below(bank.tokens.shape[1], len(index))].long()

@@ -1,8 +1,10 @@
-"""Train the house model:  python -m pipelines.house.train autoencoder | bank | compile | diffusion | export | sample
+"""Train the house model:  python -m pipelines.house.train autoencoder | bank | compile | diffusion | distil | ...
 
     python -m pipelines.house.train autoencoder --minutes 7
     python -m pipelines.house.train bank & python -m pipelines.house.train compile; wait     # saves the first call time
     python -m pipelines.house.train diffusion --minutes 9 --total-minutes 15     # again until the total is used up
+    python -m pipelines.house.train export
+    python -m pipelines.house.train distil --init pipelines/house/weights/house.safetensors --minutes 9
     python -m pipelines.house.train export
     python -m pipelines.house.train sample
 
@@ -12,6 +14,7 @@ Each stage resumes from its checkpoint in the run's folder; logs and contact she
 from __future__ import annotations
 
 import argparse
+import copy
 import hashlib
 import time
 from collections.abc import Callable
@@ -22,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines.house import autoencoder, diffusion, shards, world
+from pipelines.house import autoencoder, diffusion, distil, shards, world
 from pipelines.house.data import BankPlan, LatentBank, Size, make_bank, read_bank, write_bank
 from pipelines.house.loop import Session, Settings, read_checkpoint
 from pipelines.house.model import (
@@ -90,6 +93,30 @@ def train_diffusion(args: argparse.Namespace) -> None:
     show()
     if args.device.type == "cuda":
         session.log(peak_gib=round(torch.cuda.max_memory_allocated() / 2**30, 1))
+
+
+def train_distil(args: argparse.Namespace) -> None:
+    config, house = _begin(args)
+    learner = diffusion.Learner(house.dit, house.text)
+    learner.text.requires_grad_(False)
+    teacher = copy.deepcopy(learner).to(args.device).eval().requires_grad_(False)
+    session = Session("distil", learner, _settings(args, 5e-5, (0.0, 0.99)), _plain(config))
+    critic = Session("critic", distil.make_critic(learner, config), _settings(args, 1e-4, (0.0, 0.99)), _plain(config))
+    bank = _bank(args, _plans(args)[0], config, house._replace(vae=house.vae.to(args.device).eval()), session.log)
+    plan = distil.Plan(args.batch, args.critic, args.alone)
+    lessons = distil.Distillation(
+        distil.Learners(session.module, critic.module, teacher), config, bank, plan, session.generator
+    )
+    if args.compile:
+        distil.compile_blocks(lessons)
+
+    def show() -> None:
+        _sheet(args, config, House(session.ema.dit, house.vae, session.ema.text), f"distil-{session.step:06d}")
+
+    distil.train(session, critic, lessons, show, 60 * args.sheet_minutes)
+    session.save()
+    critic.save()
+    show()
 
 
 def fill_banks(args: argparse.Namespace) -> None:
@@ -164,6 +191,10 @@ def export_weights(args: argparse.Namespace) -> None:
             part, name = key.split(".", 1)
             states.setdefault(part, {})[name] = value
         facts["diffusion"] = {"steps": second["step"], **second["facts"]}
+    if (args.run / "distil.pt").is_file():
+        third = read_checkpoint(args.run / "distil.pt")
+        states["dit"] = {key[4:]: value for key, value in third["ema"].items() if key.startswith("dit.")}
+        facts["distil"] = {"steps": third["step"], **third["facts"]}
     path = export(args.out, config, states, facts)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, parts {', '.join(states)}")
     if args.shard_mib:
@@ -246,6 +277,14 @@ def _parser() -> argparse.ArgumentParser:
     _banking(second)
     _compiling(second)
     _sampling(second)
+    third = _verb(verbs, "distil", train_distil, "the transformer again, on its own play in few steps")
+    _training(third, minutes=9, batch=64)
+    third.add_argument("--critic", type=float, default=0.1, help="weight of the critic's word")
+    third.add_argument("--alone", type=int, default=100, help="steps of the critic before it is listened to")
+    third.add_argument("--sheet-minutes", type=float, default=4.0)
+    _banking(third)
+    _compiling(third)
+    _sampling(third)
     _more_verbs(verbs)
     return parser
 
