@@ -123,30 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         "--timeout", type=_seconds, default=30.0, help="seconds to wait for a touch (default: %(default)g)"
     )
     _doctor(commands.add_parser("doctor", help="whether this computer can play, and what to do where it cannot"))
-    bench = commands.add_parser("bench", help="time a chunk, unbent and bent, as ratios; or what control costs")
-    bench.add_argument(
-        "what",
-        nargs="?",
-        choices=("chunk", "bends", "control", "gpu", "latency", "soak"),
-        default="chunk",
-        help="default: %(default)s",
-    )
-    _what(bench)
-    _where(bench)
-    bench.add_argument("--chunks", type=_count, help="counted chunks of each kind (default: 40), or those of a soak")
-    bench.add_argument("--minutes", type=_seconds, default=10.0, help="`bench soak` without --chunks (default: 10)")
-    bench.add_argument("--seed", type=int, help="instead of the patch's; of a soak: what is done, and when")
-    bench.add_argument("--each", action="store_true", help="`bench bends`: every lever alone, too")
-    bench.add_argument(
-        "--random", metavar="SHAPE", help="`bench bends`, `bench gpu`: random weights of this shape: 1.3b, 14b"
-    )
-    bench.add_argument("--compile", action="store_true", help="`bench bends`: compiled, and recorded on a GPU")
-    bench.add_argument(
-        "--seconds",
-        type=_seconds,
-        default=10.0,
-        help="of `bench latency` and each row of `bench control` (default: %(default)g)",
-    )
+    _bench(commands.add_parser("bench", help="what a chunk costs, unbent and bent, as ratios; or what else there is"))
     _study(commands.add_parser("study", help="what knobs do to the house model's pictures, as numbers and charts"))
     gallery = commands.add_parser(
         "gallery", help="prompts x bends as contact sheets, with a page that says what each is"
@@ -154,6 +131,33 @@ def _parser() -> argparse.ArgumentParser:
     _where(gallery)
     gallery.add_argument("--out", type=Path, default=Path("docs"), help="folder of the page (default: %(default)s)")
     return parser
+
+
+def _bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=("chunk", "bends", "control", "gpu", "latency", "looks", "page", "soak"),
+        default="chunk",
+        help="default: %(default)s",
+    )
+    _what(parser)
+    _where(parser)
+    parser.add_argument("--chunks", type=_count, help="counted chunks of each kind (default: 40), or those of a soak")
+    parser.add_argument("--minutes", type=_seconds, default=10.0, help="`bench soak` without --chunks (default: 10)")
+    parser.add_argument("--seed", type=int, help="instead of the patch's; of a soak: what is done, and when")
+    parser.add_argument("--each", action="store_true", help="`bench bends`: every lever alone, too")
+    parser.add_argument(
+        "--random", metavar="SHAPE", help="`bench bends`, `bench gpu`: random weights of this shape: 1.3b, 14b"
+    )
+    parser.add_argument("--compile", action="store_true", help="`bench bends`: compiled, and recorded on a GPU")
+    parser.add_argument("--generate", action="store_true", help="`bench page`: the patch plays beside it")
+    parser.add_argument(
+        "--seconds",
+        type=_seconds,
+        default=10.0,
+        help="of `bench latency`, `bench page` and each row of `bench control` (default: %(default)g)",
+    )
 
 
 def _study(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,7 @@ from instrument.engine.loading import bends_of
 from instrument.state import patch as patches
 from instrument.state.patch import Patch
 from pipelines.house.png import write_png
-from pipelines.stream import Stream
+from pipelines.quicken import make_stream
 from pipelines.systems import System
 
 FRAMES = 8  # latent frames until the picture is taken
@@ -78,7 +78,7 @@ def cell(system: System, line: Line, column: Column, frames: int) -> Tensor:
     """The last picture of a prompt under a column's bends, uint8 [h, w, 3], TILE pixels across."""
     patch = patch_of(line, column)
     bends = bends_of(patch, system.model.config)
-    stream = Stream(system.model, system.decoder, system.recipe, bends, line.seed)
+    stream = make_stream(system, line.seed, bends=bends)
     stream.read_prompt(system.encoder.encode(line.prompt))
     stream.bank.write(patch.all_values())
     picture = None

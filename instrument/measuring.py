@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import torch
 
@@ -11,6 +12,8 @@ from instrument.bench.bends import bench_bends
 from instrument.bench.control import Bench, bench_control
 from instrument.bench.gpu import bench_gpu
 from instrument.bench.latency import bench_latency
+from instrument.bench.looks import bench_looks
+from instrument.bench.page import Load, bench_page, find_browser
 from instrument.bench.soak import bench_soak
 from instrument.bench.speed import bench as run_bench
 from instrument.engine.threads import model_threads
@@ -24,30 +27,73 @@ DEFAULT_CHUNKS = 40  # of each kind that a bench counts
 
 
 def bench(options: argparse.Namespace) -> None:
-    """Times of a chunk, unbent and bent, as ratios measured in turn; what bends cost; what control costs."""
-    for line in _bench(options):
+    """One of BENCHES, a line of its report at a time."""
+    for line in BENCHES[options.what](options):
         print(line, flush=True)
 
 
-def _bench(options: argparse.Namespace) -> Iterable[str]:
-    threads = model_threads(options.threads)
-    if options.what == "soak":
-        return bench_soak(options.chunks, options.minutes, options.seed or 0)
-    options.chunks = options.chunks or DEFAULT_CHUNKS
-    if options.what == "bends":
-        torch.set_num_threads(threads)
-        return bench_bends(open_stream(options), options.chunks, options.each, options.compile)
+def _chunk(options: argparse.Namespace) -> Iterable[str]:
     patch = open_patch(options)
-    if options.what == "gpu":
-        if pick_device(options.device).type != "cuda":
-            raise UsageError("bench gpu needs a CUDA device; `bender bench` and `bender bench bends` run anywhere")
-        return bench_gpu(open_bench(options, patch), patch, options.chunks)
-    system = open_model(options, patch)
-    if options.what == "control":
-        return bench_control(Bench(system, patch, options.seconds, threads))
-    if options.what == "latency":
-        return bench_latency(system, patch, options.seconds, threads)
-    return run_bench(system, patch, options.chunks, threads)
+    return run_bench(open_model(options, patch), patch, _chunks(options), model_threads(options.threads))
+
+
+def _bends(options: argparse.Namespace) -> Iterable[str]:
+    torch.set_num_threads(model_threads(options.threads))
+    return bench_bends(open_stream(options), _chunks(options), options.each, options.compile)
+
+
+def _control(options: argparse.Namespace) -> Iterable[str]:
+    patch = open_patch(options)
+    return bench_control(Bench(open_model(options, patch), patch, options.seconds, model_threads(options.threads)))
+
+
+def _gpu(options: argparse.Namespace) -> Iterable[str]:
+    patch = open_patch(options)
+    if pick_device(options.device).type != "cuda":
+        raise UsageError("bench gpu needs a CUDA device; `bender bench` and `bender bench bends` run anywhere")
+    return bench_gpu(open_bench(options, patch), patch, _chunks(options))
+
+
+def _latency(options: argparse.Namespace) -> Iterable[str]:
+    patch = open_patch(options)
+    return bench_latency(open_model(options, patch), patch, options.seconds, model_threads(options.threads))
+
+
+def _looks(options: argparse.Namespace) -> Iterable[str]:
+    torch.set_num_threads(model_threads(options.threads))
+    patch = open_patch(options)
+    return bench_looks(open_model(options, patch), patch, _chunks(options))
+
+
+def _page(options: argparse.Namespace) -> Iterable[str]:
+    find_browser()  # before a model is loaded in vain
+    load = Load(options.seconds)
+    if options.size:
+        load = replace(load, width=options.size[0], height=options.size[1])
+    if not options.generate:
+        return bench_page(load)
+    patch = open_patch(options)
+    return bench_page(load, (open_model(options, patch), patch, model_threads(options.threads)))
+
+
+def _soak(options: argparse.Namespace) -> Iterable[str]:
+    return bench_soak(options.chunks, options.minutes, options.seed or 0)
+
+
+def _chunks(options: argparse.Namespace) -> int:
+    return options.chunks or DEFAULT_CHUNKS
+
+
+BENCHES: dict[str, Callable[[argparse.Namespace], Iterable[str]]] = {
+    "chunk": _chunk,
+    "bends": _bends,
+    "control": _control,
+    "gpu": _gpu,
+    "latency": _latency,
+    "looks": _looks,
+    "page": _page,
+    "soak": _soak,
+}
 
 
 def study(options: argparse.Namespace) -> None:

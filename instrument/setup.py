@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 from instrument import outputs
+from instrument.bench.page import BrowserMissing
 from instrument.bench.soak import SoakFailed
 from instrument.engine.metrics import MetricsError
 from instrument.mapping.learn import LearnError
@@ -41,6 +42,7 @@ class UsageError(ValueError):
 REFUSALS = (
     AudioError,
     BadValue,
+    BrowserMissing,
     FileError,
     LearnError,
     LoadError,

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipelines.bends.bank import Bend
 from pipelines.stream import Stream
 from pipelines.systems import System
 from pipelines.tune import choose_attention, compile_blocks
@@ -59,12 +60,10 @@ def quickened(system: System, cache: Path | None = None) -> System:
     return system
 
 
-def make_stream(system: System, seed: int = 0, batch: int = 1) -> Stream:
+def make_stream(system: System, seed: int = 0, batch: int = 1, bends: tuple[Bend, ...] = ()) -> Stream:
     """A stream that plays the system as it was made to."""
     record = None if system.recorded else False
-    return Stream(
-        system.model, system.decoder, system.recipe, seed=seed, batch=batch, record=record, memory=system.memory
-    )
+    return Stream(system.model, system.decoder, system.recipe, bends, seed, batch, record, system.memory)
 
 
 def halve(model: Wan) -> None:

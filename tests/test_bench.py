@@ -1,13 +1,20 @@
-"""`bender bench` on the tiny model: what it counts, and that the bent lanes really bend."""
+"""`bender bench` on the tiny model: what it counts, that the bent lanes really bend, and what it needs."""
 
 from __future__ import annotations
 
 import re
 
+import pytest
+
+from instrument.__main__ import main
+from instrument.bench.looks import bench_looks
+from instrument.bench.page import BrowserMissing, Load, bench_page, find_browser
 from instrument.bench.speed import KNOB_TRAVEL, Lane, bench
 from instrument.bench.speed import _lane as lane
 from instrument.bench.speed import _turned as turned
+from instrument.measuring import BENCHES
 from instrument.state.patch import Patch, loads
+from instrument.surface.looks import AT_ONCE
 from pipelines.systems import System
 from tests import tiny
 
@@ -68,3 +75,44 @@ def test_a_turn_is_timed() -> None:
     assert len(made.chunks) == 2 and all(0 < seconds < 60 for seconds in made.chunks)
     made.forget()
     assert made.chunks == []
+
+
+def test_looking_is_measured_in_every_view() -> None:
+    head, columns, *rows = bench_looks(system(), patch(), 1)
+    assert head.startswith("tiny, 1 chunks") and columns.split()[0] == "looks"
+    counts = [int(row[24:30]) for row in rows]
+    assert counts[0] == 0 and all(0 < count <= AT_ONCE for count in counts[1:])
+    assert rows[0].split()[-2:] == ["1.000", "1.000"]
+
+
+@pytest.mark.parametrize("lacking", [{"chromium"}, {"chromedriver"}, {"chromium", "chromedriver"}])
+def test_a_missing_browser_is_named_with_what_brings_it(tmp_path, monkeypatch, capsys, lacking) -> None:
+    pytest.importorskip("selenium")
+    for name in {"chromium", "chromedriver"} - lacking:
+        program = tmp_path / name
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["bench", "page"]) == 2
+    told = capsys.readouterr().err
+    assert f"needs {' and '.join(sorted(lacking, key=len))} on" in told
+    assert "apt install chromium chromium-driver" in told and told.count("\n") == 1
+
+
+def test_the_page_is_measured_while_a_patch_plays() -> None:
+    try:
+        find_browser()
+    except BrowserMissing as problem:
+        pytest.skip(str(problem))
+    head, made, *rows, _ = bench_page(Load(1.0, parameters=10, groups=2, fps=10.0), (system(), patch(), 1))
+    assert head == "10 parameters at 60 Hz, 10 pictures a second of 256x144"
+    assert float(made.split()[3]) > 0
+    assert [row.split()[0] for row in rows] == ["values", "pictures", "painted"]
+    assert rows[-1].endswith("5 bars in view") and "none" not in "".join(rows)
+
+
+def test_every_bench_is_a_word_of_the_command(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["bench", "nothing"])
+    choices = capsys.readouterr().err.split("choose from")[1].split(")")[0]
+    assert sorted(re.findall(r"\w+", choices)) == sorted(BENCHES)

@@ -22,8 +22,8 @@ from instrument.osc.codec import encode
 from instrument.osc.server import OscServer
 from instrument.parameters.params import ParamSet
 from instrument.state.patch import Patch
+from pipelines.quicken import make_stream
 from pipelines.spec import ControlSpec
-from pipelines.stream import Stream
 from pipelines.systems import System
 
 RATE = 20_000  # messages a second
@@ -88,7 +88,7 @@ def frames(bench: Bench) -> str:
     else the machine does weighs on both."""
     system, patch = bench.system, bench.patch
     params = ParamSet()
-    stream = Stream(system.model, system.decoder, system.recipe, seed=patch.seed)
+    stream = make_stream(system, patch.seed)
     engine = Engine(stream, system.encoder, params, lambda frame, stamp: None, threads=bench.threads)
     engine.load(patch)
     for id in ids():

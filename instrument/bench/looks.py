@@ -1,4 +1,4 @@
-"""`python -m instrument.bench.looks`: what looking inside costs a chunk, as ratios measured turn by turn in one run.
+"""`bender bench looks`: what looking inside costs a chunk, as ratios measured turn by turn in one run.
 
 Every counted chunk carries as many looks as pages can ever have it carry, so the ratio is the most that looking costs;
 a page asks ten times a second at most, whatever the number of pages. Wall clock, and time of the model's own thread,
@@ -7,24 +7,25 @@ which another program on the machine disturbs less.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 
-import torch
-
+from instrument.state.patch import Patch
 from instrument.surface.looks import AT_ONCE, BANDS_OF_MANY, Key, Wish
 from pipelines.bends.probes import Look, MapLook, NeuronLook
-from pipelines.recipes import recipe
+from pipelines.quicken import make_stream
 from pipelines.stream import Stream
-from pipelines.systems import open_system, pick_dtype
+from pipelines.systems import System
 
-VIEWS = {
-    "one map": Wish(map=(5, 1, None)),
-    "mean of all maps": Wish(map=(None, None, None)),
-    "neurons of all layers": Wish(neurons=(None, None)),
-    "the whole view": Wish(map=(None, None, None), neurons=(None, None)),
-}
+
+def views(layers: int) -> dict[str, Wish]:
+    """What a page can show of a network with so many layers."""
+    return {
+        "one map": Wish(map=(layers // 2, 0, None)),
+        "mean of all maps": Wish(map=(None, None, None)),
+        "neurons of all layers": Wish(neurons=(None, None)),
+        "the whole view": Wish(map=(None, None, None), neurons=(None, None)),
+    }
 
 
 def looks_of(wish: Wish, stream: Stream, tokens: int) -> list[Look]:
@@ -54,9 +55,14 @@ def chunk(stream: Stream, looks: list[Look]) -> tuple[float, float]:
     return took
 
 
-def bench(stream: Stream, tokens: int, rounds: int) -> list[str]:
-    """The report's lines. The stream must have a prompt of so many tokens."""
-    lanes = {"nobody looks": [], **{name: looks_of(wish, stream, tokens) for name, wish in VIEWS.items()}}
+def bench_looks(system: System, patch: Patch, rounds: int) -> list[str]:
+    """The report's lines, of the patch's prompt unbent."""
+    stream = make_stream(system, patch.seed)
+    prompt = system.encoder.encode(patch.prompt)
+    stream.read_prompt(prompt)
+    tokens = len(prompt.tokens)
+    wishes = views(stream.model.config.num_layers)
+    lanes = {"nobody looks": [], **{name: looks_of(wish, stream, tokens) for name, wish in wishes.items()}}
     for _ in range(stream.recipe.window + 2):  # every counted chunk has a full cache
         chunk(stream, [])
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in lanes}
@@ -75,20 +81,3 @@ def bench(stream: Stream, tokens: int, rounds: int) -> list[str]:
         middle = 1000 * statistics.median(seconds for seconds, _ in times)
         lines.append(f"{name:24}{len(lanes[name]):6}{middle:9.1f}{wall:10.3f}{own:10.3f}")
     return lines
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="What looking inside costs a chunk.")
-    parser.add_argument("--chunks", type=int, default=40, help="of each kind (default: %(default)s)")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    device = torch.device("cpu")
-    system = open_system(recipe("house"), device, pick_dtype(device), None, None)
-    stream = Stream(system.model, system.decoder, system.recipe)
-    prompt = system.encoder.encode("a red star spinning above city lights")
-    stream.read_prompt(prompt)
-    print("\n".join(bench(stream, len(prompt.tokens), options.chunks)))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,32 +1,38 @@
-"""`python -m instrument.bench.page`: how long a value and a picture take to the page, in a real browser.
+"""`bender bench page`: how long a value and a picture take to the page, in a real browser.
 
 Chromium headless opens the real page of a real server. Parameters change sixty times a second, one of them carries the
 time as its value; pictures come thirty times a second, the time in their pixels. The page's own clock is the same
-machine's. With `--generate` a model plays beside it, as it does in a show. Needs selenium (the extra `test`).
+machine's. With `--generate` the patch plays beside it, as it does in a show.
 """
 
 from __future__ import annotations
 
-import argparse
+import importlib.util
 import math
 import os
 import shutil
 import statistics
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from instrument.engine.engine import Engine
 from instrument.parameters.params import ParamSet
+from instrument.state.patch import Patch
 from instrument.surface.server import Surface
+from pipelines.quicken import make_stream
 from pipelines.spec import ControlSpec
+from pipelines.systems import System
 
 CLOCK = "group0.p0"  # carries the time
 WRAP = 8192  # ms after which the time begins again
 BITS, BLOCK = 13, 16  # of the time in the pixels; pixels a bit
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,720")
 WATCH = """
 const [clock, wrap, bits, block] = arguments;
@@ -50,6 +56,57 @@ requestAnimationFrame(count);
 """
 
 
+class BrowserMissing(RuntimeError):
+    """There is no browser to measure in; the text says what is missing and how to get it."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the page has to take: parameters that change sixty times a second, in so many groups (the page shows one at
+    a time), and pictures a second of width x height pixels."""
+
+    seconds: float = 10.0
+    parameters: int = 300
+    groups: int = 5
+    fps: float = 30.0
+    width: int = 256
+    height: int = 144
+
+
+def bench_page(load: Load, beside: tuple[System, Patch, int] | None = None) -> Iterator[str]:
+    """The report's lines. `beside`: a system that plays this patch in the same process with so many threads, seen by
+    nobody. Raises BrowserMissing."""
+    programs = find_browser()
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else math.nan
+    size = f"{load.width}x{load.height}"
+    yield f"{load.parameters} parameters at 60 Hz, {load.fps:g} pictures a second of {size}"
+    if beside is None:
+        seen = measure(load, *programs)
+    else:
+        with generating(*beside) as engine:
+            seen = measure(load, *programs)
+        yield f"the model made {engine.timing.fps:.1f} frames a second meanwhile"
+    yield from report(seen, load.seconds)
+    yield f"load average before: {busy:.1f}"
+
+
+def find_browser() -> tuple[str, str]:
+    """The programs: Chromium, or a browser made from it, and its driver. Raises BrowserMissing."""
+    if importlib.util.find_spec("selenium") is None:
+        raise BrowserMissing("bench page drives a browser with selenium; pip install selenium")
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    driver = shutil.which("chromedriver")
+    if browser is None or driver is None:
+        lacking = " and ".join(
+            name for name, found in (("chromium", browser), ("chromedriver", driver)) if found is None
+        )
+        raise BrowserMissing(
+            f"bench page needs {lacking} on the PATH; on Debian: sudo apt install chromium chromium-driver, "
+            "elsewhere: Chrome, and the chromedriver of its version from googlechromelabs.github.io/chrome-for-testing"
+        )
+    return browser, driver
+
+
 def params_of(count: int, groups: int) -> ParamSet:
     """`count` numbers in so many groups; the first has the range of the clock."""
     params = ParamSet()
@@ -69,7 +126,7 @@ def stamped(frame: np.ndarray, ms: int) -> np.ndarray:
 
 
 @contextmanager
-def beating(rate: float, beat: Any) -> Iterator[None]:
+def beating(rate: float, beat: Callable[[int], None]) -> Iterator[None]:
     """Call `beat(n)` so many times a second in a thread of its own."""
     stop = threading.Event()
 
@@ -89,16 +146,16 @@ def beating(rate: float, beat: Any) -> Iterator[None]:
         thread.join()
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """What the page saw in `options.seconds`."""
-    from selenium import webdriver  # the extra `test`
+def measure(load: Load, program: str, driver: str) -> dict[str, Any]:
+    """What the page saw in that time: `values` and `pictures` in ms from change to sight, `painted` frames, `bars`."""
+    from selenium import webdriver  # slow to import, and not needed to play
 
-    params = params_of(options.parameters, options.groups)
+    params = params_of(load.parameters, load.groups)
     ids = params.ids()[1:]
     surface = Surface(params, lambda: {"fps": 0.0, "warnings": []}, port=0)
     surface.start()
     generator = np.random.default_rng(1)
-    noise = generator.integers(0, 255, (options.height // 8, options.width // 8, 3), np.uint8)
+    noise = generator.integers(0, 255, (load.height // 8, load.width // 8, 3), np.uint8)
     frame = np.kron(noise, np.ones((8, 8, 1), np.uint8))
 
     def turn(n: int) -> None:
@@ -110,19 +167,19 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         surface.show(stamped(np.roll(frame, n, 1), int(time.time() * 1000) % WRAP))
 
     chrome = webdriver.ChromeOptions()
-    chrome.binary_location = shutil.which("chromium") or shutil.which("google-chrome") or ""
+    chrome.binary_location = program
     for flag in FLAGS:
         chrome.add_argument(flag)
-    browser = webdriver.Chrome(options=chrome, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    browser = webdriver.Chrome(options=chrome, service=webdriver.ChromeService(driver))
     try:
         browser.get(surface.url)
         time.sleep(1.0)
         browser.execute_script("document.getElementById('tab-all').click()")
         time.sleep(0.5)
-        with beating(60, turn), beating(options.fps, show):
+        with beating(60, turn), beating(load.fps, show):
             time.sleep(2.0)  # what is slow the first time
             browser.execute_script(WATCH, CLOCK, WRAP, BITS, BLOCK)
-            time.sleep(options.seconds)
+            time.sleep(load.seconds)
             seen = browser.execute_script("return window.seen")
         bars = browser.execute_script("return document.querySelectorAll('#groups param-bar').length")
     finally:
@@ -145,54 +202,16 @@ def report(seen: dict[str, Any], seconds: float) -> Iterator[str]:
 
 
 @contextmanager
-def generating(wanted: bool) -> Iterator[None]:
-    """The house model at its own size, playing in this process, seen by nobody."""
-    if not wanted:
-        yield
-        return
-    import torch
-
-    from instrument.engine.engine import Engine
-    from instrument.setup import model_threads
-    from instrument.state import patch as patches
-    from pipelines.recipes import recipe
-    from pipelines.stream import Stream
-    from pipelines.systems import open_system
-
-    system = open_system(recipe("house"), torch.device("cpu"), torch.float32)
-    stream = Stream(system.model, system.decoder, system.recipe)
-    engine = Engine(stream, system.encoder, ParamSet(), lambda frame, stamp: None, threads=model_threads(None))
-    engine.load(patches.load("citylights"))
+def generating(system: System, patch: Patch, threads: int) -> Iterator[Engine]:
+    """An engine that plays this, in a thread of its own."""
+    engine = Engine(
+        make_stream(system, patch.seed), system.encoder, ParamSet(), lambda frame, stamp: None, threads=threads
+    )
+    engine.load(patch)
     thread = threading.Thread(target=engine.run, daemon=True)
     thread.start()
     try:
-        yield
+        yield engine
     finally:
         engine.stop()
         thread.join()
-        print(f"the model made {engine.timing.fps:.1f} frames a second meanwhile")
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--parameters", type=int, default=300, help="that change sixty times a second")
-    parser.add_argument("--groups", type=int, default=5, help="they are in; the page shows one group at a time")
-    parser.add_argument("--fps", type=float, default=30.0, help="pictures shown to the page, a second")
-    parser.add_argument("--width", type=int, default=256)
-    parser.add_argument("--height", type=int, default=144)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--generate", action="store_true", help="the house model plays in the same process")
-    options = parser.parse_args()
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else math.nan
-    size = f"{options.width}x{options.height}"
-    print(f"{options.parameters} parameters at 60 Hz, {options.fps:g} pictures a second of {size}")
-    with generating(options.generate):
-        seen = measure(options)
-    for line in report(seen, options.seconds):
-        print(line)
-    print(f"load average before: {load:.1f}")
-
-
-if __name__ == "__main__":
-    main()
