@@ -15,9 +15,10 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSMessage, WSMsgType, web
 
 from instrument.osc.codec import encode
 from instrument.osc.feedback import BEAT, MOST_AT_ONCE, STATUS_EVERY, Changes, Subscription, status_values
@@ -25,12 +26,14 @@ from instrument.osc.router import Router, Sender
 from instrument.osc.tree import ATTRIBUTES, differences, find, tree
 from instrument.parameters.params import BadValue, ParamSet
 from instrument.parameters.touch import OscSources
+from instrument.sockets import accept, asks_for_socket, close, converse, report
 
 log = logging.getLogger(__name__)
 
 NAME = "AttentionBender"
 LARGEST_MESSAGE = 64 * 1024  # bytes from a client
 MOST_CLIENTS = 16  # websockets at once
+HEARTBEAT = 20.0  # seconds; some clients answer slowly
 _WAITING = 256  # answers and events to one client
 EXTENSIONS = {
     **dict.fromkeys(("ACCESS", "VALUE", "RANGE", "DESCRIPTION", "TAGS", "UNIT", "CRITICAL", "CLIPMODE"), True),
@@ -61,12 +64,12 @@ class OscQuery:
     def wants(self, request: web.Request) -> bool:
         """Whether a request for `/` is meant for OSCQuery: browsers ask for HTML there, clients do not."""
         asks = any(key in ATTRIBUTES or key == "HOST_INFO" for key in request.query)
-        return asks or _is_socket(request) or "text/html" not in request.headers.get("Accept", "")
+        return asks or asks_for_socket(request) or "text/html" not in request.headers.get("Accept", "")
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """A node, an attribute, HOST_INFO, or a websocket. 404: no such node; 400: no such attribute; 204: the node has
         no such attribute."""
-        if _is_socket(request):
+        if asks_for_socket(request):
             return await self._serve(request)
         attribute = next(iter(request.query), None)
         if attribute == "HOST_INFO":
@@ -98,26 +101,23 @@ class OscQuery:
     async def _serve(self, request: web.Request) -> web.WebSocketResponse:
         if len(self._clients) >= MOST_CLIENTS:
             raise web.HTTPServiceUnavailable(text=f"{MOST_CLIENTS} clients are connected already; close one\n")
-        socket = web.WebSocketResponse(heartbeat=20.0, max_msg_size=LARGEST_MESSAGE, compress=False)
-        await socket.prepare(request)
+        socket = await accept(request, LARGEST_MESSAGE, HEARTBEAT)
         client = Client(socket, self._params, next(self._numbers), request.remote or "")
         self._clients.add(client)
         if self._ticking is None or self._ticking.done():
             self._ticking = asyncio.create_task(self._tick())
-            self._ticking.add_done_callback(_report)
-        sending = asyncio.create_task(client.send_forever())
-        sending.add_done_callback(_report)
+            self._ticking.add_done_callback(partial(report, who="OSCQuery clients"))
+
+        async def receive(message: WSMessage) -> None:
+            if message.type == WSMsgType.BINARY:
+                self.router.take(message.data, client.sender)
+            else:
+                client.obey(message.data)
+
         try:
-            async for message in socket:
-                if message.type == WSMsgType.BINARY:
-                    self.router.take(message.data, client.sender)
-                elif message.type == WSMsgType.TEXT:
-                    client.obey(message.data)
-        except ConnectionError:
-            log.debug("an OSCQuery client went away")
+            await converse(socket, client.send_forever(), receive, client.sender.name)
         finally:
             self._clients.discard(client)
-            sending.cancel()
         return socket
 
     async def _tick(self) -> None:
@@ -155,7 +155,7 @@ class OscQuery:
     async def close(self, app: web.Application | None = None) -> None:
         """Disconnect every client."""
         for client in list(self._clients):
-            await client.socket.close(code=WSCloseCode.GOING_AWAY, message=b"the instrument is stopping")
+            await close(client.socket)
         if self._ticking is not None:
             self._ticking.cancel()
             self._ticking = None
@@ -211,13 +211,3 @@ class Client:
                 await (self.socket.send_str if isinstance(message, str) else self.socket.send_bytes)(message)
             for packet in self.subscription.take(MOST_AT_ONCE):
                 await self.socket.send_bytes(packet)
-
-
-def _is_socket(request: web.Request) -> bool:
-    return request.headers.get("Upgrade", "").lower() == "websocket"
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    """A task that broke for any other reason than its client leaving is a fault worth a line."""
-    if not task.cancelled() and (error := task.exception()) and not isinstance(error, ConnectionError):
-        log.error("OSCQuery failed", exc_info=error)

@@ -23,11 +23,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Protocol
 
-from aiohttp import WSCloseCode, web
+from aiohttp import WSMessage, WSMsgType, web
 
 from instrument.parameters.params import ParamSet
+from instrument.sockets import Credit, close, read_object
 
-CREDIT = 2  # binary messages on the way to a page
 BEAT = 1 / 65  # least seconds between two messages of values alone
 LOOK = 1 / 200  # seconds between looks at the values
 STATUS_EVERY = 0.25  # seconds
@@ -76,15 +76,13 @@ class Feed:
         self._version = 0
         self._places: dict[str, int] = {}
         self._picture = 0
-        self._sent = self._acked = 0
         self._values_at = 0.0  # when values went out without a picture
         self._status_at = 0.0
-        self._credit = asyncio.Event()
-        self._credit.set()
+        self._credit = Credit()
 
     async def close(self) -> None:
         """End the connection; the page will try to come back."""
-        await self._socket.close(code=WSCloseCode.GOING_AWAY, message=b"the instrument is stopping")
+        await close(self._socket)
 
     # --- to the page ---
 
@@ -171,30 +169,21 @@ class Feed:
             picture = self._pictures.jpeg()
         else:
             self._values_at = time.monotonic()
-        self._sent = (self._sent + 1) % 2**32
-        self._update_credit()
         counts = len(numbers), len(moving)
-        head = struct.pack("<IHHHHI", self._sent, self._structure % 2**16, *counts, 0, len(picture))
+        head = struct.pack("<IHHHHI", self._credit.number(), self._structure % 2**16, *counts, 0, len(picture))
         count = sum(counts)
         places = struct.pack(f"<{count}H{2 * (count % 2)}x", *numbers, *moving)
         values = struct.pack(f"<{count}f", *numbers.values(), *moving.values())
         return b"".join((head, places, values, picture))
 
-    def _update_credit(self) -> None:
-        if (self._sent - self._acked) % 2**32 < CREDIT:
-            self._credit.set()
-        else:
-            self._credit.clear()
-
     # --- from the page ---
 
-    async def receive(self, text: str) -> None:
+    async def receive(self, said: WSMessage) -> None:
         """Carry out one message. What is wrong with it goes back to the page as an error."""
+        if said.type != WSMsgType.TEXT:
+            return
         try:
-            message = json.loads(text)
-            if not isinstance(message, dict):
-                raise ValueError('send an object such as {"set": [["id", 1]]}')
-            problems = self._obey(message)
+            problems = self._obey(read_object(said.data, '{"set": [["id", 1]]}'))
         except (ValueError, TypeError, RecursionError) as error:
             problems = [f"message not understood: {error}"]
         for problem in problems[:4]:
@@ -203,10 +192,7 @@ class Feed:
     def _obey(self, message: dict[str, Any]) -> list[str]:
         """Do what it says; what could not be done, as text. Raises ValueError or TypeError for a malformed message."""
         if "ack" in message:
-            number = int(message["ack"]) % 2**32
-            if (number - self._acked) % 2**32 < 2**31:  # a picture may take longer than the values that came after it
-                self._acked = number
-            self._update_credit()
+            self._credit.acknowledge(message["ack"])  # late where a picture took longer than the values after it
         actions = [(self._params.set, *pair) for pair in _pairs(message, "set")]
         actions += [(self._params.set_normalised, *pair) for pair in _pairs(message, "travel")]
         actions += [(self._params.trigger, id) for id in _ids(message)]

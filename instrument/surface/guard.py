@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from instrument.sockets import asks_for_socket
+
 from .pin import Pin
 
 PIN_NEEDED = 4401  # why a page's socket is closed
@@ -85,7 +87,7 @@ def guard(bound: str, pin: Pin | None = None) -> Callable[[web.Request, Handler]
             try:
                 pin.admit(request)
             except web.HTTPUnauthorized:
-                if "Origin" in request.headers and request.headers.get("Upgrade", "").lower() == "websocket":
+                if "Origin" in request.headers and asks_for_socket(request):
                     return await _turn_away(request)
                 raise
         return await handler(request)

@@ -23,18 +23,17 @@ import json
 import logging
 import struct
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSMessage, WSMsgType, web
 
+from instrument.sockets import Credit, accept, close, converse, read_object
 from instrument.surface.feed import finite
 
 log = logging.getLogger(__name__)
 
 BEAT = 0.1  # seconds between looks
-CREDIT = 2  # binary messages on the way to a page
 AT_ONCE = 24  # looks asked for together
 PATIENCE = 20  # beats after which a look that did not come is asked for anew
 BANDS, BANDS_OF_MANY = 64, 16  # of one layer's neurons; of every layer's, where all are shown
@@ -119,26 +118,19 @@ class Looks:
         """One page's socket, until it closes."""
         if len(self._pages) >= MOST_PAGES:
             raise web.HTTPServiceUnavailable(text=f"{MOST_PAGES} pages look inside already; close one\n")
-        socket = web.WebSocketResponse(heartbeat=10.0, max_msg_size=LARGEST_MESSAGE, compress=False)
-        await socket.prepare(request)
+        socket = await accept(request, LARGEST_MESSAGE)
         page = Page(socket, self)
         self._pages.add(page)
-        sending = asyncio.create_task(page.send_forever())
         try:
-            async for message in socket:
-                if message.type == WSMsgType.TEXT:
-                    await page.receive(message.data)
-        except ConnectionError:
-            log.debug("a page that looked inside went away")
+            await converse(socket, page.send_forever(), page.receive, "a page that looks inside")
         finally:
             self._pages.discard(page)
-            sending.cancel()
         return socket
 
     async def close(self) -> None:
         """Disconnect every page and look no more."""
         for page in list(self._pages):
-            await page.socket.close(code=WSCloseCode.GOING_AWAY, message=b"the instrument is stopping")
+            await close(page.socket)
         if self._task is not None:
             self._task.cancel()
 
@@ -221,27 +213,24 @@ class Page:
         self._told: dict[str, Any] = {}  # facts
         self._memory: list[Any] | None = None
         self._since = 0  # the beat of what was sent last
-        self._sent = self._acked = 0
-        self._credit = asyncio.Event()
-        self._credit.set()
+        self._credit = Credit()
 
     def keys(self, facts: dict[str, Any]) -> list[Key]:
         return self.wish.map_keys(facts) + self.wish.neuron_keys(facts)
 
     async def send_forever(self) -> None:
         """Send what is new, until the connection closes."""
-        with suppress(ConnectionError):  # it went away
-            while not self.socket.closed:
-                await self.fresh.wait()
-                await self._credit.wait()
-                self.fresh.clear()
-                if not self._looks.facts:
-                    continue
-                if self._told != self._looks.facts:
-                    self._told = self._looks.facts
-                    await self.socket.send_str(json.dumps({"facts": self._told}))
-                if (message := self._pack()) is not None:
-                    await self.socket.send_bytes(message)
+        while not self.socket.closed:
+            await self.fresh.wait()
+            await self._credit.wait()
+            self.fresh.clear()
+            if not self._looks.facts:
+                continue
+            if self._told != self._looks.facts:
+                self._told = self._looks.facts
+                await self.socket.send_str(json.dumps({"facts": self._told}))
+            if (message := self._pack()) is not None:
+                await self.socket.send_bytes(message)
 
     def _pack(self) -> bytes | None:
         """Everything new since the last message; None where nothing is."""
@@ -257,31 +246,22 @@ class Page:
         self._since = looks.beat
         if not head:
             return None
-        self._sent = (self._sent + 1) % 2**32
-        self._update_credit()
         text = json.dumps(finite(head)).encode()
         text += b" " * (-len(text) % 4)
-        return struct.pack("<II", self._sent, len(text)) + text + bytes(data)
+        return struct.pack("<II", self._credit.number(), len(text)) + text + bytes(data)
 
-    def _update_credit(self) -> None:
-        if (self._sent - self._acked) % 2**32 < CREDIT:
-            self._credit.set()
-        else:
-            self._credit.clear()
-
-    async def receive(self, text: str) -> None:
+    async def receive(self, said: WSMessage) -> None:
         """Carry out one message; what is wrong with it goes back as an error."""
+        if said.type != WSMsgType.TEXT:
+            return
         try:
-            message = json.loads(text)
-            if not isinstance(message, dict):
-                raise ValueError('send an object such as {"watch": {"pace": true}}')
+            message = read_object(said.data, '{"watch": {"pace": true}}')
             if "ack" in message:
-                self._acked = int(message["ack"]) % 2**32
-                self._update_credit()
+                self._credit.acknowledge(message["ack"])
             if "watch" in message:
                 self.wish, self._memory, self._since = read_wish(message["watch"]), None, 0
                 self._looks.wake()
-        except (ValueError, TypeError, OverflowError, RecursionError) as problem:
+        except (ValueError, TypeError, RecursionError) as problem:
             await self.socket.send_str(json.dumps({"error": f"message not understood: {problem}"}))
 
 

@@ -23,10 +23,11 @@ from typing import Any
 
 import numpy as np
 import simplejpeg
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from instrument.osc.query import OscQuery
 from instrument.parameters.params import ParamSet
+from instrument.sockets import accept, converse
 
 from .admission import Admission
 from .feed import Feed, Play, finite
@@ -236,21 +237,13 @@ class Surface:
 
     async def _socket(self, request: web.Request) -> web.WebSocketResponse:
         self._admit()
-        socket = web.WebSocketResponse(heartbeat=10.0, max_msg_size=LARGEST_MESSAGE, compress=False)
-        await socket.prepare(request)
+        socket = await accept(request, LARGEST_MESSAGE)
         feed = Feed(socket, self._params, self._picture, self._status, f"page {next(self._numbers)}", self._play)
         self._feeds.add(feed)
-        sending = asyncio.create_task(feed.send_forever())
-        sending.add_done_callback(_report)
         try:
-            async for message in socket:
-                if message.type == WSMsgType.TEXT:
-                    await feed.receive(message.data)
-        except ConnectionError:  # the page went away while an error was on its way to it
-            log.debug("a page went away")
+            await converse(socket, feed.send_forever(), feed.receive, "a page")
         finally:
             self._feeds.discard(feed)
-            sending.cancel()
         return socket
 
     async def _mjpeg(self, request: web.Request) -> web.StreamResponse:
@@ -287,9 +280,3 @@ async def _either(*events: asyncio.Event) -> None:
     finally:
         for wait in waits:
             wait.cancel()
-
-
-def _report(task: asyncio.Task) -> None:
-    """A feed that broke for any other reason than its page leaving is a fault worth a line."""
-    if not task.cancelled() and (error := task.exception()) and not isinstance(error, ConnectionError):
-        log.error("a page's feed failed", exc_info=error)
