@@ -9,16 +9,11 @@ colour and motion, and the place. Its file says how often it is right on real cl
 from __future__ import annotations
 
 import argparse
-import json
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipelines.house import world
@@ -26,7 +21,9 @@ from pipelines.house.data import starts
 from pipelines.house.loop import autocast
 from pipelines.house.model import WEIGHTS
 from pipelines.house.names import COLOURS, MOTIONS, PLACES, SUBJECTS
-from pipelines.load import fill
+from pipelines.house.school import Schooling, save
+from pipelines.house.school import load as read
+from pipelines.house.school import school as teach
 
 SEEN, EVERY = 8, 4  # frames looked at, and one in how many
 SPAN = SEEN * EVERY
@@ -76,17 +73,6 @@ class Exam(NamedTuple):
     answers: dict[str, Tensor]
 
 
-@dataclass(frozen=True)
-class Schooling:
-    """How long a judge learns, and on how many clips at most."""
-
-    seconds: float
-    clips: int
-    batch: int = 64
-    lr: float = 2e-3
-    log_every: int = 200
-
-
 def answers(scenes: world.Scenes) -> dict[str, Tensor]:
     """What there is to say of scenes, as indices of the tables of names."""
     return {
@@ -121,30 +107,23 @@ def exam(count: int, seed: int, split: str, device: torch.device) -> Exam:
     return Exam(pictures, {name: right.to(device) for name, right in answers(scenes).items()})
 
 
-def school(plan: Schooling, device: torch.device, seed: int = 11) -> Judge:
-    """A judge trained on training scenes with one subject; at most a third of the time goes to drawing them."""
+def school(seconds: float, clips: int, device: torch.device, seed: int = 11) -> Judge:
+    """A judge trained for so long on training scenes with one subject, so many clips at most."""
     torch.manual_seed(seed)
     judge = Judge().to(device)
-    began = time.monotonic()
-    lessons = _lessons(plan, device, seed)
-    optimiser = torch.optim.AdamW(judge.parameters(), lr=plan.lr, weight_decay=0.02)
-    halfway, step = time.monotonic(), 0
-    while (now := time.monotonic()) - began < plan.seconds:
-        left = 1 - (now - halfway) / max(plan.seconds - (halfway - began), 1e-9)
-        for group in optimiser.param_groups:
-            group["lr"] = plan.lr * max(left, 0.01)
-        index = torch.randint(len(lessons.pictures), (plan.batch,), device=device)
+    plan = Schooling(seconds, clips, 512 if device.type == "cuda" else 32, batch=64, log_every=200)
+
+    def draw(number: int) -> tuple[Tensor, ...]:
+        paper = exam(plan.block, seed * 100_000 + number, "train", device)
+        return paper.pictures, *(paper.answers[name] for name in ANSWERS)
+
+    def losses(pictures: Tensor, *right: Tensor) -> dict[str, Tensor]:
         with autocast(device):
-            told = judge(_blurred(lessons.pictures[index].float() / 255))
-        losses = {name: F.cross_entropy(told[name], right[index]) for name, right in lessons.answers.items()}
-        optimiser.zero_grad(set_to_none=True)
-        sum(losses.values()).backward()
-        optimiser.step()
-        step += 1
-        if step % plan.log_every == 0:
-            words = ", ".join(f"{name} {float(loss.detach()):.3f}" for name, loss in losses.items())
-            print(f"step {step}, {now - began:.0f} s of {plan.seconds:.0f}: loss {words}", flush=True)
-    return judge.eval()
+            told = judge(_blurred(pictures.float() / 255))
+        return {name: F.cross_entropy(told[name], answer) for name, answer in zip(ANSWERS, right, strict=True)}
+
+    teach(judge, plan, draw, losses)
+    return judge
 
 
 def _blurred(pictures: Tensor) -> Tensor:
@@ -172,40 +151,11 @@ def marks(judge: Judge, paper: Exam) -> dict[str, float]:
     return {name: float((told[name] == right.cpu()).float().mean()) for name, right in paper.answers.items()}
 
 
-def save(judge: Judge, path: Path, facts: dict[str, float]) -> None:
-    """The judge in half precision, with what is known of it."""
-    state = {name: _half(value).contiguous() for name, value in judge.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(state, path, metadata={"facts": json.dumps(facts)})
-    path.chmod(0o644)
-
-
 def load(path: Path, device: torch.device) -> tuple[Judge, dict[str, float]]:
     """A judge and what is known of it. FileNotFoundError when there is none, LoadError when it is another's."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no judge at {path}; school one: python -m pipelines.house.judge")
-    with safe_open(str(path), framework="pt") as file:
-        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
-        facts = json.loads(file.metadata()["facts"])
     judge = Judge()
-    fill(judge, state, str(path))
-    return judge.to(device).float().eval(), facts
-
-
-def _half(value: Tensor) -> Tensor:
-    return value.detach().cpu().half() if value.is_floating_point() else value.cpu()
-
-
-def _lessons(plan: Schooling, device: torch.device, seed: int) -> Exam:
-    began = time.monotonic()
-    block = 512 if device.type == "cuda" else 32
-    papers: list[Exam] = []
-    while len(papers) * block < plan.clips and (not papers or time.monotonic() - began < plan.seconds / 3):
-        papers.append(exam(block, seed * 100_000 + len(papers), "train", device))
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-    right = {name: torch.cat([one.answers[name] for one in papers]) for name in ANSWERS}
-    return Exam(torch.cat([one.pictures for one in papers]), right)
+    facts = read(judge, path, "python -m pipelines.house.judge")
+    return judge.to(device), facts
 
 
 def main(words: list[str] | None = None) -> None:
@@ -217,8 +167,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--n", type=int, default=1024, help="held-back scenes it is examined on")
     parser.add_argument("--out", type=Path, default=JUDGE)
     args = parser.parse_args(words)
-    plan = Schooling(60 * args.minutes, args.clips)
-    judge = school(plan, args.device)
+    judge = school(60 * args.minutes, args.clips, args.device)
     facts = {name: round(mark, 4) for name, mark in marks(judge, exam(args.n, 77, "heldback", args.device)).items()}
     save(judge, args.out, facts)
     print(f"{args.out}: right on {args.n} real held-back clips: {facts}")

@@ -9,27 +9,24 @@ whose colour a bend has taken away is still found. Its file says how well it doe
 from __future__ import annotations
 
 import argparse
-import json
-import time
 from itertools import pairwise
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipelines.house import world
 from pipelines.house.data import starts
 from pipelines.house.model import WEIGHTS
 from pipelines.house.model import load as load_house
-from pipelines.load import fill
+from pipelines.house.school import Schooling, save
+from pipelines.house.school import load as read
+from pipelines.house.school import school as teach
 
 HEIGHT, WIDTH = 72, 128
 TRUE = 0.3  # coverage from which a point belongs to the subject
 MASKER = WEIGHTS.with_name("masker.safetensors")
-BATCH, BLOCK = 32, 128
 
 
 class Masker(nn.Module):
@@ -105,37 +102,27 @@ def recoloured(pictures: Tensor) -> Tensor:
 
 
 def school(seconds: float, images: int, seed: int = 5) -> Masker:
-    """A masker trained on training scenes; at most a third of the time goes to drawing them."""
+    """A masker trained for so long on training scenes, so many pictures at most."""
     torch.manual_seed(seed)
     masker = Masker().to(memory_format=torch.channels_last)
-    began, papers = time.monotonic(), []
-    while len(papers) * BLOCK < images and (not papers or time.monotonic() - began < seconds / 3):
-        papers.append(lesson(BLOCK, seed * 100_000 + len(papers)))
-    pictures, masks = (torch.cat(part) for part in zip(*papers, strict=True))
-    print(f"{len(pictures)} pictures drawn in {time.monotonic() - began:.0f} s", flush=True)
-    optimiser = torch.optim.AdamW(masker.parameters(), lr=2e-3, weight_decay=0.02)
-    halfway, step = time.monotonic(), 0
-    while (now := time.monotonic()) - began < seconds:
-        left = 1 - (now - halfway) / max(seconds - (halfway - began), 1e-9)
-        for group in optimiser.param_groups:
-            group["lr"] = 2e-3 * max(left, 0.01)
-        index = torch.randint(len(pictures), (BATCH,))
-        loss = _loss(masker(recoloured(pictures[index].float() / 255)), masks[index].float())
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        step += 1
-        if step % 50 == 0:
-            print(f"step {step}, {now - began:.0f} s of {seconds:.0f}: loss {float(loss.detach()):.3f}", flush=True)
-    return masker.eval()
+    plan = Schooling(seconds, images, block=128, batch=32, log_every=50)
+
+    def draw(number: int) -> tuple[Tensor, Tensor]:
+        return lesson(plan.block, seed * 100_000 + number)
+
+    def losses(pictures: Tensor, masks: Tensor) -> dict[str, Tensor]:
+        return _losses(masker(recoloured(pictures.float() / 255)), masks.float())
+
+    teach(masker, plan, draw, losses)
+    return masker
 
 
-def _loss(logits: Tensor, true: Tensor) -> Tensor:
-    """Cross entropy, and one minus the soft Dice overlap of every picture."""
+def _losses(logits: Tensor, true: Tensor) -> dict[str, Tensor]:
+    """Cross entropy, and half of one minus the soft Dice overlap of every picture."""
     told = logits.sigmoid()
     both = 2 * (told * true).sum((1, 2)) + 1
     dice = 1 - both / (told.sum((1, 2)) + true.sum((1, 2)) + 1)
-    return F.binary_cross_entropy_with_logits(logits, true) + 0.5 * dice.mean()
+    return {"points": F.binary_cross_entropy_with_logits(logits, true), "overlap": 0.5 * dice.mean()}
 
 
 @torch.no_grad()
@@ -165,24 +152,11 @@ def marks(masker: Masker, pictures: Tensor, masks: Tensor) -> dict[str, float]:
     return {"iou": float(scores.mean()), "iou_p10": float(scores.quantile(0.1))}
 
 
-def save(masker: Masker, path: Path, facts: dict[str, float]) -> None:
-    """The masker in half precision, with what is known of it."""
-    state = {k: (v.half() if v.is_floating_point() else v).cpu().contiguous() for k, v in masker.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(state, path, metadata={"facts": json.dumps(facts)})
-    path.chmod(0o644)
-
-
 def load(path: Path = MASKER, device: torch.device | str = "cpu") -> tuple[Masker, dict[str, float]]:
     """A masker and what is known of it. FileNotFoundError when there is none, LoadError when it is another's."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no masker at {path}; school one: python -m pipelines.house.study.masks")
-    with safe_open(str(path), framework="pt") as file:
-        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
-        facts = json.loads(file.metadata()["facts"])
     masker = Masker()
-    fill(masker, state, str(path))
-    return masker.to(device).float().eval(), facts
+    facts = read(masker, path, "python -m pipelines.house.study.masks")
+    return masker.to(device), facts
 
 
 def main(words: list[str] | None = None) -> None:
