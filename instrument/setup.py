@@ -13,7 +13,7 @@ from instrument import outputs
 from instrument.bench.page import BrowserMissing
 from instrument.bench.soak import SoakFailed
 from instrument.engine.metrics import MetricsError
-from instrument.mapping.learn import LearnError
+from instrument.mapping.classify import LearnError
 from instrument.modulation.audioin import AudioError
 from instrument.osc.server import OscPortError
 from instrument.outputs import Output, OutputError
@@ -22,12 +22,12 @@ from instrument.state import patch as patches
 from instrument.state.patch import MOST_SEED, Patch
 from instrument.surface.server import SurfaceError
 from instrument.yamlfile import FileError
+from pipelines.checkpoint import LoadError
 from pipelines.files import with_decoder
-from pipelines.load import LoadError
 from pipelines.quicken import make_stream, quickened
-from pipelines.recipes import Recipe, UnknownModel, recipe
+from pipelines.recipes import Recipe, UnknownModel, recipe, sized
 from pipelines.spec import ControlSpec, TextSpec
-from pipelines.stream import Stream, sized
+from pipelines.stream import Stream
 from pipelines.systems import SHAPES, Fit, System, TextPlace, open_system, pick_device, pick_dtype, random_system
 
 COMPILED = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attentionbender" / "compiled"

@@ -14,10 +14,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from pipelines.checkpoint import LoadError, Stored, open_checkpoint, read_tensors
+from pipelines.checkpoint import LoadError, Stored, open_checkpoint
 from pipelines.wan import WanConfig
-
-__all__ = ["LoadError", "config_of", "fill", "make", "original_names", "read_tensors", "some"]
 
 _WRAPPERS = ("_fsdp_wrapped_module.", "_orig_mod.")
 _PREFIXES = ("model.diffusion_model.", "model.")

@@ -26,7 +26,6 @@ from pipelines.guard import Fault, fault_of
 from pipelines.passes import Passes, Place, StreamBank
 from pipelines.past import Past
 from pipelines.recipes import Recipe
-from pipelines.recipes import sized as sized
 from pipelines.remembered import Kept, KeptLog
 from pipelines.replay import Forward, Record
 from pipelines.sampler import Sampler

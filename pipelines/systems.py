@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pipelines.checkpoint import LoadError, open_checkpoint
+from pipelines.codec import Codec
 from pipelines.files import located
 from pipelines.house import model as house
 from pipelines.kept import kept_at
@@ -23,7 +24,6 @@ from pipelines.offload import StreamedBlocks, offload
 from pipelines.pieces import PiecesError, PieceTokenizer, open_pieces
 from pipelines.quantise import quantise
 from pipelines.recipes import KREA, SELF_FORCING, Recipe
-from pipelines.stream import Codec
 from pipelines.taehv import TAEHV, TAEHVConfig
 from pipelines.text import Prompt, TextEncoder
 from pipelines.umt5 import UMT5Text

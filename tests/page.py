@@ -15,8 +15,7 @@ import torch
 from instrument.mapping.rig import Rig
 from instrument.show import Doors, Show
 from instrument.state.patch import loads
-from pipelines.recipes import recipe
-from pipelines.stream import sized
+from pipelines.recipes import recipe, sized
 from pipelines.systems import open_system
 
 pytest.importorskip("selenium")

@@ -13,7 +13,7 @@ from instrument.parameters.params import ParamSet
 from instrument.parameters.touch import Touch
 from pipelines.spec import ControlSpec, SwitchSpec, TriggerSpec
 from tests.jack import Controller, running_jack
-from tests.test_midi_ports import wait_until
+from tests.midiing import wait_until
 
 DESK = """
 name: desk

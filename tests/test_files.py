@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import files
-from pipelines.load import LoadError
+from pipelines.checkpoint import LoadError
 from pipelines.recipes import HOUSE, KREA, LONGLIVE, RECIPES
 
 LORA = LONGLIVE.lora

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from instrument.engine import loading
 from instrument.engine.guard import smallest
+from instrument.state.patch import loads
 from pipelines.bends.fold import Product
 from pipelines.bends.lever import Lever, discover, lever
 from pipelines.guard import FULL, fault_of, saturation
@@ -23,7 +24,7 @@ from pipelines.recipes import HOUSE
 from pipelines.spec import ControlSpec
 from pipelines.stream import Stream
 from pipelines.systems import open_system
-from tests.test_engine import Playing, loads
+from tests.test_engine import Playing
 from tests.tiny import RECIPE, stream
 
 DEADLY = 4.0  # the gain from which the lever below breaks everything

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from pipelines.attention import attend
+from pipelines.checkpoint import LoadError
 from pipelines.house import (
     autoencoder,
     batches,
@@ -27,7 +28,6 @@ from pipelines.house import (
 from pipelines.house.data import BankPlan, ClipPool, LatentBank, Size, make_bank
 from pipelines.house.loop import Session, Settings
 from pipelines.house.png import sheet, write_png
-from pipelines.load import LoadError
 from pipelines.recipes import HOUSE, Recipe
 from pipelines.stream import Stream
 

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pipelines.checkpoint import Stored, open_checkpoint
-from pipelines.load import LoadError, config_of, fill, make, open_transformer, original_names, read_tensors
+from pipelines.checkpoint import LoadError, Stored, open_checkpoint, read_tensors
+from pipelines.load import config_of, fill, make, open_transformer, original_names
 from pipelines.lora import merge, read_lora
 from pipelines.recipes import KREA, SELF_FORCING
 from pipelines.rope import Rope

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from instrument.engine.engine import bends_of
-from instrument.engine.loading import declared
+from instrument.engine.loading import bends_of, declared
 from instrument.mapping import mapping
 from instrument.parameters.params import ParamSet
 from instrument.parameters.touch import Touch
 from instrument.state import patch
-from pipelines.bends.bank import MASTER
+from pipelines.bends.group import MASTER
 from pipelines.bends.lever import discover
 from pipelines.bends.scope import missing
 from pipelines.house import model as house

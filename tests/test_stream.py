@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pipelines.recipes import HOUSE, LONGLIVE, RECIPES
-from pipelines.stream import Stream, sized
+from pipelines.recipes import HOUSE, LONGLIVE, RECIPES, sized
+from pipelines.stream import Stream
 from tests.recorded import small
 from tests.tiny import RECIPE, play, prompt, stream, taehv, wan
 

@@ -26,8 +26,8 @@ from instrument.parameters.params import ParamSet
 from instrument.show import Doors, Show
 from instrument.state.patch import PatchError, loads
 from pipelines.checkpoint import LoadError
-from pipelines.recipes import HOUSE, RECIPES, Recipe
-from pipelines.stream import Stream, sized
+from pipelines.recipes import HOUSE, RECIPES, Recipe, sized
+from pipelines.stream import Stream
 from pipelines.systems import System, open_system
 from tests.playing import wait_until
 from tests.test_engine import Encoder

@@ -18,8 +18,8 @@ from instrument.parameters.params import ParamSet
 from instrument.show import Show
 from instrument.state.patch import loads
 from pipelines import systems
+from pipelines.checkpoint import LoadError
 from pipelines.files import with_decoder
-from pipelines.load import LoadError
 from pipelines.offload import stream_blocks
 from pipelines.quantise import KINDS, Float8Linear
 from pipelines.recipes import CAUSVID, KREA, LONGLIVE, Recipe

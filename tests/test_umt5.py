@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipelines import umt5
-from pipelines.load import LoadError
+from pipelines.checkpoint import LoadError
 from pipelines.pieces import Piece, PieceTokenizer
 from pipelines.umt5 import UMT5Text, load_umt5, umt5_names
 from tests import golden

@@ -9,8 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pipelines.checkpoint import open_checkpoint
-from pipelines.load import LoadError
+from pipelines.checkpoint import LoadError, open_checkpoint
 from pipelines.vae import WanVAE, load_vae, vae_names
 from tests import golden
 

@@ -22,8 +22,8 @@ from instrument.engine.status import Pace
 from instrument.parameters.params import ParamSet
 from instrument.state.patch import VOICE_TEXTS, Patch, PatchError, size_of
 from pipelines.quicken import make_stream
-from pipelines.recipes import Recipe, recipe
-from pipelines.stream import Stream, sized
+from pipelines.recipes import Recipe, recipe, sized
+from pipelines.stream import Stream
 from pipelines.systems import System
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pipelines.checkpoint import LoadError
 from pipelines.house.text import HouseText, TextConfig
-from pipelines.load import LoadError, fill
+from pipelines.load import fill
 from pipelines.recipes import HOUSE as RECIPE
 from pipelines.taehv import TAEHV, TAEHVConfig
 from pipelines.wan import Wan, WanConfig
