@@ -1,16 +1,20 @@
-"""The documentation says what is so: its examples are read, its ids exist, and none is missing."""
+"""The documentation says what is so: examples are read, ids, commands, links and files exist, and none is missing."""
 
+import argparse
 import re
 from pathlib import Path
 
 import pytest
 
+from instrument.__main__ import _parser
 from instrument.engine.loading import declared
 from instrument.modulation.modspec import KINDS, ModulatorSpec, parameters_of
 from instrument.state import patch
 from tests.tiny import CONFIG
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "patches" / "clients" / "README.md", *sorted(DOCS.glob("*.md"))]
 CODE = re.compile(r"`([^`]+)`")
 EXAMPLE = {"lfo": "sine", "envelope": "ad", "hold": "random", "follow": "lfo1", "audio": "bass"}
 
@@ -48,3 +52,70 @@ def test_every_setting_of_a_modulator_is_documented(kind):
     fields = {id.split(".", 1)[1] for id in parameters_of([spec])}
     section = text("modulators.md").split(f"| `{kind}` |")[1].split("\n\n")[0]
     assert fields - told(section) == {"on", "depth", "to"}
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    """The commands of `bender`, by name."""
+    (found,) = (each for each in _parser()._actions if isinstance(each, argparse._SubParsersAction))
+    return found.choices
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_command_and_option_that_is_told_of_exists(page):
+    known = {name: set(parser._option_string_actions) for name, parser in commands().items()}
+    for command, words in re.findall(r"\bbender ([a-z]+)([^`\n|]*)", page.read_text(encoding="utf-8")):
+        assert command in known, f"bender {command}"
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", words.split("&&")[0]):
+            assert option in known[command], f"bender {command} {option}"
+
+
+def test_the_readme_tells_of_every_command():
+    told = re.findall(r"\| `bender ([a-z]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert set(told) == set(commands())
+
+
+def headings(page: Path) -> set[str]:
+    """What a link can aim at within a page."""
+    lines = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S).splitlines()
+    plain = (re.sub(r"[^\w\- ]", "", line.lstrip("#").strip().lower()) for line in lines if line.startswith("#"))
+    return {line.replace(" ", "-") for line in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_leads_somewhere(page):
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    for link in links:
+        if link.startswith(("http:", "https:")):
+            continue
+        path, _, heading = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not heading or heading in headings(target), link
+
+
+def test_every_page_is_linked_from_the_readme():
+    linked = set(re.findall(r"\]\(([^)#\s]+\.md)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert {page.relative_to(ROOT).as_posix() for page in PAGES[1:]} <= linked
+
+
+def laid_out(tree: str) -> set[Path]:
+    """The files and folders that a tree names, two spaces a level; lines further in tell more of the one before."""
+    folder: list[str] = []
+    named: set[Path] = set()
+    for line in tree.splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        if depth > 3:
+            continue
+        names = re.match(r"\S+( \S+)*", line.lstrip())
+        found = [name for name in names.group().split() if name.endswith(("/", ".py"))] if names else []
+        named |= {ROOT.joinpath(*folder[:depth], name) for name in found}
+        folder = [*folder[:depth], *found[-1:]]
+    return named
+
+
+def test_the_readme_lays_out_the_folders_as_they_are():
+    tree = (ROOT / "README.md").read_text(encoding="utf-8").split("## How a knob becomes a picture")[1].split("```")[1]
+    named = laid_out(tree)
+    assert len(named) > 60 and [place for place in named if not place.exists()] == []
+    folders = {child for top in ("pipelines", "instrument") for child in (ROOT / top).iterdir() if child.is_dir()}
+    assert {child for child in folders if any(child.glob("*.py"))} <= named
