@@ -7,19 +7,20 @@ Parses arguments and hands over; the rest is imported once the words make sense.
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
 from pathlib import Path
 from typing import NoReturn
 
+from instrument import typed
+from instrument.osc import PORT as OSC_PORT
 from instrument.parameters.params import suggest
+from instrument.surface import PORT as PAGE_PORT
 
 COMMANDS = (
     *("play", "render", "send", "get", "list", "models", "fetch", "levers", "params", "mapping", "learn", "bench"),
     *("study", "gallery", "doctor"),
 )
-LARGEST = 4096  # pixels a side
 DEFAULT_PATCH = "citylights"
 
 
@@ -100,6 +101,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="bender", description="Play the inside of a video diffusion transformer.")
+    parser.set_defaults(prompt=None, seed=None)  # where a command has no such words, the patch's are played
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _play(commands.add_parser("play", help="play live until Ctrl-C"))
     _render(commands.add_parser("render", help="the same engine, offline, into a file"))
@@ -120,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     _what(learn)
     learn.add_argument("--midi", default="*", help="name pattern of the MIDI port to listen to (default: any)")
     learn.add_argument(
-        "--timeout", type=_seconds, default=30.0, help="seconds to wait for a touch (default: %(default)g)"
+        "--timeout", type=typed.seconds, default=30.0, help="seconds to wait for a touch (default: %(default)g)"
     )
     _doctor(commands.add_parser("doctor", help="whether this computer can play, and what to do where it cannot"))
     _bench(commands.add_parser("bench", help="what a chunk costs, unbent and bent, as ratios; or what else there is"))
@@ -143,8 +145,12 @@ def _bench(parser: argparse.ArgumentParser) -> None:
     )
     _what(parser)
     _where(parser)
-    parser.add_argument("--chunks", type=_count, help="counted chunks of each kind (default: 40), or those of a soak")
-    parser.add_argument("--minutes", type=_seconds, default=10.0, help="`bench soak` without --chunks (default: 10)")
+    parser.add_argument(
+        "--chunks", type=typed.count, help="counted chunks of each kind (default: 40), or those of a soak"
+    )
+    parser.add_argument(
+        "--minutes", type=typed.seconds, default=10.0, help="`bench soak` without --chunks (default: 10)"
+    )
     parser.add_argument("--seed", type=int, help="instead of the patch's; of a soak: what is done, and when")
     parser.add_argument("--each", action="store_true", help="`bench bends`: every lever alone, too")
     parser.add_argument(
@@ -154,7 +160,7 @@ def _bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--generate", action="store_true", help="`bench page`: the patch plays beside it")
     parser.add_argument(
         "--seconds",
-        type=_seconds,
+        type=typed.seconds,
         default=10.0,
         help="of `bench latency`, `bench page` and each row of `bench control` (default: %(default)g)",
     )
@@ -164,15 +170,15 @@ def _study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what", choices=("fig3", "fig4", "geometry", "response", "all"), help="the study, or all of them"
     )
-    parser.add_argument("--n", type=_count, default=64, help="held-back captions (default: %(default)s)")
-    parser.add_argument("--seed", type=_count, default=1, help="of captions and noise (default: %(default)s)")
+    parser.add_argument("--n", type=typed.count, default=64, help="held-back captions (default: %(default)s)")
+    parser.add_argument("--seed", type=typed.count, default=1, help="of captions and noise (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
     parser.add_argument("--weights", type=Path, help="a weights file of the house model instead of the one that ships")
     parser.add_argument(
         "--out", type=Path, default=Path("out/study"), help="folder of tables and pictures (default: %(default)s)"
     )
     parser.add_argument("--charts", action="store_true", help="only draw again what is in the folder")
-    parser.add_argument("--threads", type=_count, help="CPU threads (default: all cores but one)")
+    parser.add_argument("--threads", type=typed.count, help="CPU threads (default: all cores but one)")
 
 
 def _send(parser: argparse.ArgumentParser) -> None:
@@ -187,8 +193,16 @@ def _get(parser: argparse.ArgumentParser) -> None:
 
 
 def _door(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", default="127.0.0.1", help="where the show plays (default: %(default)s)")
-    parser.add_argument("--osc-port", type=_port, default=9000, help="its port of OSC (default: %(default)s)")
+    _osc(parser, "where the show plays", "its port of OSC")
+
+
+def _osc(parser: argparse.ArgumentParser, host: str, port: str) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help=f"{host} (default: %(default)s)")
+    parser.add_argument("--osc-port", type=typed.port, default=OSC_PORT, help=f"{port} (default: %(default)s)")
+
+
+def _page(parser: argparse.ArgumentParser, port: str) -> None:
+    parser.add_argument("--page-port", type=typed.port, default=PAGE_PORT, help=f"{port} (default: %(default)s)")
 
 
 def _fetch(parser: argparse.ArgumentParser) -> None:
@@ -201,9 +215,8 @@ def _fetch(parser: argparse.ArgumentParser) -> None:
 
 def _doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="findings as JSON, for machines")
-    parser.add_argument("--host", default="127.0.0.1", help="address of OSC and page (default: %(default)s)")
-    parser.add_argument("--osc-port", type=_port, default=9000, help="port of OSC to try (default: %(default)s)")
-    parser.add_argument("--page-port", type=_port, default=8000, help="port of the page to try (default: %(default)s)")
+    _osc(parser, "address of OSC and page", "port of OSC to try")
+    _page(parser, "port of the page to try")
     parser.add_argument("--out-dir", type=Path, default=Path(), help="folder of recordings (default: .)")
     parser.add_argument("--patches-dir", type=Path, help="your own folder of patches")
     _models_dir(parser)
@@ -240,14 +253,14 @@ def _where(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, help="a weights file instead of the model's own")
     _models_dir(parser)
     _decoder(parser)
-    parser.add_argument("--size", type=_size, metavar="WxH", help="multiples of 16 (default: the model's)")
+    parser.add_argument("--size", type=typed.size, metavar="WxH", help="multiples of 16 (default: the model's)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
     parser.add_argument(
         "--quantize", default="", metavar="KIND", help="fp8: eight-bit linear layers, on cards that multiply them"
     )
     parser.add_argument(
         "--offload",
-        type=_none_or_more,
+        type=typed.none_or_more,
         nargs="?",
         const=0,
         metavar="STAY",
@@ -259,7 +272,7 @@ def _where(parser: argparse.ArgumentParser) -> None:
         metavar="WHERE",
         help="device, cpu, or drop: on the CPU and dropped after each new prompt (default: by what there is room for)",
     )
-    parser.add_argument("--threads", type=_count, help="CPU threads of the model (default: all cores but one)")
+    parser.add_argument("--threads", type=typed.count, help="CPU threads of the model (default: all cores but one)")
     parser.add_argument("--plain", action="store_true", help="the model as it is: nothing compiled, recorded or halved")
 
 
@@ -295,11 +308,21 @@ def _play(parser: argparse.ArgumentParser) -> None:
         default="local",
         help="outputs that OSC and the page may add: none, those on this computer (default), or streams too",
     )
-    parser.add_argument("--out-dir", type=_folder, default=Path(), help="where files go that are added so (default: .)")
-    parser.add_argument("--fps", type=_rate, help="a fixed output rate (default: what the engine sustains)")
+    parser.add_argument(
+        "--out-dir", type=typed.folder, default=Path(), help="where files go that are added so (default: .)"
+    )
+    parser.add_argument("--fps", type=typed.rate, help="a fixed output rate (default: what the engine sustains)")
     parser.add_argument("--fade", action="store_true", help="with a rate above the engine's, cross-fade between frames")
-    parser.add_argument("--host", default="127.0.0.1", help="address of OSC and page (default: %(default)s)")
-    parser.add_argument("--osc-port", type=_port, default=9000, help="UDP and TCP port of OSC (default: %(default)s)")
+    _doors(parser)
+    parser.add_argument("--seconds", type=typed.seconds, help="stop after so long")
+    parser.add_argument("--json", action="store_true", help="status as JSON lines, for machines")
+    parser.add_argument("--log-json", metavar="FILE", help="write events there as JSON lines; - is standard output")
+    parser.add_argument("--metrics-port", type=typed.port, help="serve numbers for Prometheus there (extra: metrics)")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="write warnings and faults there in full")
+
+
+def _doors(parser: argparse.ArgumentParser) -> None:
+    _osc(parser, "address of OSC and page", "UDP and TCP port of OSC")
     parser.add_argument(
         "--osc-out",
         action="append",
@@ -308,15 +331,12 @@ def _play(parser: argparse.ArgumentParser) -> None:
         help="tell a program every change, or `sender` for everybody who sends; several may be given",
     )
     parser.add_argument("--no-mdns", action="store_true", help="do not announce OSC and OSCQuery on the network")
-    parser.add_argument("--page-port", type=_port, default=8000, help="port of the page (default: %(default)s)")
-    parser.add_argument("--pin", type=_pin, help="asked for by the page (default: a new one where --host opens it)")
+    _page(parser, "port of the page")
+    parser.add_argument(
+        "--pin", type=typed.pin, help="asked for by the page (default: a new one where --host opens it)"
+    )
     parser.add_argument("--no-page", action="store_true", help="do not serve the page")
     parser.add_argument("--midi", default=None, help="name pattern of MIDI ports (default: the mappings' own)")
-    parser.add_argument("--seconds", type=_seconds, help="stop after so long")
-    parser.add_argument("--json", action="store_true", help="status as JSON lines, for machines")
-    parser.add_argument("--log-json", metavar="FILE", help="write events there as JSON lines; - is standard output")
-    parser.add_argument("--metrics-port", type=_port, help="serve numbers for Prometheus there (extra: metrics)")
-    parser.add_argument("--log", type=Path, metavar="FILE", help="write warnings and faults there in full")
 
 
 def _render(parser: argparse.ArgumentParser) -> None:
@@ -324,67 +344,7 @@ def _render(parser: argparse.ArgumentParser) -> None:
     _where(parser)
     _scene(parser)
     parser.add_argument("--out", required=True, action="append", metavar="OUTPUT", help="a file, or any output")
-    parser.add_argument("--seconds", type=_seconds, default=10.0, help="length of the clip (default: %(default)g)")
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, cross, height = text.lower().partition("x")
-    if not (cross and width.isdecimal() and height.isdecimal()):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a size; write for example 256x144")
-    if max(int(width), int(height)) > LARGEST:
-        raise argparse.ArgumentTypeError(f"{text} is too large; at most {LARGEST} pixels a side")
-    return int(width), int(height)
-
-
-def _folder(text: str) -> Path:
-    path = Path(text).expanduser()
-    if not path.is_dir():
-        raise argparse.ArgumentTypeError(f"there is no folder '{text}'; make it first")
-    return path
-
-
-def _number(text: str, lo: float, hi: float, what: str) -> float:
-    """A number of that range, ends included; an argparse error saying what is wanted otherwise."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not lo <= number <= hi:
-        raise argparse.ArgumentTypeError(f"'{text}' cannot be; give {what}")
-    return number
-
-
-def _seconds(text: str) -> float:
-    return _number(text, 1e-3, 1e9, "seconds, more than 0")
-
-
-def _rate(text: str) -> float:
-    return _number(text, 0.1, 240, "frames per second, 0.1 to 240")
-
-
-def _whole(text: str, lo: int, hi: int, what: str) -> int:
-    number = _number(text, lo, hi, what)
-    if not number.is_integer():
-        raise argparse.ArgumentTypeError(f"'{text}' cannot be; give {what}")
-    return int(number)
-
-
-def _count(text: str) -> int:
-    return _whole(text, 1, 10**6, "a whole number, 1 or more")
-
-
-def _none_or_more(text: str) -> int:
-    return _whole(text, 0, 1000, "a whole number of blocks, 0 or more")
-
-
-def _pin(text: str) -> str:
-    if not (4 <= len(text) <= 64 and text.isascii() and text.isprintable() and text == text.strip()):
-        raise argparse.ArgumentTypeError("a PIN has 4 to 64 letters, digits or signs")
-    return text
-
-
-def _port(text: str) -> int:
-    return _whole(text, 0, 65535, "a port, 1 to 65535, or 0 for any free one")
+    parser.add_argument("--seconds", type=typed.seconds, default=10.0, help="length of the clip (default: %(default)g)")
 
 
 if __name__ == "__main__":

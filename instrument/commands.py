@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ from instrument.setup import (
     open_patch,
     opener,
     set_first_values,
+    unwritable,
     wanted_recipe,
 )
 from instrument.show import Doors, Show, watch
@@ -51,6 +53,7 @@ from pipelines.files import places, report, survey, with_decoder
 from pipelines.quicken import make_stream
 from pipelines.recipes import RECIPES, Recipe, recipe
 from pipelines.spec import ChoiceSpec, ControlSpec, Spec, SwitchSpec, TextSpec
+from pipelines.systems import System
 
 
 def play(options: argparse.Namespace) -> None:
@@ -70,16 +73,6 @@ def play(options: argparse.Namespace) -> None:
     show.engine.desk.folder = options.patches_dir
     if options.video:
         show.engine.watch(options.video)
-    doors = Doors(
-        options.host,
-        options.osc_port,
-        None if options.no_page else options.page_port,
-        tuple(options.osc_out),
-        not options.no_mdns,
-        options.live_out,
-        options.out_dir,
-        options.pin,
-    )
     rig = Rig(show.params, show.notices.tell, options.midi)
     for which in chosen:
         rig.load(named(which), options.mappings_dir)
@@ -92,7 +85,7 @@ def play(options: argparse.Namespace) -> None:
         events = around.enter_context(_noted(options.log_json, show.notices))
         around.callback(line.close)
         around.callback(show.close)
-        show.start(doors, rig)
+        show.start(_doors(options), rig)
         around.enter_context(_measured(options, show))
         facts = {**show.facts(), "started in": f"{time.monotonic() - began:.1f} s"}
         line.sheet(facts)
@@ -101,6 +94,19 @@ def play(options: argparse.Namespace) -> None:
         watch(line, stopping, options.seconds, lambda: eye.look(show.status()))
         eye.look(show.status())
         events("stop", played=show.engine.timing.chunks)
+
+
+def _doors(options: argparse.Namespace) -> Doors:
+    return Doors(
+        options.host,
+        options.osc_port,
+        None if options.no_page else options.page_port,
+        tuple(options.osc_out),
+        not options.no_mdns,
+        options.live_out,
+        options.out_dir,
+        options.pin,
+    )
 
 
 @contextmanager
@@ -112,7 +118,7 @@ def _noted(where: str | None, notices: Notices) -> Iterator[Callable[..., None]]
     try:
         events = Events(where, notices.tell)
     except OSError as problem:
-        raise UsageError(f"--log-json {where}: cannot be written ({problem.strerror})") from None
+        raise unwritable("--log-json", where, problem) from None
     notices.also = lambda text: events("notice", text=text)
     try:
         yield events
@@ -158,7 +164,7 @@ def _logged(notices: Notices, path: Path | None) -> Iterator[None]:
         try:
             handlers.append(logging.FileHandler(path, encoding="utf-8"))
         except OSError as problem:
-            raise UsageError(f"--log {path}: cannot be written ({problem.strerror})") from None
+            raise unwritable("--log", path, problem) from None
         handlers[1].setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
     for handler in handlers:
         root.addHandler(handler)
@@ -180,41 +186,51 @@ def render(options: argparse.Namespace) -> None:
     made = open_outputs(options.out, overwrite=True)
     system = open_model(options, patch)
     rate, total = system.recipe.fps, max(1, round(options.seconds * system.recipe.fps))
-    params = ParamSet()
-    stream = make_stream(system, patch.seed)
     waiting: deque[np.ndarray] = deque()  # decoded in another thread, written in this one
-    curtain = Curtain(params)
-    engine = Engine(
-        stream,
-        system.encoder,
-        params,
-        lambda frame, stamp: waiting.append(curtain(frame)),
-        threads=model_threads(options.threads),
-    )
-    engine.keep_picture_time(rate)
-    engine.load(patch)
-    if options.video:
-        engine.watch(options.video)
-    set_first_values(params, options.set)
-    written = dropped = 0
+    engine = _offline(options, system, patch, waiting)
     with _hearing(options, engine), ExitStack() as opened:
         opened.callback(engine.video.close)
         for output in made:
             opened.callback(output.close)
             output.open(system.recipe.width, system.recipe.height, rate)
-        while written < total:
-            engine.play_chunk()
-            dropped = dropped + 1 if stream.notice else 0
-            if dropped > MOST_DROPPED:
-                raise UsageError(f"the model gives no picture ({stream.notice}); take bends back toward neutral")
-            while waiting and written < total:
-                frame = waiting.popleft()
-                for output in made:
-                    output.send(frame)
-                written += 1
+        for frame in islice(_frames(engine, waiting), total):
+            for output in made:
+                output.send(frame)
     for notice in engine.notices:
         print(f"! {notice}")
-    print(f"{written} frames, {written / rate:.1f} s at {rate:g} fps: {', '.join(options.out)}")
+    print(f"{total} frames, {total / rate:.1f} s at {rate:g} fps: {', '.join(options.out)}")
+
+
+def _offline(options: argparse.Namespace, system: System, patch: Patch, waiting: deque[np.ndarray]) -> Engine:
+    """An engine whose time is the picture's, and whose frames wait there."""
+    params = ParamSet()
+    curtain = Curtain(params)
+    engine = Engine(
+        make_stream(system, patch.seed),
+        system.encoder,
+        params,
+        lambda frame, stamp: waiting.append(curtain(frame)),
+        threads=model_threads(options.threads),
+    )
+    engine.keep_picture_time(system.recipe.fps)
+    engine.load(patch)
+    if options.video:
+        engine.watch(options.video)
+    set_first_values(params, options.set)
+    return engine
+
+
+def _frames(engine: Engine, waiting: deque[np.ndarray]) -> Iterator[np.ndarray]:
+    """Frames without end, as they are made. UsageError where no more pictures come."""
+    dropped = 0
+    while True:
+        engine.play_chunk()
+        notice = engine.stream.notice
+        dropped = dropped + 1 if notice else 0
+        if dropped > MOST_DROPPED:
+            raise UsageError(f"the model gives no picture ({notice}); take bends back toward neutral")
+        while waiting:
+            yield waiting.popleft()
 
 
 def list_everything(options: argparse.Namespace) -> None:
@@ -316,7 +332,7 @@ def mapping(options: argparse.Namespace) -> None:
         try:
             options.out.write_text(draw_sheet(file, options.mapping), encoding="utf-8")
         except OSError as problem:
-            raise UsageError(f"--out {options.out}: cannot be written ({problem.strerror})") from None
+            raise unwritable("--out", options.out, problem) from None
 
 
 def learn(options: argparse.Namespace) -> None:

@@ -38,6 +38,11 @@ class UsageError(ValueError):
     """Words on the command line that cannot be obeyed; the text says which and what would do."""
 
 
+def unwritable(option: str, path: object, problem: OSError) -> UsageError:
+    """The refusal of a place where nothing can be written."""
+    return UsageError(f"{option} {path}: cannot be written ({problem.strerror}); choose another place")
+
+
 # What a person can put right: each carries a message that says how.
 REFUSALS = (
     AudioError,
@@ -60,10 +65,10 @@ REFUSALS = (
 def open_patch(options: argparse.Namespace) -> Patch:
     """The patch asked for, a file or a name, with `--prompt` and `--seed` over it."""
     patch = patches.load(named(options.patch), options.patches_dir)
-    if getattr(options, "prompt", None) is not None:
+    if options.prompt is not None:
         patch.prompts = []
         patch.prompt = options.prompt
-    if getattr(options, "seed", None) is not None:
+    if options.seed is not None:
         if not 0 <= options.seed <= MOST_SEED:
             raise UsageError(f"--seed {options.seed}: choose 0 to {MOST_SEED}")
         patch.seed = options.seed

@@ -25,6 +25,7 @@ from instrument.engine.status import Latency, Notices, StatusLine
 from instrument.engine.switch import Crossing, Ready, warm_up
 from instrument.mapping.rig import Rig
 from instrument.midi.ports import MidiPorts
+from instrument.osc import PORT as OSC_PORT
 from instrument.osc.announce import Announcement
 from instrument.osc.query import OscQuery
 from instrument.osc.server import OscServer
@@ -33,6 +34,7 @@ from instrument.outputs.desk import OutputDesk, Rule
 from instrument.outputs.testcard import draw_card
 from instrument.parameters.params import ParamSet
 from instrument.state.patch import Patch
+from instrument.surface import PORT as PAGE_PORT
 from instrument.surface.pin import is_loopback, new_pin
 from instrument.surface.server import Surface
 from pipelines.quicken import make_stream
@@ -47,8 +49,8 @@ class Doors:
     """Where control comes in; a port of None keeps that door shut."""
 
     host: str = "127.0.0.1"
-    osc_port: int | None = 9000
-    page_port: int | None = 8000
+    osc_port: int | None = OSC_PORT
+    page_port: int | None = PAGE_PORT
     osc_out: tuple[str, ...] = ()  # who is told what changes without asking, see osc.Target
     mdns: bool = True
     live_out: Rule = "local"  # which outputs the network may add, see outputs/desk.py

@@ -52,11 +52,6 @@ def open_checkpoint(path: Path) -> dict[str, Stored]:
         raise LoadError(f"{why}; fetch it again: bender fetch MODEL --check") from error
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a checkpoint, on the CPU; raises LoadError."""
-    return {name: stored.read() for name, stored in open_checkpoint(path).items()}
-
-
 def _inside(folder: Path) -> Path:
     """The one checkpoint in a folder; an index goes before the shards it lists, safetensors before pickles."""
     found = sorted(folder.glob("*.index.json"), key=lambda file: ".safetensors." not in file.name)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pipelines.checkpoint import LoadError, Stored, open_checkpoint
 from pipelines.wan import WanConfig
 
+NOT_IT = "choose another file: `bender models` tells which belongs there"
 _WRAPPERS = ("_fsdp_wrapped_module.", "_orig_mod.")
 _PREFIXES = ("model.diffusion_model.", "model.")
 
@@ -69,7 +70,7 @@ def config_of(stored: Mapping[str, Stored], like: WanConfig, source: str) -> Wan
     of a text) is taken from `like`. Raises LoadError where they are no transformer's."""
     needed = ("patch_embedding", "text_embedding.0", "time_embedding.0", "blocks.0.ffn.0", "head.head")
     if lacking := [f"{name}.weight" for name in needed if f"{name}.weight" not in stored]:
-        raise LoadError(f"{source} holds no Wan transformer: it lacks {some(lacking)}")
+        raise LoadError(f"{source} holds no Wan transformer: it lacks {some(lacking)}; {NOT_IT}")
     patch, text, time, ffn, head = (stored[f"{name}.weight"].shape for name in needed)
     blocks = {int(name.split(".")[1]) for name in stored if name.startswith("blocks.")}
     patch_size = (patch[2], patch[3], patch[4])

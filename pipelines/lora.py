@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pipelines.checkpoint import LoadError, Stored
-from pipelines.load import original_names, some
+from pipelines.load import NOT_IT, original_names, some
 
 _KEY = re.compile(r"(?:base_model\.model\.)?(?P<layer>.+)\.lora_(?P<side>[AB])(?:\.[^.]+)?\.weight")
 
@@ -45,7 +45,7 @@ def read_lora(stored: Mapping[str, Stored], source: str, alpha: float | None = N
         else:
             sides.setdefault(f"{match['layer']}.weight", {})[match["side"]] = tensor
     if strange:
-        raise LoadError(f"{source} is no LoRA: it has {some(sorted(strange))}")
+        raise LoadError(f"{source} is no LoRA: it has {some(sorted(strange))}; {NOT_IT}")
     if half := sorted(name for name, pair in sides.items() if len(pair) < 2):
         raise LoadError(f"{source}: {some(half)} lacks one of lora_A and lora_B; fetch it again")
     changes = {}

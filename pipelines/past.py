@@ -51,7 +51,7 @@ class Past:
     def last(self, frames: int) -> Tensor:
         """The newest latent frames, at most so many."""
         if self._latents is None:
-            raise RuntimeError("the stream has no past yet")
+            raise RuntimeError("the stream has no past yet; play a chunk first")
         return self._latents[:, :, max(0, self._latents.shape[2] - frames) :]
 
     def context(self, encode: Callable[[Tensor], Tensor]) -> Tensor | None:

@@ -25,8 +25,6 @@ FP8 = torch.float8_e4m3fn
 LARGEST = torch.finfo(FP8).max  # 448
 SMALLEST_SCALE = 1e-12  # of rows of zeros
 MULTIPLE = 16  # of both sizes of a weight, which the cards' matrix units ask for
-HALF_STEP = 2.0**-4  # rounding moves a normal number by at most this share of it,
-HALF_LEAST = 2.0**-10  # and a smaller one by at most this much, before scaling
 
 
 class Float8Linear(nn.Module):

@@ -54,6 +54,8 @@ class Spoken:
 
 
 class TextEncoder(Protocol):
+    """From words to what a transformer reads of them."""
+
     @property
     def quick(self) -> bool:
         """Whether `encode` takes no longer than a few milliseconds, so that a picture may wait for it."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pipelines.checkpoint import LoadError, open_checkpoint
 from pipelines.kept import Kept, fingerprint
-from pipelines.load import make, some
+from pipelines.load import NOT_IT, make, some
 from pipelines.pieces import PieceTokenizer
 from pipelines.text import Prompt
 from pipelines.transfer import Beside
@@ -118,7 +118,7 @@ def load_umt5(path: Path, like: Tensor) -> nn.Module:
     needed = ["shared.weight", f"{first}.q.weight", f"{first}.relative_attention_bias.weight"]
     needed.append("encoder.block.0.layer.1.DenseReluDense.wi_0.weight")
     if lacking := [name for name in needed if name not in stored]:
-        raise LoadError(f"{path} holds no UMT5 encoder: it lacks {some(lacking)}")
+        raise LoadError(f"{path} holds no UMT5 encoder: it lacks {some(lacking)}; {NOT_IT}")
     words, attention, distances, feed = (stored[name].shape for name in needed)
     blocks = {int(name.split(".")[2]) for name in stored if name.startswith("encoder.block.")}
     config = UMT5Config(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.checkpoint import LoadError, open_checkpoint
-from pipelines.load import make
+from pipelines.load import NOT_IT, make
 from pipelines.taehv import TIME_SCALE
 
 T = TypeVar("T")
@@ -83,7 +83,7 @@ def load_vae(path: Path, like: Tensor) -> WanVAE:
     stored = vae_names(open_checkpoint(path))
     first = stored.get("encoder.conv_in.weight")
     if first is None:
-        raise LoadError(f"{path} holds no Wan autoencoder: it lacks encoder.conv_in.weight")
+        raise LoadError(f"{path} holds no Wan autoencoder: it lacks encoder.conv_in.weight; {NOT_IT}")
     return WanVAE(make(lambda: AutoencoderKLWan(base_dim=first.shape[0]), stored, str(path), like))
 
 

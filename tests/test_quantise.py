@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from pipelines.checkpoint import LoadError
 from pipelines.quantise import (
     FP8,
-    HALF_LEAST,
-    HALF_STEP,
     KINDS,
     Float8Linear,
     convert,
@@ -26,6 +24,8 @@ from pipelines.quantise import (
 from tests.test_live import Forward, bank_of, every_lever, off_neutral, turn
 from tests.tiny import CONFIG, play, stream, wan
 
+HALF_STEP = 2.0**-4  # rounding moves a normal number by at most this share of it,
+HALF_LEAST = 2.0**-10  # and a smaller one by at most this much, before scaling
 CPU = torch.device("cpu")
 SCALINGS = ("row", "tensor")
 

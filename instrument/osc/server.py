@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
+from instrument.osc import PORT
 from instrument.osc.codec import OscError, matches
 from instrument.osc.feedback import EXPIRES, Feedback, Listener, Subscription, subscriber
 from instrument.osc.router import Router, Sender
@@ -83,7 +84,7 @@ class OscServer:
         params: ParamSet,
         mapping: OscSources | None = None,
         host: str = "127.0.0.1",
-        port: int = 9000,
+        port: int = PORT,
         notices: Callable[[str], None] | None = None,
         status: Callable[[], dict[str, Any]] = dict,
     ) -> None:

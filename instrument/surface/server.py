@@ -29,6 +29,7 @@ from instrument.osc.query import OscQuery
 from instrument.parameters.params import ParamSet
 from instrument.sockets import accept, converse
 
+from . import PORT
 from .admission import Admission
 from .feed import Feed, Play, finite
 from .guard import guard, protect
@@ -86,7 +87,7 @@ class Surface:
         params: ParamSet,
         status: Callable[[], dict[str, Any]],
         host: str = "127.0.0.1",
-        port: int = 8800,
+        port: int = PORT,
         query: OscQuery | None = None,
         play: Play | None = None,
     ) -> None:

@@ -72,6 +72,8 @@ class Use(NamedTuple):
 
 
 class Fold(Protocol):
+    """How the bends of one lever become one: makes the buffers for a bank, and says when a bend does nothing."""
+
     name: str  # the amount that says how strongly the lever acts
     rank: int  # order at a hook point: gain, threshold, noise
 
@@ -84,6 +86,8 @@ class Fold(Protocol):
 
 
 class Buffers(Protocol):
+    """The tensors of one lever in one bank, [layers, ...] each, always at the same addresses."""
+
     awake: list[bool]  # per layer: whether the lever does anything there in this pass
     notices: list[str]  # what a player should know of the last write
 

@@ -20,6 +20,8 @@ LATENT_LIMIT = 3.0  # where the decoder's soft clamp sets in
 
 
 class Losses(NamedTuple):
+    """What training lowers, the parts that it weighs, and what the autoencoder made of the pictures."""
+
     total: Tensor
     parts: dict[str, Tensor]
     output: Tensor  # [N, T, 3, H, W], not clamped

@@ -44,6 +44,8 @@ class HouseConfig:
 
 
 class House(NamedTuple):
+    """The house model's three networks."""
+
     dit: Wan
     vae: TAEHV
     text: HouseText
