@@ -34,13 +34,13 @@ from instrument.modulation.audioin import open_ear
 from instrument.parameters.params import ParamSet
 from instrument.setup import (
     UsageError,
+    cannot_write,
     named,
     open_model,
     open_outputs,
     open_patch,
     opener,
     set_first_values,
-    unwritable,
     wanted_recipe,
 )
 from instrument.show import Doors, Show, watch
@@ -118,7 +118,7 @@ def _noted(where: str | None, notices: Notices) -> Iterator[Callable[..., None]]
     try:
         events = Events(where, notices.tell)
     except OSError as problem:
-        raise unwritable("--log-json", where, problem) from None
+        raise cannot_write("--log-json", where, problem) from None
     notices.also = lambda text: events("notice", text=text)
     try:
         yield events
@@ -164,7 +164,7 @@ def _logged(notices: Notices, path: Path | None) -> Iterator[None]:
         try:
             handlers.append(logging.FileHandler(path, encoding="utf-8"))
         except OSError as problem:
-            raise unwritable("--log", path, problem) from None
+            raise cannot_write("--log", path, problem) from None
         handlers[1].setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
     for handler in handlers:
         root.addHandler(handler)
@@ -332,7 +332,7 @@ def mapping(options: argparse.Namespace) -> None:
         try:
             options.out.write_text(draw_sheet(file, options.mapping), encoding="utf-8")
         except OSError as problem:
-            raise unwritable("--out", options.out, problem) from None
+            raise cannot_write("--out", options.out, problem) from None
 
 
 def learn(options: argparse.Namespace) -> None:

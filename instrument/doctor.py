@@ -36,6 +36,10 @@ EXTRAS = {  # module -> (the extra that brings it, what it is for)
     "sounddevice": ("audio", "--audio from a device"),
     "aalink": ("link", "Ableton Link"),
     "prometheus_client": ("metrics", "--metrics-port"),
+    "huggingface_hub": ("gpu", "bender fetch, and the larger models"),
+    "matplotlib": ("study", "the charts of bender study"),
+    **({"SpoutGL": ("spout", "--out spout")} if sys.platform == "win32" else {}),
+    **({"syphon": ("syphon", "--out syphon")} if sys.platform == "darwin" else {}),
 }
 ENCODERS = {"libx264": "mp4, mkv and streams", "prores_ks": "mov", "ffv1": "lossless mkv"}
 LEAST_ROOM = 2 * 2**30  # bytes of disk, below which a recording is soon over

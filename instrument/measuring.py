@@ -18,7 +18,7 @@ from instrument.bench.soak import bench_soak
 from instrument.bench.speed import bench as run_bench
 from instrument.engine.threads import model_threads
 from instrument.gallery import page
-from instrument.setup import UsageError, open_bench, open_model, open_patch, open_stream, unwritable
+from instrument.setup import UsageError, cannot_write, open_bench, open_model, open_patch, open_stream
 from instrument.state.patch import Patch
 from pipelines.house.model import WEIGHTS
 from pipelines.systems import pick_device
@@ -121,4 +121,4 @@ def gallery(options: argparse.Namespace) -> None:
         for line in page(open_model(options, Patch()), options.out):
             print(line, flush=True)
     except OSError as problem:
-        raise unwritable("--out", options.out, problem) from None
+        raise cannot_write("--out", options.out, problem) from None

@@ -38,7 +38,7 @@ class UsageError(ValueError):
     """Words on the command line that cannot be obeyed; the text says which and what would do."""
 
 
-def unwritable(option: str, path: object, problem: OSError) -> UsageError:
+def cannot_write(option: str, path: object, problem: OSError) -> UsageError:
     """The refusal of a place where nothing can be written."""
     return UsageError(f"{option} {path}: cannot be written ({problem.strerror}); choose another place")
 

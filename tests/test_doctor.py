@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -125,3 +126,17 @@ def test_it_answers_without_torch(tmp_path: Path) -> None:
     where = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=where)
     assert done.returncode == 1 and "no torch here" in done.stdout and "folders" in done.stdout, done.stderr
+
+
+def declared(section: str) -> str:
+    """What pyproject.toml says after these words, up to the next table."""
+    text = (Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8")
+    return text.split(section)[1].split("\n[")[0]
+
+
+def test_every_package_that_is_declared_is_looked_at() -> None:
+    needed = re.findall(r'^ +"([\w.-]+)', declared("dependencies = [").split("\n]")[0], re.M)
+    assert sorted(needed) == sorted(doctor.CORE)
+    extras = dict(re.findall(r"^(\w+) = (\[.*)", declared("[project.optional-dependencies]"), re.M))
+    elsewhere = {name for name, platform in (("spout", "win32"), ("syphon", "darwin")) if sys.platform != platform}
+    assert {extra for extra, _ in doctor.EXTRAS.values()} == set(extras) - elsewhere - {"test"}

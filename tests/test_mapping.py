@@ -247,7 +247,7 @@ def test_other_targets_that_cannot_work_are_told(play, told):
     play("osc: /a, to: brush.gain", Touch("osc", "/a", "loud"))
     assert [text.split("does nothing: ")[1] for text in told] == [
         "'bend.7.amount': this patch has no such bend or amount",
-        "no parameter matches '*.nothing'",
+        "no parameter matches '*.nothing'; bender params lists those of a patch",
         "freeze is not a trigger; write 'to: freeze'",
         "prompt cannot be 1; send text",
         "brush.gain cannot be 'loud'; send a number from 0 to 1",

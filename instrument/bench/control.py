@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from instrument.bench.stats import below
 from instrument.bench.tickcost import measure
 from instrument.engine.engine import Engine
 from instrument.osc.codec import encode
@@ -228,8 +229,8 @@ def _latency(seconds: float, rate: float) -> str:
                 probe.send(packet)
                 time.sleep(1 / PROBES)
             time.sleep(0.1)
-    late = sorted(1000 * (params.times[number] - at) for number, at in sent.items() if number in params.times)
-    at = [late[min(int(share * len(late)), len(late) - 1)] for share in (0.5, 0.99)]
+    late = [1000 * (params.times[number] - at) for number, at in sent.items() if number in params.times]
+    at = [below(share, late) for share in (0.5, 0.99)]
     return f"{at[0]:9.3f} ms   median, {at[1]:.3f} ms p99, {len(sent) - len(late)} of {len(sent)} overtaken by the next"
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from instrument.bench.stats import below
 from instrument.engine.engine import Engine
 from instrument.parameters.params import ParamSet
 from instrument.state.patch import Patch
@@ -191,12 +192,11 @@ def measure(load: Load, program: str, driver: str) -> dict[str, Any]:
 def report(seen: dict[str, Any], seconds: float) -> Iterator[str]:
     """Lines to print."""
     for name in ("values", "pictures"):
-        found = sorted(seen[name])
+        found = seen[name]
         if not found:
             yield f"{name}: none arrived"
             continue
-        p95 = found[min(int(0.95 * len(found)), len(found) - 1)]
-        rate, p50 = len(found) / seconds, statistics.median(found)
+        rate, p50, p95 = len(found) / seconds, statistics.median(found), below(0.95, found)
         yield f"{name:9} {rate:5.1f} a second   p50 {p50:5.1f} ms   p95 {p95:5.1f} ms"
     yield f"painted   {seen['painted'] / seconds:5.1f} a second, {seen['bars']} bars in view"
 

@@ -10,6 +10,7 @@ import time
 from itertools import cycle, islice
 from typing import Any, NamedTuple
 
+from instrument.bench.stats import below
 from instrument.modulation.clock import Clock
 from instrument.modulation.modspec import ModulatorSpec, named, parameters_of
 from instrument.modulation.modulators import Rack
@@ -56,5 +57,4 @@ def measure(parameters: int = 300, modulators: int = 64, ticks: int = 500) -> Ti
         before = time.perf_counter()
         params.tick(tick * STEP)
         times.append(1000 * (time.perf_counter() - before))
-    times.sort()
-    return TickCost(len(params), len(specs), statistics.median(times), times[int(0.95 * len(times))])
+    return TickCost(len(params), len(specs), statistics.median(times), below(0.95, times))

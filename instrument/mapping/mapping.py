@@ -330,7 +330,7 @@ class Mapping:
         if position:
             return f"'{target}': this patch has no such bend or amount"
         if "*" in target:
-            return f"no parameter matches '{target}'"
+            return f"no parameter matches '{target}'; bender params lists those of a patch"
         return str(UnknownParameter(target, self.params.names()))
 
     def problems(self) -> list[str]:

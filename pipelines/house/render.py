@@ -1,11 +1,12 @@
 """Scenes to pictures: paints the place at half size, lights it by its subjects, lays the subjects over, grades all.
 
 World time runs at 20 frames per second. Coordinates are in units of the picture's height, y up, from its centre, so any
- size and aspect works. Work goes in chunks of scenes and frames; no loop runs over single scenes or frames.
+size and aspect works. Work goes in chunks of scenes and frames; no loop runs over single scenes or frames.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -35,7 +36,7 @@ def render(
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Pictures [N, T, 3, H, W] in 0..1. start_frame: a number or a tensor [N]. device: default the scenes'."""
-    return _run(scenes, start_frame, (frames, height, width), device, dtype, 3, _picture)
+    return _run(scenes, start_frame, (frames, height, width), (device, dtype), 3, _picture)
 
 
 def render_masks(
@@ -48,12 +49,20 @@ def render_masks(
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Masks [N, T, 2, H, W] in 0..1: where each subject covers the picture; the second is empty in scenes of one."""
-    return _run(scenes, start_frame, (frames, height, width), device, dtype, SLOTS, _masks)
+    return _run(scenes, start_frame, (frames, height, width), (device, dtype), SLOTS, _masks)
 
 
 @torch.no_grad()
-def _run(scenes, start_frame, shape, device, dtype, channels, draw) -> Tensor:
-    frames, height, width = shape
+def _run(
+    scenes: Scenes,
+    start_frame: int | Tensor,
+    size: tuple[int, int, int],
+    like: tuple[Device, torch.dtype],
+    channels: int,
+    draw: Callable[[_Stage], Tensor],
+) -> Tensor:
+    """What `draw` makes of every stretch, [N, T, channels, H, W]; `size` is T, H, W."""
+    (frames, height, width), (device, dtype) = size, like
     device = torch.device(device or scenes.place.device)
     scenes = scenes.to(device)
     start = torch.as_tensor(start_frame, device=device).expand(len(scenes)).float()

@@ -208,8 +208,8 @@ def sample(args: argparse.Namespace) -> None:
 
 
 def _sheet(args: argparse.Namespace, config: HouseConfig, house: House, name: str) -> None:
-    prompts = list(getattr(args, "prompt", None) or PROMPTS)
-    if not getattr(args, "prompt", None):
+    prompts = list(args.prompt or PROMPTS)
+    if not args.prompt:
         prompts += world.captions(world.sample(4, seed=5, split="heldback"), seed=5, full=True)
     plan = SamplePlan(args.frames, args.seed, tuple(float(step) for step in args.steps.split(",")))
     clips = sample_clips(house, config, prompts, plan)
@@ -250,7 +250,7 @@ def _settings(args: argparse.Namespace, lr: float, betas: tuple[float, float]) -
         args.batch,
         args.lr or lr,
         betas,
-        matrix_lr=getattr(args, "matrix_lr", 0.0),
+        matrix_lr=args.matrix_lr,
         warmup=args.warmup,
         seed=args.seed,
         log_every=args.log_every,
@@ -265,6 +265,7 @@ def _plain(config: Any) -> dict[str, Any]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipelines.house.train", description=__doc__.split("\n")[0])
+    parser.set_defaults(prompt=None, matrix_lr=0.0)  # where a verb has no such words
     verbs = parser.add_subparsers(required=True)
     first = _verb(verbs, "autoencoder", train_autoencoder, "pixels to latents and back")
     _training(first, minutes=7, batch=16)
