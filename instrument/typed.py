@@ -1,4 +1,4 @@
-"""Words typed on the command line as values. Each raises argparse's error, saying what would do."""
+"""Words typed on the command line, and sizes wherever they are typed, as values; refusals say what would do."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ LARGEST = 4096  # pixels a side
 
 
 def size(text: str) -> tuple[int, int]:
-    """`256x144`: width, height in pixels."""
-    width, cross, height = text.lower().partition("x")
-    if not (cross and width.isdecimal() and height.isdecimal()):
+    """Width, height in pixels, of bounded size."""
+    found = size_of(text)
+    if found is None:
         raise argparse.ArgumentTypeError(f"'{text}' is not a size; write for example 256x144")
-    if max(int(width), int(height)) > LARGEST:
+    if max(found) > LARGEST:
         raise argparse.ArgumentTypeError(f"{text} is too large; at most {LARGEST} pixels a side")
-    return int(width), int(height)
+    return found
+
+
+def size_of(text: str) -> tuple[int, int] | None:
+    """(width, height) from text such as 384x224; None where it is none."""
+    width, cross, height = text.strip().lower().partition("x")
+    return (int(width), int(height)) if cross and width.isdecimal() and height.isdecimal() else None
 
 
 def folder(text: str) -> Path:

@@ -20,7 +20,8 @@ from instrument.engine.loading import MODEL, SIZE, declared, prepare
 from instrument.engine.stage import Act, Stage
 from instrument.engine.status import Pace
 from instrument.parameters.params import ParamSet
-from instrument.state.patch import VOICE_TEXTS, Patch, PatchError, size_of
+from instrument.state.patch import VOICE_TEXTS, Patch, PatchError
+from instrument.typed import size_of
 from pipelines.quicken import make_stream
 from pipelines.recipes import Recipe, recipe, sized
 from pipelines.stream import Stream

@@ -19,6 +19,7 @@ from instrument import yamlfile
 from instrument.modulation.modspec import ModulatorSpec, named
 from instrument.parameters.params import LONGEST_TEXT, BadValue, ParamSet, UnknownParameter, suggest
 from instrument.state.migrate import VERSION, migrated
+from instrument.typed import size_of
 from instrument.yamlfile import Document, FileError, Strict
 from pipelines.bends.scope import ALL, index_ranges
 
@@ -89,12 +90,6 @@ def _playable(value: Any) -> Any:
     if isinstance(value, list) and len(value) == 2 and all(_number(end) for end in value):
         return tuple(value)
     raise ValueError("write a number, on or off, text, or [lo, hi] for a range")
-
-
-def size_of(text: str) -> tuple[int, int] | None:
-    """(width, height) from text such as 384x224; None where it is none."""
-    width, cross, height = text.strip().lower().partition("x")
-    return (int(width), int(height)) if cross and width.isdecimal() and height.isdecimal() else None
 
 
 def _pixels(value: Any) -> Any:
