@@ -20,20 +20,27 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
 
 
 def _attend_half(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-    """The same where keys are kept in half precision: both products in it, the softmax between them in the queries'.
+    """The same where keys are kept in half precision: both products in it, the softmax between them in single.
 
     CPUs with matrix units for half precision are faster this way than with any kernel that torch has for them.
     """
-    weights = attention_map(q, k, bias)
+    weights = _weights(q, k, bias)
     return (weights.to(k.dtype) @ v.to(k.dtype).transpose(1, 2)).transpose(1, 2).to(q.dtype)
 
 
 def attention_map(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(d) + bias) itself, [B, heads, Lq, Lk], for q and k [B, L, heads, d] and a bias as above."""
+    return _weights(q, k, bias).to(q.dtype)
+
+
+def _weights(q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
+    """The map in the precision of the keys, or of the queries where there is a bias."""
     scaled = (q * q.shape[-1] ** -0.5).to(k.dtype)
-    logits = (scaled.transpose(1, 2) @ k.permute(0, 2, 3, 1)).to(q.dtype)
-    if bias is not None:
-        logits = logits.masked_fill(~bias, float("-inf")) if bias.dtype == torch.bool else logits + bias
+    logits = scaled.transpose(1, 2) @ k.permute(0, 2, 3, 1)
+    if bias is None:
+        return logits.softmax(dim=-1)  # computed in single precision, whatever it reads and writes
+    logits = logits.to(q.dtype)
+    logits = logits.masked_fill(~bias, float("-inf")) if bias.dtype == torch.bool else logits + bias
     return logits.softmax(dim=-1)
 
 

@@ -65,9 +65,10 @@ class KVCache:
             raise ValueError(f"a cache of {window} latent frames cannot pin a sink of {sink}; make the window larger")
         layers, batch, heads, head_dim = shape
         like = torch.empty(0) if like is None else like
-        size = (layers, batch, window * frame_tokens, heads, head_dim)
-        self.k = torch.zeros(size, device=like.device, dtype=like.dtype)
-        self.v = torch.zeros(size, device=like.device, dtype=like.dtype)
+        # Each head's tokens lie side by side, as products over them want it; seen from outside heads come last but one.
+        size = (layers, batch, heads, window * frame_tokens, head_dim)
+        self.k = torch.zeros(size, device=like.device, dtype=like.dtype).transpose(2, 3)
+        self.v = torch.zeros(size, device=like.device, dtype=like.dtype).transpose(2, 3)
         self.window, self.sink, self.frame_tokens = window, sink, frame_tokens
         self.reset()
 

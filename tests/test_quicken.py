@@ -1,4 +1,4 @@
-"""A system made faster keeps its picture: half precision where it pays, and neutral bends still change no bit."""
+"""A system made faster keeps its picture: fewer bits where they pay, and neutral bends still change no bit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 from pipelines import quicken
 from pipelines.bends.bank import Bend
 from pipelines.bends.lever import discover
-from pipelines.quicken import HALF, halve, make_stream, quickened
+from pipelines.lighter import FORMS, HALF, Chosen, lighten
+from pipelines.quicken import make_stream, quickened
 from pipelines.systems import System
 from tests import tiny
 
@@ -30,31 +31,34 @@ def _latents(system: System, bends: tuple[Bend, ...] = (), chunks: int = 6) -> t
     return torch.cat(made, dim=2)
 
 
-def _halved() -> System:
+def _lightened(words: str) -> System:
     system = _system(memory=HALF)
-    halve(system.model)
+    lighten(system.model, Chosen(FORMS[words], words, True))
     return system
 
 
-def test_half_precision_makes_the_same_picture_but_for_rounding() -> None:
-    exact, half = _latents(_system()), _latents(_halved())
-    off = ((half - exact).square().mean() / exact.square().mean()).sqrt()
-    assert 0 < off < 0.05
+@pytest.mark.parametrize(("words", "bound"), [("bfloat16", 0.05), ("eight bits", 0.1)])
+def test_fewer_bits_make_the_same_picture_but_for_rounding(words: str, bound: float) -> None:
+    exact, light = _latents(_system()), _latents(_lightened(words))
+    off = ((light - exact).square().mean() / exact.square().mean()).sqrt()
+    assert 0 < off < bound
 
 
-def test_neutral_is_bit_identical_in_half_precision() -> None:
+@pytest.mark.parametrize("words", FORMS)
+def test_neutral_is_bit_identical_in_fewer_bits(words: str) -> None:
     bends = tuple(Bend(f"b{i}", lever) for i, lever in enumerate(discover().values()))
-    assert torch.equal(_latents(_halved(), bends, 5), _latents(_halved(), (), 5))
+    assert torch.equal(_latents(_lightened(words), bends, 5), _latents(_lightened(words), (), 5))
 
 
-def test_every_lever_acts_as_it_does_in_single_precision() -> None:
+@pytest.mark.parametrize("words", FORMS)
+def test_every_lever_acts_as_it_does_in_single_precision(words: str) -> None:
     """What a bend changes points the same way."""
     for lever in discover().values():
         bend = (Bend("b", lever),)
         name = f"b.{lever.main}"
         value = lever.amounts[lever.main].map(0.7)
         changes = []
-        for system in (_system(), _halved()):
+        for system in (_system(), _lightened(words)):
             stream = make_stream(system, seed=2)
             stream.play(stream.make_bank(bend))
             stream.read_prompt(tiny.prompt())
@@ -70,13 +74,23 @@ def test_every_lever_acts_as_it_does_in_single_precision() -> None:
             assert torch.cosine_similarity(*changes, dim=0) > 0.95, lever.id
 
 
-@pytest.mark.parametrize("pays", [False, True])
-def test_it_is_halved_where_that_pays(pays: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quicken, "half_pays", lambda model, tokens: pays)
+@pytest.mark.parametrize(
+    ("chosen", "dtype"),
+    [
+        (Chosen(None, "", False), torch.float32),
+        (Chosen(FORMS["bfloat16"], "bfloat16", True), HALF),
+        (Chosen(FORMS["eight bits"], "eight bits", True), HALF),
+        (Chosen(FORMS["eight bits"], "eight bits", False), torch.float32),
+    ],
+)
+def test_the_layers_become_what_pays(chosen: Chosen, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quicken, "lighter_layers", lambda dim, ffn_dim, tokens: chosen)
     system = quickened(_system())
-    assert system.memory == (HALF if pays else None) and not system.recorded
-    assert ("precision" in system.notes) == pays, "the start sheet says so"
-    assert make_stream(system).cache.k.dtype == (HALF if pays else torch.float32)
+    assert not system.recorded and make_stream(system).cache.k.dtype == dtype
+    layer = type(system.model.blocks[0].ffn[0])
+    assert layer is (chosen.layers or torch.nn.Linear)
+    assert chosen.words in system.notes.get("precision", ""), "the start sheet says so"
+    assert ("cache in bfloat16" in system.notes.get("precision", "")) == chosen.half
 
 
 def test_packed_projections_compute_what_the_three_did() -> None:
