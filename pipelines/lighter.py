@@ -1,4 +1,4 @@
-"""The blocks' layers in forms that a CPU computes faster: fewer bits to multiply, cheaper ways to the same function.
+"""Layers in forms that a CPU computes faster: fewer bits to multiply, cheaper ways to the same function.
 
 What goes in and comes out stays in single precision. Which forms pay is measured on the machine at hand, and a form
 that computes something else there is never taken.
@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipelines.taehv import TAEHV, Streaming
 from pipelines.wan import RMSNorm, Wan
 
 HALF = torch.bfloat16
@@ -75,6 +76,17 @@ class QuickRMSNorm(nn.Module):
         return x * mean.add_(self.eps).rsqrt_() * self.weight
 
 
+class Recast(nn.Module):
+    """What follows is computed in another precision."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.to(self.dtype)
+
+
 class Chosen(NamedTuple):
     """Forms that pay on this machine: of linear layers, None for the layers as they are, said in `words`; and whether
     half precision does, for what is no layer."""
@@ -99,6 +111,13 @@ def lighten(model: Wan, chosen: Chosen) -> None:
                     setattr(part, name, chosen.layers(layer))
                 elif type(layer) is RMSNorm:
                     setattr(part, name, QuickRMSNorm(layer))
+
+
+def halve_decoder(decoder: TAEHV) -> None:
+    """Let a small decoder work in half precision, in place, but for the layer that makes the colours: half precision
+    has fewer steps than a screen."""
+    *layers, last = decoder.decoder
+    decoder.decoder = Streaming(Recast(HALF), *(layer.to(HALF) for layer in layers), Recast(torch.float32), last)
 
 
 def lighter_layers(dim: int, ffn_dim: int, tokens: int) -> Chosen:

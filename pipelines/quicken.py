@@ -14,9 +14,10 @@ from pathlib import Path
 import torch
 
 from pipelines.bends.bank import Bend
-from pipelines.lighter import HALF, lighten, lighter_layers
+from pipelines.lighter import HALF, halve_decoder, lighten, lighter_layers
 from pipelines.stream import Stream
 from pipelines.systems import System
+from pipelines.taehv import TAEHV
 from pipelines.tune import choose_attention, compile_blocks
 
 
@@ -37,7 +38,9 @@ def quickened(system: System, cache: Path | None = None) -> System:
     if not chosen.layers:
         return system
     lighten(system.model, chosen)
-    words = f"linear layers in {chosen.words}" + (", cache in bfloat16" if chosen.half else "")
+    if chosen.half and isinstance(system.decoder, TAEHV):
+        halve_decoder(system.decoder)
+    words = f"linear layers in {chosen.words}" + (", cache and decoder in bfloat16" if chosen.half else "")
     notes = {**system.notes, "precision": f"{words}: faster here (--plain: not)"}
     return replace(system, memory=HALF if chosen.half else None, notes=notes)
 

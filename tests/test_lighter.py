@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from pipelines import lighter
-from pipelines.lighter import FORMS, QuickGELU, QuickRMSNorm, lighter_layers
+from pipelines.lighter import FORMS, QuickGELU, QuickRMSNorm, halve_decoder, lighter_layers
 from pipelines.wan import RMSNorm
+from tests import tiny
 
 
 @pytest.mark.parametrize(("words", "bound"), [("bfloat16", 0.006), ("eight bits", 0.015)])
@@ -44,6 +45,19 @@ def test_the_norm_is_the_norm() -> None:
     for size in (1e-4, 1.0, 1e4):
         x = size * torch.randn(2, 7, 96)
         torch.testing.assert_close(QuickRMSNorm(norm)(x), norm(x), rtol=1e-5, atol=1e-7)
+
+
+def test_a_halved_decoder_makes_the_same_pictures() -> None:
+    """To a step of a screen, chunk after chunk, whatever came before."""
+    exact, half = tiny.taehv(), tiny.taehv()
+    halve_decoder(half)
+    memories = exact.fresh(), half.fresh()
+    assert len(memories[0]) == len(memories[1])
+    torch.manual_seed(0)
+    for latents in torch.randn(4, 1, 2, 16, 8, 8):
+        shown, lighter_shown = (d.decode(latents, m) for d, m in zip((exact, half), memories, strict=True))
+        assert lighter_shown.dtype == torch.float32 and lighter_shown.shape == shown.shape
+        assert 0 < (lighter_shown - shown).square().mean().sqrt() < 1 / 255
 
 
 class Timed(nn.Module):

@@ -90,7 +90,7 @@ def test_the_layers_become_what_pays(chosen: Chosen, dtype: torch.dtype, monkeyp
     layer = type(system.model.blocks[0].ffn[0])
     assert layer is (chosen.layers or torch.nn.Linear)
     assert chosen.words in system.notes.get("precision", ""), "the start sheet says so"
-    assert ("cache in bfloat16" in system.notes.get("precision", "")) == chosen.half
+    assert ("cache and decoder in bfloat16" in system.notes.get("precision", "")) == chosen.half
 
 
 def test_packed_projections_compute_what_the_three_did() -> None:
