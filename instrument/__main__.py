@@ -273,7 +273,7 @@ def _where(parser: argparse.ArgumentParser) -> None:
         help="device, cpu, or drop: on the CPU and dropped after each new prompt (default: by what there is room for)",
     )
     parser.add_argument("--threads", type=typed.count, help="CPU threads of the model (default: all cores but one)")
-    parser.add_argument("--plain", action="store_true", help="the model as it is: nothing compiled, recorded or rounded")
+    parser.add_argument("--plain", action="store_true", help="the model as it is: not compiled, recorded or rounded")
 
 
 def _scene(parser: argparse.ArgumentParser) -> None:
