@@ -23,6 +23,7 @@ from pipelines.house.judge import load as load_judge
 from pipelines.house.model import WEIGHTS, describe, load
 from pipelines.house.names import COLOURS, HUES
 from pipelines.house.sampler import SamplePlan, sample_clips
+from pipelines.lighter import FORMS, Chosen, lighten
 from pipelines.recipes import HOUSE as RECIPE
 
 STANDS_OUT = 0.01  # share of pixels, the most saturated and bright, that the hue is read from
@@ -91,6 +92,8 @@ def evaluate(args: argparse.Namespace) -> dict[str, Report]:
     torch.set_float32_matmul_precision("high")
     config, _ = describe(args.weights)
     house = load(args.weights, args.device)
+    if args.lighter:
+        lighten(house.dit, Chosen(FORMS[args.lighter], args.lighter, False))
     judge, _ = load_judge(args.judge, args.device)
     scenes = world.sample(args.n, seed=args.seed, split="heldback", pairs=0.0)
     size = Size(SPAN, config.height, config.width)
@@ -127,6 +130,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument(
         "--steps", default=",".join(f"{s:g}" for s in RECIPE.steps), help="denoising steps before warping"
     )
+    parser.add_argument("--lighter", choices=tuple(FORMS), help="layers as play on a CPU has them")
     parser.add_argument("--judge", type=Path, default=JUDGE, help="the classifier; see pipelines.house.judge")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, help="write the JSON here, too")
