@@ -230,7 +230,7 @@ def test_modulators_come_and_go(page, playing):
         page.js("arguments[0].click()", until(lambda: page.js(script, css, text)))
 
     press("add")
-    kinds = page.js("return [...document.querySelectorAll('#modulators section h2')].map((h) => h.textContent)")
+    kinds = page.js("return [...document.querySelectorAll('#modulators section h2')].map((h) => h.firstChild.data)")
     assert kinds == ["lfo", "envelope", "hold", "follow", "audio"]
     target = page.find("what the new modulator moves")
     target.clear()

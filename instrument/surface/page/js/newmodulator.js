@@ -13,7 +13,7 @@ const MOVED = ["number", "switch", "choice"];
 export function newModulator(store, pane, cancel, done) {
   const head = named("header", "bend-head");
   const title = named("h2", "", "a new modulator");
-  title.append(named("span", "", "choose what it is"));
+  title.append(named("span", "", "what it moves, how far, and what it is"));
   head.append(title, cancel);
 
   const target = field("what the new modulator moves", "what it moves", firstTarget(store));
@@ -52,7 +52,9 @@ function section({ kind, doc, options, first }, ask) {
     what.setAttribute("list", "modulated");
     chips.append(what, choice(kind, "add", () => ask(kind, what.value.trim())));
   }
-  part.append(named("h2", "", kind), named("p", "hint", doc), chips);
+  const title = named("h2", "", kind);
+  title.append(named("span", "", doc));
+  part.append(title, chips);
   return part;
 }
 
