@@ -2,6 +2,7 @@
 // come and go here while it plays.
 
 import { Controls } from "./control.js";
+import { onPress } from "./finger.js";
 import { newModulator } from "./newmodulator.js";
 import { button, named } from "./parts.js";
 
@@ -157,7 +158,7 @@ function strip(store, controls, name, kind, look) {
   const site = button("site", kind, () => look(name));
   site.setAttribute("aria-label", `look at ${name}`);
   const depth = controls.make(`${name}.depth`, name);
-  depth.addEventListener("pointerdown", () => look(name));
+  onPress(depth, () => look(name));
   depth.addEventListener("focusin", () => look(name));
   const meter = named("span", "meter");
   meter.title = "what it gives now, -1 to 1";
