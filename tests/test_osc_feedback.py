@@ -188,6 +188,19 @@ def test_another_port_of_the_sender_can_be_named_and_only_some_addresses(params,
     assert ear.last("/bend/1/amount/n") == (1.0,) and not ear.of("/brush/gain")
 
 
+def test_what_cannot_be_is_answered_where_the_sender_listens(params, open_server, ears):
+    server = open_server()
+    client, ear = Client(server.port), ears()
+    client.send("/subscribe", ear.port, "/petals/gain")
+    assert wait_until(lambda: ear.of("/petals/gain"))
+    client.send("/petals/gian", 2)
+    assert wait_until(lambda: ear.of("/error")) and "did you mean 'petals.gain'" in ear.last("/error")[0]
+    client.send("/unsubscribe")
+    back = ears(client)
+    client.send("/petals/gina", 2)
+    assert wait_until(lambda: back.of("/error")) and len(ear.of("/error")) == 1
+
+
 def test_how_it_plays_is_told_a_few_times_a_second(open_server, ears):
     ear = ears()
     open_server([f"127.0.0.1:{ear.port}"])
