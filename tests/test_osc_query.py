@@ -287,23 +287,6 @@ def test_binary_messages_play_are_answered_and_do_not_echo():
     on_socket(play)
 
 
-def test_a_client_that_was_not_taken_at_its_word_is_told_what_counts():
-    async def play(socket, params):
-        await socket.command("LISTEN", "/count")
-        await socket.until(lambda: socket.messages == [("/count", 2)])
-        for told, value in enumerate((77.0, 78.0, 8.6), 2):
-            await socket.send("/count", value)
-            await socket.until(lambda told=told: len(socket.messages) == told)
-        assert socket.messages[1:] == [("/count", 9)] * 3
-        await socket.send("/count", 4)
-        await socket.settle()
-        params.set("count", 5, "midi")
-        await socket.until(lambda: socket.messages[-1] == ("/count", 5))
-        assert ("/count", 4) not in socket.messages
-
-    on_socket(play)
-
-
 def test_a_new_patch_is_told_and_listening_goes_on_where_the_address_comes_back():
     async def play(socket, params):
         await socket.command("LISTEN", "/ink/gain")
