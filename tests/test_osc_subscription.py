@@ -1,4 +1,4 @@
-"""What one listener is still to be told: never its own changes, never an old value last. No sockets here."""
+"""What one listener is still to be told: never its own changes, never an old value last. One socket at the end."""
 
 import pytest
 from hypothesis import given, settings
