@@ -49,6 +49,7 @@ class FileError(ValueError):
         super().__init__(f"{file}:{line}: {problem}" if line else f"{file}: {problem}")
         self.file = file
         self.line = line
+        self.problem = problem
 
 
 class Strict(BaseModel):

@@ -191,6 +191,22 @@ def test_what_is_saved_has_the_bends_there_are_and_loads():
     assert dict(again.engine.console.snapshots[1].values) == {"loud.gain": 1.5}
 
 
+def test_a_modulator_that_spoke_of_a_bend_speaks_of_it_again_after_undo():
+    lines = "[{lfo: sine, to: words.gain}, {follow: words.gain, to: loud.gain}, {hold: lfo1, to: grain.noise}]"
+    stage = Stage(PATCH.replace("[{lfo: sine, period: 1000 s, to: words.gain, depth: 0.1}]", lines))
+
+    def saved():
+        return loads(dump(saving.as_patch(stage.engine.desk.playing, stage.params, stage.engine.console.snapshots)))
+
+    stage.ask("bend.remove", "words")
+    Stage(dump(saved()))  # it loads, though a follower has lost what it follows
+    assert [(m.to, m.follow) for m in saved().modulators] == [("", None), ("loud.gain", ""), ("grain.noise", None)]
+    stage.params.trigger("undo")
+    stage.until(lambda: "words" in stage.bends)
+    assert [m.to for m in saved().modulators] == ["words.gain", "loud.gain", "grain.noise"]
+    assert saved().modulators[1].follow == "words.gain"
+
+
 def test_a_snapshot_taken_with_a_new_bend_morphs_it():
     stage = Stage()
     stage.ask("bend.add", "ffn.hidden.gain brush")

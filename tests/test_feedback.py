@@ -4,14 +4,14 @@ import time
 
 import pytest
 
-from instrument.mapping import mapping
+from instrument.mapping import link, mapping
 from instrument.mapping.feedback import Lights
 from instrument.mapping.mapping import Mapping
 from instrument.mapping.rig import Rig
 from instrument.midi.ports import MidiPorts
 from instrument.parameters.params import ParamSet
 from instrument.parameters.touch import Touch
-from pipelines.spec import ControlSpec, SwitchSpec, TriggerSpec
+from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec, TriggerSpec
 from tests.jack import Controller, running_jack
 from tests.midiing import wait_until
 
@@ -118,6 +118,40 @@ def test_a_fader_is_never_told_what_the_hand_on_it_did(lights, sent, params, pla
     params.set("mix", where, "osc")  # back at once: the fader stands right, but who knows
     lights.show()
     assert [data for data in sent if data[0] == 0xE0][-1][-1] == round(where * 16383) >> 7
+
+
+@pytest.mark.parametrize(
+    ("spec", "put", "stands"),
+    [
+        (ControlSpec(0, 4, 0, step=1), -2500, 1 / 4),  # a third of its way; the first of four steps is nearest
+        (ChoiceSpec(("a", "b", "c"), "a"), 1000, 1 / 2),
+        (SwitchSpec(), 1000, 1),
+    ],
+)
+def test_a_fader_goes_to_the_step_it_was_nearest_to_once_the_hand_rests(folder, sent, monkeypatch, spec, put, stands):
+    params = ParamSet()
+    for id in ("gain", "mix", "freeze"):
+        params.add(id, spec if id == "mix" else ControlSpec(0, 8, 2))
+    params.add("panic", TriggerSpec())
+    playing = Mapping(mapping.load(folder / "play.yaml"), params)
+    lights = Lights(playing, sent.append)
+    lights.start()
+    sent.clear()
+
+    def moved() -> list[int]:
+        lights.show()
+        return [data[1] + (data[2] << 7) for data in sent if data[0] == 0xE0]
+
+    monkeypatch.setattr(link, "REST", 1e9)  # the hand is on it
+    for position in range(-8192, put, 100):
+        playing.handle(Touch("pitch", 0, position, 1), "midi:desk")
+        assert moved() == []
+    monkeypatch.setattr(link, "REST", 0.0)
+    assert moved() == moved() == [round(stands * 127 * 129)]
+    monkeypatch.setattr(link, "REST", 1e9)
+    playing.handle(Touch("pitch", 0, 8191, 1), "midi:desk")  # where it stands exactly
+    monkeypatch.setattr(link, "REST", 0.0)
+    assert len(moved()) == 1
 
 
 def test_an_endless_knob_and_a_button_do_need_to_be_told(lights, sent, playing):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrument.midi.decode import PAIR, Decoder, Stamp, coalesce, touch_of
+from instrument.midi.decode import PAIR, Decoder, Stamp, touch_of, worth_playing
 from instrument.parameters.touch import Touch
 
 
@@ -177,7 +177,11 @@ def test_bytes_that_are_not_midi_are_a_value_error(data):
 def test_of_a_knob_only_the_latest_is_kept_of_a_pad_everything():
     knob, pad = [Touch("cc", 1, v, 1) for v in range(5)], [Touch("note", 36, v, 1) for v in (9, 0, 9)]
     mixed = [knob[0], pad[0], knob[1], pad[1], knob[2], knob[3], pad[2], knob[4]]
-    assert coalesce(mixed, lambda touch: False) == [*pad, knob[4]]
-    assert coalesce(mixed, lambda touch: touch.key == 1) == mixed
+
+    def played(touches, counts):
+        return [touches[index] for index in worth_playing(touches, counts)]
+
+    assert played(mixed, lambda touch: False) == [*pad, knob[4]]
+    assert played(mixed, lambda touch: touch.key == 1) == mixed
     other = Touch("cc", 1, 5, 2)
-    assert coalesce([knob[0], other, knob[1]], lambda touch: False) == [other, knob[1]]
+    assert played([knob[0], other, knob[1]], lambda touch: False) == [other, knob[1]]

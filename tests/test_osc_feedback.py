@@ -115,6 +115,47 @@ def test_a_subscriber_is_not_told_what_it_did_itself_but_others_are(params, open
     assert second.of("/petals/gain") == [(1.0,), (5.0,)]
 
 
+def test_who_was_not_taken_at_its_word_is_told_once_what_counts(params, open_server, ears):
+    server = open_server()
+    one, two = Client(server.port), Client(server.port)
+    first, second = ears(one), ears(two)
+    for each in (one, two):
+        each.send("/subscribe", "/petals/gain", "/count", "/mode/n", "/petals/layers", "/brush/gain")
+    assert wait_until(lambda: first.of("/count") and second.of("/count") and first.of("/petals/layers"))
+    one.send("/petals/gain", 9.5)
+    assert wait_until(lambda: first.last("/petals/gain") == (8.0,) and second.last("/petals/gain") == (8.0,))
+    one.send("/petals/gain", 20.0)  # where it stands already, but it does not know that
+    assert wait_until(lambda: first.of("/petals/gain") == [(1.0,), (8.0,), (8.0,)])
+    one.send("/petals/gain", 3.3)  # exact, as far as 32 bits can say it: no echo
+    one.send("/count", 4.4)
+    assert wait_until(lambda: first.last("/count") == (4,))
+    one.send("/mode/n", 0.9)
+    assert wait_until(lambda: first.last("/mode/n") == (1.0,))
+    one.send("/petals/layers", -5, 10)
+    assert wait_until(lambda: first.last("/petals/layers") == (0.0, 10.0))
+    one.send("/brush/gain", 0.5)
+    assert wait_until(lambda: second.last("/brush/gain") == (0.5,))
+    assert first.of("/petals/gain")[3:] == [] and first.of("/brush/gain") == [(0.0,)]
+    assert second.of("/petals/gain")[:2] == [(1.0,), (8.0,)] and len(second.of("/petals/gain")) == 3
+    assert len(first.of("/count")) == 2 and len(first.of("/mode/n")) == 2 and len(first.of("/petals/layers")) == 2
+
+
+def test_a_correction_that_may_have_been_lost_is_said_again_until_the_sender_is_right(params):
+    subscription = osc_feedback.Subscription(params, "osc:1", ["/count"])
+    changes = osc_feedback.Changes(params)
+
+    def said(share: float) -> list[bytes]:
+        subscription.note(changes.take())
+        subscription.remind(share)
+        return subscription.take()
+
+    params.set("count", 20, "osc:1")
+    assert len(said(1.0)) == 1 and len(said(1.0)) == 1
+    params.set("count", 9, "osc:1")  # its value already
+    params.set("count", 8, "osc:1")
+    assert said(1.0) == []
+
+
 def test_a_sweep_is_throttled_and_its_last_value_arrives(params, open_server, ears):
     server = open_server()
     client = Client(server.port)
@@ -145,6 +186,19 @@ def test_another_port_of_the_sender_can_be_named_and_only_some_addresses(params,
     params.set("petals.layers", (2, 3), "page")
     assert wait_until(lambda: ear.last("/petals/layers") == (2.0, 3.0))
     assert ear.last("/bend/1/amount/n") == (1.0,) and not ear.of("/brush/gain")
+
+
+def test_what_cannot_be_is_answered_where_the_sender_listens(params, open_server, ears):
+    server = open_server()
+    client, ear = Client(server.port), ears()
+    client.send("/subscribe", ear.port, "/petals/gain")
+    assert wait_until(lambda: ear.of("/petals/gain"))
+    client.send("/petals/gian", 2)
+    assert wait_until(lambda: ear.of("/error")) and "did you mean 'petals.gain'" in ear.last("/error")[0]
+    client.send("/unsubscribe")
+    back = ears(client)
+    client.send("/petals/gina", 2)
+    assert wait_until(lambda: back.of("/error")) and len(ear.of("/error")) == 1
 
 
 def test_how_it_plays_is_told_a_few_times_a_second(open_server, ears):

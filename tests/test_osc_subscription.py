@@ -1,4 +1,4 @@
-"""What one listener is still to be told: never its own changes, never an old value last. No sockets here."""
+"""What one listener is still to be told: never its own changes, never an old value last. One socket at the end."""
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +11,7 @@ from instrument.osc.router import address_of
 from instrument.parameters.params import BadValue
 from pipelines.spec import ControlSpec
 from tests.oscing import some_params
+from tests.test_osc_query import on_socket
 
 
 def test_what_is_said_again_is_never_ones_own():
@@ -102,3 +103,20 @@ def test_ends_of_a_range_lie_within_what_can_be():
     params.set("petals.layers.width", 10)
     assert ends(params, "petals.layers") == [0, 6]
     assert ends(params, "petals.layers", normalised=True) == [0, pytest.approx(6 / 29)]
+
+
+def test_a_client_that_was_not_taken_at_its_word_is_told_what_counts():
+    async def play(socket, params):
+        await socket.command("LISTEN", "/count")
+        await socket.until(lambda: socket.messages == [("/count", 2)])
+        for told, value in enumerate((77.0, 78.0, 8.6), 2):
+            await socket.send("/count", value)
+            await socket.until(lambda told=told: len(socket.messages) == told)
+        assert socket.messages[1:] == [("/count", 9)] * 3
+        await socket.send("/count", 4)
+        await socket.settle()
+        params.set("count", 5, "midi")
+        await socket.until(lambda: socket.messages[-1] == ("/count", 5))
+        assert ("/count", 4) not in socket.messages
+
+    on_socket(play)

@@ -221,6 +221,47 @@ def test_what_moves_by_itself_is_seen_to_move(page, playing):
     until(lambda: page.js("""return document.querySelector('[data-id="colour.gain"] .ghost').hidden"""))
 
 
+def test_modulators_come_and_go(page, playing):
+    page.view("modulators")
+    until(lambda: page.text(".bend-head h2").startswith("wave"))
+
+    def press(text: str, css: str = "#modulators .quiet") -> None:
+        script = "return [...document.querySelectorAll(arguments[0])].find((b) => b.textContent === arguments[1])"
+        page.js("arguments[0].click()", until(lambda: page.js(script, css, text)))
+
+    press("add")
+    kinds = page.js("return [...document.querySelectorAll('#modulators section h2')].map((h) => h.firstChild.data)")
+    assert kinds == ["lfo", "envelope", "hold", "follow", "audio"]
+    target = page.find("what the new modulator moves")
+    target.clear()
+    target.send_keys("loud.gain")
+    page.find("name of the new modulator").send_keys("thump")
+    page.keys("depth of the new modulator", Keys.HOME, Keys.END, Keys.PAGE_DOWN)
+    playing.params.set("modulator.add", "lfo: sine, name: other", "osc")  # what is being written stays
+    until(lambda: page.all('.strip[data-modulator="other"]'))
+    assert target.get_attribute("value") == "loud.gain"
+    page.find("ad: a new envelope").click()
+    until(lambda: "thump.depth" in playing.params)
+    assert playing.value("thump.to") == "loud.gain" and playing.value("thump.depth") == pytest.approx(0.8)
+    until(lambda: page.text(".bend-head h2").startswith("thump"))
+    assert page.find("thump.attack") and page.find("thump.by")
+    press("duplicate")
+    until(lambda: "thump2.on" in playing.params and page.all('.strip[data-modulator="thump2"].muted'))
+    press("remove")
+    until(lambda: "thump.on" not in playing.params and not page.all('.strip[data-modulator="thump"]'))
+    page.find("undo").click()
+    until(lambda: page.all('.strip[data-modulator="thump"]') and playing.value("thump.to") == "loud.gain")
+    press("add")
+    target = page.find("what the new modulator moves")
+    target.clear()
+    target.send_keys("loud.gian")
+    page.find("square: a new lfo").click()
+    until(lambda: "did you mean 'loud.gain'?" in page.text("body"))
+    for name in ("thump", "thump2", "other"):
+        playing.params.set("modulator.remove", name, "osc")
+        until(lambda name=name: not page.all(f'.strip[data-modulator="{name}"]'))
+
+
 def test_two_pages_agree(page, playing):
     look_at(page, "colour")
     first = page.browser.current_window_handle

@@ -175,6 +175,24 @@ def test_values_reach_the_page_and_the_instrument():
         asyncio.run(play(surface))
 
 
+def test_a_page_that_was_not_taken_at_its_word_is_told_what_counts():
+    params = some_params()
+
+    async def play(surface):
+        async with opened(surface) as page, opened(surface) as other:
+            for value in (99, 98):
+                page.values.pop("petals.gain", None)
+                await page.ws.send_json({"set": [["petals.gain", value]]})
+                await page.until(lambda: page.values.get("petals.gain") == 8)
+            await other.until(lambda: other.values.pop("petals.gain", None) == 8)
+            await page.ws.send_json({"set": [["petals.gain", 97], ["petals.on", False]]})
+            await other.until(lambda: other.values["petals.on"] == 0)
+            assert "petals.gain" not in other.values  # nothing has changed for it
+
+    with serving(params) as surface:
+        asyncio.run(play(surface))
+
+
 def test_what_moves_by_itself_is_sent_apart_from_what_the_hand_set():
     params = some_params()
     gain = {"petals.gain": 0.25}

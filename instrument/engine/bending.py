@@ -8,16 +8,16 @@ change is one step of undo. Knows parameters, patches and the stream's banks; no
 from __future__ import annotations
 
 import logging
-import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from instrument.engine import memory
 from instrument.engine.console import Console
-from instrument.engine.loading import ADD, DUPLICATE, REMOVE, RESERVED, bends_of, declare_bends
+from instrument.engine.loading import ADD, DUPLICATE, REMOVE, bends_of, declare_bends
+from instrument.engine.naming import name_like, name_problem, taken_names
 from instrument.parameters.params import ParamSet, shorten, suggest
 from instrument.state.patch import BendSpec, Patch, PatchError
 from instrument.state.patchdesk import PatchDesk
@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 
 MOST_BENDS = 128
 ORIGIN = "bending"
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
 class BendingError(ValueError):
@@ -47,9 +46,10 @@ class Edit:
     place: int
     comes: bool
     values: Mapping[str, Value]  # by id; of one that goes, as it stood
+    before: Patch | None = None  # what one that goes went from
 
     def back(self) -> Edit:
-        return Edit(self.spec, self.place, not self.comes, self.values)
+        return replace(self, comes=not self.comes)
 
 
 Wish = Callable[[Patch], Edit]
@@ -116,7 +116,7 @@ class Bending:
     def _removing(self, words: list[str], patch: Patch) -> Edit:
         place = self._place(REMOVE, words[0], patch)
         spec = patch.bends[place]
-        return Edit(spec, place, False, self._values_of(spec.name))
+        return Edit(spec, place, False, self._values_of(spec.name), patch)
 
     def _place(self, what: str, name: str, patch: Patch) -> int:
         names = [bend.name for bend in patch.bends]
@@ -126,15 +126,12 @@ class Bending:
 
     def _free_name(self, wanted: str, like: str, patch: Patch) -> str:
         """The name wanted, or one like another that is not taken."""
-        taken = {id.split(".", 1)[0] for id in self._params.ids()} | {bend.name for bend in patch.bends} | {*RESERVED}
+        taken = taken_names(self._params, patch)
         if len(patch.bends) >= MOST_BENDS:
             raise BendingError(f"there are {MOST_BENDS} bends already; remove one first")
-        if wanted and not _NAME.fullmatch(wanted):
-            raise BendingError(f"'{shorten(wanted)}' is no name for a bend; use letters, digits and _, such as petals")
-        if wanted in taken:
-            raise BendingError(f"the name '{wanted}' is taken; choose another")
-        stem = re.sub(r"\d+$", "", like) or like
-        return wanted or next(name for n in range(1, 1000) if (name := stem if n == 1 else f"{stem}{n}") not in taken)
+        if wanted and (problem := name_problem(wanted, "bend", taken)):
+            raise BendingError(problem)
+        return wanted or name_like(like, taken)
 
     def _values_of(self, name: str) -> dict[str, Value]:
         with self._params.together():
@@ -170,7 +167,7 @@ class Bending:
     def _prepare(self, wish: Wish, steps_back: bool, stream: Stream, patch: Patch) -> _Ready:
         """In the worker's thread: the changed patch and its bank. Raises BendingError, PatchError, ValueError."""
         edit, old = wish(patch), stream.bank
-        changed = with_bend(patch, edit.spec, edit.place) if edit.comes else without_bend(patch, edit.place)
+        changed = _changed(edit, patch)
         bends = bends_of(changed, stream.model.config)
         return _Ready(edit, changed, bends, stream.make_bank(bends, like=old), (patch, old), wish, steps_back)
 
@@ -205,10 +202,19 @@ class Bending:
             if edit.comes and edit.spec.name in names:
                 raise BendingError(f"the name '{edit.spec.name}' is taken again; nothing is brought back")
             if edit.comes:
-                return Edit(edit.spec, min(edit.place, len(names)), True, edit.values)
+                return replace(edit, place=min(edit.place, len(names)))
             return self._removing([edit.spec.name], patch)
 
         self._wishes.append((again, False))
+
+
+def _changed(edit: Edit, patch: Patch) -> Patch:
+    """The patch with the bend more or less; where it comes back to what it went from, with all that spoke of it."""
+    if not edit.comes:
+        return without_bend(patch, edit.place)
+    if edit.before is not None and without_bend(edit.before, edit.place) == patch:
+        return edit.before
+    return with_bend(patch, edit.spec, edit.place)
 
 
 def soloed(values: dict[str, Value], bends: tuple[Bend, ...]) -> dict[str, Value]:

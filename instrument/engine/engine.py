@@ -21,6 +21,7 @@ from instrument.engine.bending import Bending, soloed
 from instrument.engine.console import Console
 from instrument.engine.guard import Guard, Scene
 from instrument.engine.loading import FADE, FORGET, PANIC, RESEED, SEED, bends_of, declare, declare_bends
+from instrument.engine.modulating import Modulating
 from instrument.engine.prompts import PromptDesk
 from instrument.engine.stage import Stage
 from instrument.engine.switch import Crossing, Ready, Switch
@@ -85,6 +86,7 @@ class Engine:
         self._patient = False
         self.stage = Stage(stream, encoder, params, self.console, self.desk, self.prompts)
         self.bending = Bending(params, self.desk, self.console, self._say)
+        self.modulating = Modulating(params, self.desk, self.console, self.stage, self._say)
         self.guard = Guard(params, self._say, self.beside)
         self.switch = Switch(params, self._say, self.beside)
 
@@ -331,6 +333,7 @@ class Engine:
         self.console.tick(now)
         self.desk.tick()
         self.bending.tick()
+        self.modulating.tick()
         self.prompts.follow()
         self.switch.tick()
         self.guard.tick()

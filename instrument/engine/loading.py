@@ -12,10 +12,8 @@ from dataclasses import dataclass
 
 from instrument.engine import chunks, console, curtain, prompts, videoin
 from instrument.mapping import rigdesk
-from instrument.modulation.modspec import MOMENTARY, ModulatorSpec, named
-from instrument.modulation.modspec import parameters_of as modulator_parameters
-from instrument.modulation.modulators import event_problem, target_problem, targets_of
-from instrument.modulation.voices import Sources
+from instrument.modulation.modspec import MOMENTARY, ModulatorSpec, named, own_parameters
+from instrument.modulation.modulators import problems_of
 from instrument.parameters.params import ParamSet, suggest
 from instrument.state import patchdesk, snapshots
 from instrument.state.patch import MOST_SEED, BendSpec, Patch, set_values
@@ -31,10 +29,11 @@ from pipelines.wan import WanConfig
 SEED = "engine.seed"
 MODEL, SIZE, FADE = "engine.model", "engine.size", "engine.fade"
 ADD, DUPLICATE, REMOVE = "bend.add", "bend.duplicate", "bend.remove"
+MOD_ADD, MOD_DUPLICATE, MOD_REMOVE = "modulator.add", "modulator.duplicate", "modulator.remove"
 PANIC, FORGET, RESEED = "panic", "cache.reset", "engine.reseed"
 RESERVED = (  # not for bends or modulators
-    *("audio", "bend", "bender", "cache", "clock", "engine", "learn", "mapping", "master", "morph", "out", "panic"),
-    *("patch", "prompt", "random", "redo", "snapshot", "status", "undo", "video"),
+    *("audio", "bend", "bender", "cache", "clock", "engine", "learn", "mapping", "master", "modulator", "morph"),
+    *("out", "panic", "patch", "prompt", "random", "redo", "snapshot", "status", "undo", "video"),
 )
 _BY_PLACE = re.compile(r"bend\.\d+\.")
 _TAKEN = "no {} can be named '{}': the instrument itself uses it; choose another name"
@@ -78,9 +77,12 @@ def declare(params: ParamSet) -> None:
         ADD: "adds a bend: a lever such as cross.map.gain, and a name for it if you like",
         DUPLICATE: "a copy of the bend of this name, switched off, and a name for it if you like",
         REMOVE: "takes the bend of this name away; undo brings it back",
+        MOD_ADD: "adds a modulator, written as in a patch: lfo: sine, period: 8 beats, to: petals.gain, depth: 0.3",
+        MOD_DUPLICATE: "a copy of the modulator of this name, switched off, and a name for it if you like",
+        MOD_REMOVE: "takes the modulator of this name away; undo brings it back",
     }
     for id, doc in texts.items():
-        params.add(id, TextSpec("", doc), "bend", kept=False)
+        params.add(id, TextSpec("", doc), id.split(".", 1)[0], kept=False)
 
 
 def declare_bends(params: ParamSet, bends: tuple[Bend, ...], steps: int, layers: int) -> list[str]:
@@ -112,9 +114,17 @@ def declare_patch(params: ParamSet, patch: Patch, bends: tuple[Bend, ...], steps
     for index, name in enumerate(named(patch.modulators)):
         if name in RESERVED:
             raise patch.error(_TAKEN.format("modulator", name), "modulators", index, "name")
-    for id, spec in modulator_parameters(patch.modulators).items():
-        ids.append(params.add(id, spec, group=id.split(".", 1)[0], kept=not id.endswith(MOMENTARY)).id)
+    for name, spec in named(patch.modulators).items():
+        ids += declare_modulator(params, name, spec)
     return ids
+
+
+def declare_modulator(params: ParamSet, name: str, spec: ModulatorSpec) -> list[str]:
+    """Add the parameters of one modulator; their ids."""
+    return [
+        params.add(id, made, group=name, kept=not id.endswith(MOMENTARY)).id
+        for id, made in own_parameters(name, spec).items()
+    ]
 
 
 def set_all(params: ParamSet, patch: Patch) -> None:
@@ -147,14 +157,9 @@ def _rehearse(patch: Patch, config: WanConfig, steps: int) -> dict[int, Snapshot
     its snapshots."""
     trial = declared(patch, config, steps)
     modulators = named(patch.modulators)
-    sources = Sources(trial)
     for index, spec in enumerate(modulators.values()):
-        problems = [(target_problem(id, trial), "to") for id in targets_of(spec.to)]
-        problems += [(sources.problem(of, modulators), spec.kind) for of in (spec.hold, spec.follow) if of is not None]
-        problems.append((event_problem(spec.by, trial), "by"))
-        for problem, field in problems:
-            if problem:
-                raise patch.error(problem, "modulators", index, field)
+        for field, problem in problems_of(spec, trial, modulators):
+            raise patch.error(problem, "modulators", index, field)
     return snapshots.read(patch, trial)
 
 

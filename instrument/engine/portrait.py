@@ -10,6 +10,7 @@ from typing import Any
 
 from instrument.engine.engine import Engine
 from instrument.mapping.rig import Rig
+from instrument.modulation.modspec import described
 from pipelines.bends.bank import Bend
 from pipelines.bends.lever import Lever, discover
 from pipelines.spec import ChoiceSpec
@@ -21,6 +22,7 @@ class Portrait:
     def __init__(self, engine: Engine, rig: Rig | None = None) -> None:
         self._engine, self._rig = engine, rig
         self._levers = [_lever(lever) for lever in discover().values()]
+        self._kinds = described()
 
     def state(self) -> dict[str, Any]:
         """JSON-ready, by key; cheap enough for ten times a second."""
@@ -45,6 +47,7 @@ class Portrait:
             "snapshots": {str(slot): snapshot.name for slot, snapshot in engine.console.snapshots.copy().items()},
             "patch": {"name": engine.desk.playing.name, "list": engine.desk.names},
             "modulators": engine.console.rack.kinds.copy(),
+            "kinds": self._kinds,
             "signals": {name: round(signal, 3) for name, signal in engine.console.rack.signals.copy().items()},
             "learn": self._rig.learner.status() if self._rig else None,
         }

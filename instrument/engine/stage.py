@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from instrument.engine.console import Console
 from instrument.engine.loading import SEED, Prepared, declare_patch, prepare, set_all
 from instrument.engine.prompts import PromptDesk
+from instrument.modulation.modspec import named
 from instrument.parameters.params import GLIDE, BadValue, ParamSet
 from instrument.state.patch import Patch
 from instrument.state.patchdesk import PatchDesk
@@ -85,9 +86,11 @@ class Stage:
         """Surfaces are shown what plays, after a wish that could not be met."""
         self._desk.refused()
 
-    def edited(self, patch: Patch, bends: tuple[Bend, ...], bank: StreamBank) -> None:
-        """The patch that plays has been given other bends; they play already."""
-        prepared = replace(self._playing.prepared, patch=patch, bends=bends, bank=bank)
+    def edited(self, patch: Patch, bends: tuple[Bend, ...] | None = None, bank: StreamBank | None = None) -> None:
+        """The patch that plays has been given other modulators, or bends and their bank; they play already."""
+        ready = self._playing.prepared
+        bends, bank = ready.bends if bends is None else bends, bank or ready.bank
+        prepared = replace(ready, patch=patch, bends=bends, bank=bank, modulators=named(patch.modulators))
         self._playing = replace(self._playing, prepared=prepared)
 
     def values(self) -> dict[str, Value]:

@@ -1,14 +1,20 @@
 """What a controller shows: rings, lights and motor faders that follow the parameters.
 
+A control that is moved by what it is sent is left alone while a hand moves it. Where a step or a choice was nearest to
+where the hand left it, it goes there once the hand rests: sooner, and a knob that is turned click by click would be put
+back at every click.
+
 Latest value only: what a light should show is worked out anew and sent if it differs from what was sent last, so a
 storm of changes costs one message a look. Knows a Mapping and how to send bytes; no ports.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from instrument.mapping.binding import Bound
+from instrument.mapping.link import Link
 from instrument.mapping.mapping import Mapping
 from instrument.mapping.profile import Light
 
@@ -23,7 +29,8 @@ class Lights:
         self._mapping = mapping
         self._send = send
         self._sent: dict[Address, int | None] = {}
-        self._looked: tuple[int, int, int] | None = None
+        self._looked: tuple[int, int, int, int] | None = None
+        self._astray = False  # a control is to be put where its value is, as soon as the hand rests
         self._table: dict[Address, tuple[Light, list[Bound]]] = {}
         controller = mapping.file.controller
         for part in controller.parts.values() if controller else ():
@@ -49,10 +56,10 @@ class Lights:
         mapping = self._mapping
         with mapping.params.together(), mapping.lock:
             version, ids = mapping.params.changed(self._looked[0] if self._looked else -1)
-            now = (version, mapping.state, mapping.params.structure)
-            if now == self._looked and not ids:
+            now = (version, mapping.state, mapping.params.structure, mapping.touches)
+            if now == self._looked and not ids and not self._astray:
                 return
-            self._looked = now
+            self._looked, self._astray = now, False
             wanted = [(address, light, self._value(light, bounds)) for address, (light, bounds) in self._table.items()]
         for address, light, value in wanted:
             if value is None:
@@ -79,10 +86,18 @@ class Lights:
             for link in mapping.links(bound):
                 if link.is_trigger:
                     return light.led.off if light.led.ready is None else light.led.ready
-                if link.ours and _moves(light, bound):
+                if link.ours and _moves(light, bound) and not self._may_move(link):
                     return None
                 return _level(light, link.shown())
         return light.led.off if not light.led.motor else None
+
+    def _may_move(self, link: Link) -> bool:
+        """Whether a control that stands where a hand left it should go to where its value is."""
+        if not link.strays():
+            return False
+        rests = link.rests(time.monotonic())
+        self._astray = self._astray or not rests
+        return rests
 
     def _is_open(self, page: int | str) -> bool:
         """Whether the light of a page button is on: of `next` and `previous`, away from the first page."""

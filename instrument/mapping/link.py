@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _SLOW, _FAST = 0.08, 0.01  # seconds between two messages of an endless knob turned at leisure, and spun
 _ONE_WAY = ("nrpn_step", "rpn_step")
+_NEAR = 1 / 127  # of its way: a control that stands so near to its value shows it
+REST = 0.5  # seconds after which a hand counts as resting, and a control may be moved to where its value stands
 
 
 def notches(encoding: str, value: int) -> int:
@@ -41,6 +43,7 @@ class Link:
         self._before: Value | None = None  # what a momentary button will put back
         self._while_held = -1  # the version it made
         self._turned_at = 0.0
+        self._left: tuple[float, float] | None = None  # where the hand put the control, 0..1, and when
         self._direction = 0
         self._backwards = self._binding.invert
         spec = parameter.spec
@@ -54,6 +57,14 @@ class Link:
     def ours(self) -> bool:
         """Whether the value is where this very control put it."""
         return self._parameter.version == self._caught
+
+    def strays(self) -> bool:
+        """Whether the value is where this control put it, but not where it stands: a step or a choice was nearest."""
+        return self.ours and self._left is not None and abs(self._left[0] - self.shown()) > _NEAR
+
+    def rests(self, now: float) -> bool:
+        """Whether no hand has moved it lately; `now` on `time.monotonic`."""
+        return self._left is None or now - self._left[1] >= REST
 
     def release(self) -> None:
         """The hand has left the control, or plays something else with it: what stands there now is to be met anew."""
@@ -177,6 +188,7 @@ class Link:
     # --- faders and knobs with ends ---
 
     def _move(self, params: ParamSet, n: float, origin: str, last: float | None) -> None:
+        self._left = n, time.monotonic()
         if self._backwards:
             n, last = 1.0 - n, None if last is None else 1.0 - last
         if self._travel is not None:

@@ -150,6 +150,7 @@ class Mapping:
             threading.RLock()
         )  # whoever needs the parameters' lock too takes that first: bundles hold it already
         self.page = 0
+        self.touches = 0  # heard
         self.state = 0  # grows with whatever changes what the controls mean: pages, modifiers
         self._notices = notices or log.warning
         self._told: set[tuple[int, str]] = set()
@@ -207,6 +208,7 @@ class Mapping:
             found = [b for b in self._bindings.get(source, ()) if self._comes_from(b, touch.channel, origin)]
             last = self._stands.get(touch.place)
             if found:
+                self.touches += 1
                 self._stands[touch.place] = touch.travel
             for bound in self._meant(found, touch):
                 if bound.binding.go is None:

@@ -8,11 +8,13 @@ controllers show when they come back.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from instrument.mapping import mapping as mappings
+from instrument.mapping.doubles import Doubles
 from instrument.mapping.feedback import Lights, Send
 from instrument.mapping.learn import Learner
 from instrument.mapping.mapping import Mapping, MappingError, MappingFile
@@ -34,6 +36,7 @@ class _Slot:
     def __init__(self, which: str | Path | None, folder: Path | None, file: MappingFile, playing: Mapping) -> None:
         self.which, self.folder = which, folder
         self.playing = playing
+        self.doubles = Doubles()
         self.stamps = _stamps(file.files)
 
 
@@ -148,11 +151,19 @@ class Rig(Listener):
         caught = touch.kind != "osc" and self.learner.hear(touch, origin)
         if caught and not any(mapping.waits_for(touch) for mapping in self.mappings):
             return True
-        heard = [mapping.handle(touch, origin, at) for mapping in self.mappings if self._hears(mapping, touch, origin)]
+        heard = [self._hear(slot, touch, origin, at) for slot in self._slots if self._hears(slot, touch, origin)]
         return any(heard)
 
-    def _hears(self, mapping: Mapping, touch: Touch, origin: str) -> bool:
-        return touch.kind == "osc" or self._plays(mapping, origin)
+    def _hears(self, slot: _Slot, touch: Touch, origin: str) -> bool:
+        return touch.kind == "osc" or self._plays(slot.playing, origin)
+
+    def _hear(self, slot: _Slot, touch: Touch, origin: str, at: float | None) -> bool:
+        """One mapping hears a touch; where every one counts, what another of its ports has just said is no second."""
+        mapping = slot.playing
+        counts = touch.kind != "osc" and (touch.kind == "note" or mapping.counts(touch))
+        if counts and slot.doubles.again(touch, origin, time.monotonic() if at is None else at):
+            return True
+        return mapping.handle(touch, origin, at)
 
     def _plays(self, mapping: Mapping, origin: str) -> bool:
         """Whether a mapping is for this port."""

@@ -72,10 +72,11 @@ def _machine_control(data: tuple[int, ...]) -> Touch | None:
     return None
 
 
-def coalesce(touches: list[Touch], counts: Callable[[Touch], bool]) -> list[Touch]:
-    """Of each control only the latest, in the order of the latest; notes, and what `counts`, all and in order."""
+def worth_playing(touches: list[Touch], counts: Callable[[Touch], bool]) -> list[int]:
+    """Which of them: of each control only the latest, in the order of the latest; notes, and what `counts`, all and in
+    order."""
     latest = {t.place: i for i, t in enumerate(touches)}
-    return [t for i, t in enumerate(touches) if latest[t.place] == i or t.kind == "note" or counts(t)]
+    return [i for i, t in enumerate(touches) if latest[t.place] == i or t.kind == "note" or counts(t)]
 
 
 class Stamp:

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from instrument.midi import driver as midi_driver
-from instrument.midi.decode import ClockListener, Decoder, Stamp, coalesce
+from instrument.midi.decode import ClockListener, Decoder, Stamp, worth_playing
 from instrument.midi.driver import ANY, QUEUE, Api, answering, close, numbered, port_matches
 from instrument.midi.lead import Lead
 from instrument.parameters.touch import Touch
@@ -198,19 +198,24 @@ class MidiPorts:
     # --- messages ---
 
     def _drain(self, port: _Port) -> None:
-        touches, now = [], time.monotonic()
+        touches: list[Touch] = []
+        arrived: list[float] = []  # when, one each
+        now = time.monotonic()
         for _ in range(QUEUE):
             message = port.input.get_message()
             if message is None:
                 break
             self.received += 1
             try:
-                touches += port.decoder.feed(message[0], now, port.stamp(message[1], now))
+                at = port.stamp(message[1], now)
+                touches += port.decoder.feed(message[0], now, at)
+                arrived += [at] * (len(touches) - len(arrived))
             except ValueError:
                 self.bad += 1
         touches += port.decoder.due(now)
-        for touch in coalesce(touches, self._listener.counts):
-            self._guarded(self._listener.handle, touch, port.origin, now)
+        arrived += [now] * (len(touches) - len(arrived))
+        for index in worth_playing(touches, self._listener.counts):
+            self._guarded(self._listener.handle, touches[index], port.origin, arrived[index])
 
     def _send(self, port: _Port, data: list[int]) -> None:
         """A message to a controller; one that cannot take it is left dark rather than asked again and again."""

@@ -6,13 +6,16 @@ own settings, each of which becomes a parameter (`lfo1.depth`, `lfo1.rate`, ...)
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from collections.abc import Callable, Container, Sequence
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from instrument import yamlfile
 from instrument.modulation.waves import DRAWN, WAVES
+from instrument.parameters.values import shorten
 from instrument.yamlfile import Strict
 from pipelines.spec import ChoiceSpec, ControlSpec, Spec, SwitchSpec, TextSpec, TriggerSpec
 
@@ -22,11 +25,13 @@ FEATURES = ("level", "bass", "low", "mid", "high", "onset", "centroid", "pitch")
 SECONDS, BEATS = "seconds", "beats"
 MOMENTS = ("beat", "bar", "onset")  # what may fire, besides any trigger
 CHANCE = "random"  # what a `hold` may sample besides signals
+OWN_WORDS = (CHANCE, *MOMENTS, *(f"audio.{feature}" for feature in FEATURES))  # names in a line that are no ids
 MOST_POINTS = 256  # of a drawn table
 
 _DURATION = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(?:/\s*(\d+)\s*)?(s|ms|seconds?|beats?)?\s*")
 _RATE = ControlSpec(0.001, 50, 1, warp="exponential", doc="cycles a second, or a beat")
 _LONG = {"hi": 60.0, "warp": "cubed"}
+_EXAMPLE = "write it as in a patch, for example lfo: sine, period: 8 beats, to: petals.gain, depth: 0.3"
 
 
 class Duration(NamedTuple):
@@ -95,6 +100,14 @@ _SETTINGS = {
     "audio": {"rise", "fall", "gain"},
 }
 KINDS = tuple(_SETTINGS)
+_DOCS = {
+    "lfo": "a wave that goes round and round",
+    "envelope": "up and down again, from a note, a pad, or what fires it",
+    "hold": "takes the value of something at every turn, and keeps it",
+    "follow": "another signal or parameter, smoothed",
+    "audio": "what the sound that comes in is like",
+}
+_FIRST = {"hold": CHANCE, "follow": "audio.level"}  # what stands after a kind that names something, to begin with
 _COMMON = {"name", "to", "depth", "on"}
 
 
@@ -130,7 +143,7 @@ class ModulatorSpec(Strict):
     def _one_kind(self) -> ModulatorSpec:
         kinds = [kind for kind in KINDS if getattr(self, kind) is not None]
         if len(kinds) != 1:
-            raise ValueError(f"give exactly one kind: {', '.join(KINDS)}")
+            raise ValueError(f"give exactly one kind: {', '.join(KINDS)}; {_EXAMPLE}")
         fitting = {kinds[0], *_COMMON, *_SETTINGS[kinds[0]]}
         for key in sorted(self.model_fields_set - fitting):
             if getattr(self, key) is not None:
@@ -276,4 +289,60 @@ def named(specs: Sequence[ModulatorSpec]) -> dict[str, ModulatorSpec]:
 
 def parameters_of(specs: Sequence[ModulatorSpec]) -> dict[str, Spec]:
     """Every parameter of these modulators, by id."""
-    return {f"{name}.{field}": made for name, spec in named(specs).items() for field, made in spec.parameters().items()}
+    return {id: spec for name, each in named(specs).items() for id, spec in own_parameters(name, each).items()}
+
+
+def own_parameters(name: str, spec: ModulatorSpec) -> dict[str, Spec]:
+    """Every parameter of one modulator of this name, by id."""
+    return {f"{name}.{field}": made for field, made in spec.parameters().items()}
+
+
+def read_line(text: str) -> ModulatorSpec:
+    """A modulator written as in a patch, with or without its braces: `lfo: sine, period: 8 beats, to: petals.gain`.
+
+    Raises ValueError that names the setting, what it cannot be, and the remedy.
+    """
+    line = text.strip()
+    if ":" not in line:
+        raise ValueError(f"'{shorten(line)}' is no modulator; {_EXAMPLE}")
+    try:
+        document = yamlfile.parse(line if line.startswith("{") else f"{{{line}}}", "line", yamlfile.FileError)
+        return yamlfile.check(ModulatorSpec, document, yamlfile.FileError)
+    except yamlfile.FileError as problem:
+        if problem.problem.startswith("not valid YAML"):
+            raise ValueError(f"'{shorten(line)}' is no modulator; {_EXAMPLE}") from None
+        raise ValueError(problem.problem) from None
+
+
+def described() -> list[dict[str, Any]]:
+    """Every kind there is, JSON-ready, for who asks a player for a new one: its name, what it does, and what stands
+    after its name: one of `options`, or where there are none the name of a signal or parameter, `first` to begin with.
+    A drawn wave is none of them: it needs its points, and any LFO can be set to it later."""
+    found = []
+    for kind in KINDS:
+        parts = get_args(ModulatorSpec.model_fields[kind].annotation)
+        options = [option for part in parts for option in get_args(part) if option != DRAWN]
+        found.append({"kind": kind, "doc": _DOCS[kind], "options": options, "first": _FIRST.get(kind, "")})
+    return found
+
+
+def free_name(kind: str, taken: Container[str]) -> str:
+    """A name for one more modulator of a kind: lfo1, lfo2, ..."""
+    return next(name for number in itertools.count(1) if (name := f"{_SHORT[kind]}{number}") not in taken)
+
+
+def reworded(spec: ModulatorSpec, again: Callable[[str], str | None]) -> ModulatorSpec:
+    """The modulator with every name it speaks of (targets, what it samples, follows or is fired by) as `again` has it;
+    None: there is nothing of that name any more, and it is not spoken of."""
+    targets = [new for id in targets_of(spec.to) if (new := again(id)) is not None]
+    changed = {} if targets == targets_of(spec.to) else {"to": ", ".join(targets)}
+    for field in ("hold", "follow", "by"):
+        name = getattr(spec, field)
+        if name and again(name) != name:
+            changed[field] = again(name) or ""
+    return spec.model_copy(update=changed) if changed else spec
+
+
+def targets_of(text: str) -> list[str]:
+    """Ids in a `to`, apart by commas."""
+    return [id for id in (part.strip() for part in text.split(",")) if id]

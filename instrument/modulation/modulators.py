@@ -8,10 +8,10 @@ and may themselves be modulated, which is heard one tick later. Knows parameters
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from instrument.modulation.clock import Clock
-from instrument.modulation.modspec import KINDS, MOMENTS, ModulatorSpec
+from instrument.modulation.modspec import KINDS, MOMENTS, ModulatorSpec, targets_of
 from instrument.modulation.oscillators import Lfos, Now
 from instrument.modulation.voices import SILENCE, VOICES, Ear, Heard, Scene, Sources, Voice
 from instrument.parameters.params import GLIDE, Parameter, ParamSet, suggest
@@ -23,11 +23,6 @@ _UNMOVED = ("engine", "clock", "snapshot", "patch", "mapping")  # groups of para
 
 def _unmoved(parameter: Parameter) -> bool:
     return parameter.group in _UNMOVED or parameter.id == GLIDE
-
-
-def targets_of(text: str) -> list[str]:
-    """Ids in a `to`, apart by commas."""
-    return [id for id in (part.strip() for part in text.split(",")) if id]
 
 
 def target_problem(id: str, params: ParamSet) -> str:
@@ -48,6 +43,16 @@ def event_problem(by: str, params: ParamSet) -> str:
     return f"nothing called '{by}' can fire; {suggest(by, [*MOMENTS, *triggers])}"
 
 
+def problems_of(spec: ModulatorSpec, params: ParamSet, modulators: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """What a modulator speaks of that is not there, or cannot be moved or followed: the setting, and the remedy.
+    `modulators` are the names of all there are."""
+    modulators, sources = list(modulators), Sources(params)
+    found = [("to", target_problem(id, params)) for id in targets_of(spec.to)]
+    found += [(kind, sources.problem(of, modulators)) for kind in ("hold", "follow") if (of := getattr(spec, kind))]
+    found.append(("by", event_problem(spec.by, params)))
+    yield from ((field, problem) for field, problem in found if problem)
+
+
 class Rack:
     """The modulators of the patch that plays. Give it to `ParamSet.modulate`; all else is for the engine's thread."""
 
@@ -64,11 +69,21 @@ class Rack:
 
     def load(self, specs: Mapping[str, ModulatorSpec]) -> None:
         """Play these instead, from their beginning; their parameters must be there already."""
+        with self._params.together():
+            self._lfos, self._voices, self._signals = Lfos((), ()), [], {}
+            self.change(specs)
+
+    def change(self, specs: Mapping[str, ModulatorSpec]) -> None:
+        """Play these; those that play already go on from where they stand."""
         kinds = {kind: [name for name, spec in specs.items() if spec.kind == kind] for kind in KINDS}
         with self._params.together():
+            lfos, there = self._lfos, {voice.name: voice for voice in self._voices}
             self._lfos = Lfos(kinds["lfo"], [specs[name].seed for name in kinds["lfo"]])
+            self._lfos.go_on(lfos)
             self._voices: list[Voice] = [
-                make(name, self._params, specs[name].seed) for kind, make in VOICES.items() for name in kinds[kind]
+                there.get(name) or make(name, self._params, specs[name].seed)
+                for kind, make in VOICES.items()
+                for name in kinds[kind]
             ]
             self._deaf = kinds["audio"]
             self.kinds = {name: spec.kind for name, spec in specs.items()}
@@ -80,7 +95,7 @@ class Rack:
             self._read: list[Value] = []
             self._edges: list[list[str]] = []
             self._structure = -1
-            self._signals = dict.fromkeys(self.names, 0.0)
+            self._signals = {name: self._signals.get(name, 0.0) for name in self.names}
             self._problems: list[str] = []
             self._listening = list(self._deaf)
 

@@ -36,15 +36,14 @@ class Phases:
         self._rates = np.zeros(count)
         self._beats = np.zeros(count, dtype=bool)
         self._jumps = 0
-        self._begun = False
+        self._begun = np.zeros(count, dtype=bool)
 
     def at(self, now: Now, rates: Floats, beats: np.ndarray) -> Floats:
         """Cycles since each began; those in beats began at the start of the music, the others at the first tick."""
         place = np.where(beats, now.beat, now.time)
-        if not self._begun:
-            self._begun, self._jumps = True, now.jumps
-            self._from = np.where(beats, 0.0, now.time)
-        elif (rates != self._rates).any() or (beats != self._beats).any():
+        if not self._begun.all():
+            self._begin(now, rates, beats)
+        if (rates != self._rates).any() or (beats != self._beats).any():
             turned = (rates != self._rates) | (beats != self._beats)
             before = np.where(self._beats, now.beat, now.time)
             stands = self._phase + (before - self._from) * self._rates
@@ -56,6 +55,21 @@ class Phases:
             self._phase = np.where(beats, 0.0, self._phase)
         self._rates, self._beats = rates, beats
         return self._phase + (place - self._from) * rates
+
+    def _begin(self, now: Now, rates: Floats, beats: np.ndarray) -> None:
+        """Those that have not turned yet."""
+        fresh = ~self._begun
+        self._from[fresh] = np.where(beats, 0.0, now.time)[fresh]
+        self._rates, self._beats = np.where(fresh, rates, self._rates), np.where(fresh, beats, self._beats)
+        if fresh.all():
+            self._jumps = now.jumps
+        self._begun = np.ones(len(fresh), dtype=bool)
+
+    def go_on(self, places: Sequence[int], before: Phases, at: Sequence[int]) -> None:
+        """These go on from where others stood in `before`, in the same order."""
+        self._jumps = before._jumps
+        for name in ("_from", "_phase", "_rates", "_beats", "_begun"):
+            getattr(self, name)[list(places)] = getattr(before, name)[list(at)]
 
     def restart(self, index: int, now: Now) -> None:
         """This one's cycle begins now."""
@@ -81,6 +95,14 @@ class Lfos:
         self._tables = {index: [-1.0, 1.0] for index in range(len(names))}
         self._drawn = [""] * len(names)
         self.problems: dict[str, str] = {}
+
+    def go_on(self, before: Lfos) -> None:
+        """Those that played in `before` too turn on from where they stand there."""
+        shared = [(here, before.names.index(name)) for here, name in enumerate(self.names) if name in before.names]
+        self._phases.go_on([here for here, _ in shared], before._phases, [there for _, there in shared])
+        for here, there in shared:
+            self._tables[here], self._drawn[here] = before._tables[there], before._drawn[there]
+        self.problems = {name: text for name, text in before.problems.items() if name in self.names}
 
     def signals(self, now: Now, values: Mapping[str, Value], fired: Sequence[str]) -> list[float]:
         """-1..1 of each, or 0..1 where its polarity is up."""

@@ -61,7 +61,7 @@ class Sources:
     def problem(self, of: str, modulators: Iterable[str]) -> str:
         """Why there is no such signal; empty if there is."""
         known = [CHANCE, *modulators, *(f"audio.{feature}" for feature in FEATURES)]
-        if of in known or of in self._params:
+        if not of or of in known or of in self._params:
             return ""
         return f"no signal '{of}'; {suggest(of, [*known, *self._params.names()])}"
 

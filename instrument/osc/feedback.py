@@ -41,10 +41,11 @@ STATUS = {
 
 
 class Change(NamedTuple):
-    """A parameter that changed, and who set it."""
+    """A parameter that changed, and who set it; or one whose source must be told what was made of its value."""
 
     id: str
     origin: str
+    corrected: bool = False
 
 
 class Place(NamedTuple):
@@ -75,6 +76,7 @@ class Subscription:
         self._pending: dict[str, None] = {}  # addresses, the longest unsaid first
         self._again: list[str] = []  # addresses still to be said again in this round, the next one last
         self._owed = 0.0  # addresses, and parts of one, by which saying again is behind
+        self._astray: set[str] = set()  # addresses where its own word was corrected
         self._greeted: list[str] = []  # newly wanted, to be told their values
 
     @property
@@ -98,7 +100,8 @@ class Subscription:
             self._again = self._again or list(self._places)[::-1]
             address = self._again.pop()
             place = self._places.get(address)
-            if place is not None and not self._is_trigger(place) and not self._is_own(place):
+            known = address not in self._astray and place is not None and self._is_own(place)
+            if place is not None and not self._is_trigger(place) and not known:
                 self._pending.setdefault(address)
 
     def listen(self, address: str) -> None:
@@ -121,13 +124,16 @@ class Subscription:
         return self._wanted is None or any(address == one or self._matches(one, address) for one in self._wanted)
 
     def note(self, changes: Iterable[Change]) -> None:
-        """Remember what changed. Its own changes it knows; what it had not yet been told of them is old by now."""
+        """Remember what changed. Its own changes it knows, unless something else was made of them; what it had not yet
+        been told of them is old by now."""
         self._look()
-        for id, origin in changes:
+        for id, origin, corrected in changes:
             own = self._made(origin)
-            for address in self._showing.get(id, ()):
-                if not own:
+            for address in self._showing.get(id, ()) if own or not corrected else ():
+                self._astray.discard(address)
+                if not own or corrected:
                     self._pending[address] = None
+                    self._astray |= {address} if own else set()
                 elif not self._params.is_range(self._places[address].name):  # whose other half may be another's
                     self._pending.pop(address, None)
 
@@ -237,12 +243,15 @@ class Changes:
     def __init__(self, params: ParamSet) -> None:
         self._params = params
         self._version, _ = params.changed(2**62)  # only the counter: what came before is no change
+        self._corrected, _ = params.corrections.since(2**62)
 
     def take(self) -> list[Change]:
         with self._params.together():  # an id and its origin from the same moment
             self._version, ids = self._params.changed(self._version)
             changed = [self._params[id] for id in ids]
-            return [Change(p.id, p.origin) for p in changed if p.base or not isinstance(p.spec, TriggerSpec)]
+            self._corrected, pairs = self._params.corrections.since(self._corrected)
+        found = [Change(p.id, p.origin) for p in changed if p.base or not isinstance(p.spec, TriggerSpec)]
+        return found + [Change(id, origin, corrected=True) for id, origin in pairs]
 
 
 def status_values(status: dict[str, Any]) -> dict[str, float]:

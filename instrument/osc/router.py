@@ -39,17 +39,18 @@ _REMEMBERED = 1024  # complaints and senders
 @dataclass(frozen=True)
 class Sender:
     """Where a packet came from: `host` and `name` for people, `origin` for parameters; `send` takes packets back and
-    never raises or waits."""
+    never raises or waits; so does `errors`, where those go elsewhere."""
 
     host: str
     name: str
     origin: str
     send: Callable[[bytes], None]
+    errors: Callable[[bytes], None] | None = None
 
     def reply(self, address: str, *args: Any) -> None:
         """Answer, if it can be encoded."""
         try:
-            self.send(encode(address, *args))
+            (self.errors if self.errors and address == "/error" else self.send)(encode(address, *args))
         except OscError as problem:
             log.debug("no answer to %s: %s", self.name, problem)
 

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from numbers import Real
 from typing import Any
 
+from instrument.parameters.corrections import Corrections, differs, strays
 from instrument.parameters.glide import Glides
 from instrument.parameters.parameter import Change, Parameter
 from instrument.parameters.values import (
@@ -70,6 +71,7 @@ class ParamSet:
         self._modulated: dict[str, Value] = {}
         self._moving: dict[str, Value] = {}
         self._travels: dict[str, tuple[int, float]] = {}
+        self.corrections = Corrections()  # read it under `together`
         self.recorder: Callable[[Change], None] | None = None
         self.watchers: dict[str, Callable[[Value, str], None]] = {}  # of every set, (value, origin); must not wait
 
@@ -175,7 +177,8 @@ class ParamSet:
                 if not (isinstance(value, Real) and value == 0):
                     self._fire(parameter, origin)
                 return
-            self._store(parameter, self._legal(parameter, value), origin)
+            legal = self._legal(parameter, value)
+            self._store(parameter, legal, origin, differs(parameter.spec, value, legal))
 
     def set_normalised(self, id: str, n: Any, origin: str = "") -> None:
         """Knob travel 0..1 through the parameter's curve; a range takes two. Raises as `set` does."""
@@ -187,7 +190,7 @@ class ParamSet:
             parameter = self._find(id)
             value = self._travelled(parameter, n)
             if not isinstance(parameter.spec, TriggerSpec):
-                self._store(parameter, value, origin)
+                self._store(parameter, value, origin, strays(parameter.spec, value, n))
             elif value:
                 self._fire(parameter, origin)
 
@@ -234,9 +237,10 @@ class ParamSet:
         # The ends are clamped before they become center and width, so that a range too wide is cut, not shifted.
         lo, hi = sorted(self._legal(center, end) for end in two(name, value))
         legal = self._legal(center, (lo + hi) / 2), self._legal(width, hi - lo)
+        corrected = any(differs(center.spec, *pair) for pair in zip(sorted(value), (lo, hi), strict=True))
         with self.together():
-            self._store(center, legal[0], origin)
-            self._store(width, legal[1], origin)
+            self._store(center, legal[0], origin, corrected)
+            self._store(width, legal[1], origin, corrected)
 
     def _checked(self, parameter: Parameter, value: Any) -> Value:
         try:
@@ -264,8 +268,9 @@ class ParamSet:
             self._noticed.add(id)
             self._notices(text)
 
-    def _store(self, parameter: Parameter, value: Value, origin: str) -> None:
+    def _store(self, parameter: Parameter, value: Value, origin: str, corrected: bool) -> None:
         before = parameter.base
+        self.corrections.note(parameter.id, origin, corrected)
         if parameter.id in self.watchers:
             self.watchers[parameter.id](value, origin)
         if value == before and not parameter.wish:

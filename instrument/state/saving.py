@@ -10,8 +10,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from instrument.modulation.modspec import ModulatorSpec
-from instrument.modulation.modulators import targets_of
+from instrument.modulation.modspec import OWN_WORDS, ModulatorSpec, named, reworded
 from instrument.parameters.params import ParamSet
 from instrument.state import patch as patches
 from instrument.state.patch import VOICE_TEXTS, VOICE_WEIGHTS, Patch, Voice
@@ -44,7 +43,7 @@ def as_patch(playing: Patch, params: ParamSet, snapshots: Mapping[int, Snapshot]
             "bends": [bend.model_copy(update={"values": {}}) for bend in playing.bends],
             "values": {**also, **kept},
             "glide": {id: ms for id, ms in playing.glide.items() if id in params or params.is_range(id)},
-            "modulators": [_aimed(spec, params) for spec in playing.modulators],
+            "modulators": _aimed(playing.modulators, params),
             "snapshots": {snapshots[slot].name: _there(snapshots[slot], params) for slot in sorted(snapshots)},
         }
     )
@@ -64,10 +63,10 @@ def _there(snapshot: Snapshot, params: ParamSet) -> dict[str, Value]:
     return {id: value for id, value in snapshot.values.items() if id in params}
 
 
-def _aimed(spec: ModulatorSpec, params: ParamSet) -> ModulatorSpec:
-    """The modulator, at targets that still exist."""
-    targets = [id for id in targets_of(spec.to) if id in params]
-    return spec if targets == targets_of(spec.to) else spec.model_copy(update={"to": ", ".join(targets)})
+def _aimed(specs: list[ModulatorSpec], params: ParamSet) -> list[ModulatorSpec]:
+    """The modulators, speaking of nothing but what still exists."""
+    others = {*OWN_WORDS, *named(specs)}
+    return [reworded(spec, lambda id: id if id in params or id in others else None) for spec in specs]
 
 
 def safe_name(text: str) -> str:

@@ -73,7 +73,7 @@ class Feed:
         self._played_at = 0.0
         self._moving: dict[int, float] = {}
         self._structure = -1
-        self._version = 0
+        self._version = self._corrected = 0
         self._places: dict[str, int] = {}
         self._picture = 0
         self._values_at = 0.0  # when values went out without a picture
@@ -121,8 +121,11 @@ class Feed:
         return json.dumps({"structure": self._structure, "params": finite(params)})
 
     def _changes(self) -> tuple[dict[int, float], dict[str, str]]:
-        """Changed since the last call: numbers by place, texts by id."""
-        self._version, ids = self._params.changed(self._version)
+        """Changed since the last call, or set by this page to what it cannot be: numbers by place, texts by id."""
+        with self._params.together():
+            self._version, ids = self._params.changed(self._version)
+            self._corrected, pairs = self._params.corrections.since(self._corrected)
+        ids += [id for id, origin in pairs if origin == self._origin and id not in ids]
         numbers: dict[int, float] = {}
         words: dict[str, str] = {}
         for id in ids:

@@ -1,13 +1,13 @@
-// A number as a bar: drag it, Shift for fine, double-click for the default, wheel and arrow keys when it has the focus, Enter or a
-// digit to type a value. A finger must move sideways first, so that scrolling past changes nothing.
+// A number as a bar: drag it, Shift for fine, double-click or two taps for the default, wheel and arrow keys when it has the focus,
+// Enter or a digit to type a value. A finger must move sideways first, so that scrolling past changes nothing.
 
+import { SLOP, isFinger, onTwice } from "./finger.js";
 import { clamp, format, map, snap, unmap } from "./scale.js";
 import { named, well } from "./parts.js";
 
 const FINE = 0.1; // of the usual movement
 const STEP = 0.01; // of the travel, for an arrow key
 const PAGE = 0.1;
-const SLOP = 6; // pixels a finger moves before the bar follows
 const REST = 150; // ms after letting go during which the hand's own value stays
 
 export class ParamBar extends HTMLElement {
@@ -93,19 +93,21 @@ export class ParamBar extends HTMLElement {
     const { well } = this;
     well.addEventListener("pointerdown", (event) => this.#press(event));
     well.addEventListener("pointermove", (event) => this.#move(event));
-    well.addEventListener("pointerup", () => this.#release());
-    well.addEventListener("pointercancel", () => this.#release());
-    well.addEventListener("dblclick", () => this.#set(this.#param.default));
+    well.addEventListener("pointerup", (event) => this.#release(event));
+    well.addEventListener("pointercancel", (event) => this.#cancel(event));
+    onTwice(well, () => this.#set(this.#param.default));
     well.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
     well.addEventListener("keydown", (event) => this.#key(event));
   }
 
   #press(event) {
-    if (event.button !== 0 || event.target === this.entry) return;
-    const touch = event.pointerType === "touch";
-    this.well.setPointerCapture(event.pointerId);
-    this.#drag = { x: event.clientX, start: event.clientX, travel: this.#travel, moving: !touch };
-    if (touch) return;
+    if (event.button !== 0 || event.target === this.entry || this.#drag) return;
+    const { pointerId, clientX } = event;
+    this.well.setPointerCapture(pointerId);
+    this.#drag = {
+      pointerId, x: clientX, start: clientX, travel: this.#travel, before: this.current, moving: !isFinger(event),
+    };
+    if (isFinger(event)) return;
     this.classList.add("held");
     if (!event.shiftKey) this.#jump(event.clientX);
   }
@@ -118,7 +120,7 @@ export class ParamBar extends HTMLElement {
 
   #move(event) {
     const drag = this.#drag;
-    if (!drag) return;
+    if (drag?.pointerId !== event.pointerId) return;
     if (!drag.moving) {
       if (Math.abs(event.clientX - drag.start) < SLOP) return;
       drag.moving = true;
@@ -131,9 +133,17 @@ export class ParamBar extends HTMLElement {
     this.#set(map(this.#param, drag.travel));
   }
 
-  #release() {
+  #release(event) {
+    if (this.#drag?.pointerId !== event.pointerId) return;
     this.#drag = null;
     this.classList.remove("held");
+  }
+
+  /** The browser took the finger for scrolling: what it moved so far was not meant. */
+  #cancel(event) {
+    const drag = this.#drag;
+    this.#release(event);
+    if (!this.#drag && drag?.moving && isFinger(event)) this.#set(drag.before);
   }
 
   #wheel(event) {

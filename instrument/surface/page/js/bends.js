@@ -3,6 +3,7 @@
 
 import { detail } from "./bend.js";
 import { Controls } from "./control.js";
+import { onPress } from "./finger.js";
 import { button, named } from "./parts.js";
 import { SITES } from "./network.js";
 
@@ -130,7 +131,7 @@ function strip(store, controls, bend) {
   site.setAttribute("aria-label", `look at ${bend.name}, ${bend.lever}`);
   site.title = bend.lever;
   const main = controls.make(`${bend.name}.${bend.main}`, bend.name);
-  main.addEventListener("pointerdown", look);
+  onPress(main, look);
   main.addEventListener("focusin", look);
   const small = ["on", "solo"].map((field) => {
     const toggle = controls.make(`${bend.name}.${field}`, field === "solo" ? "S" : "on");

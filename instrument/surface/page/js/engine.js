@@ -4,7 +4,7 @@ import { Controls } from "./control.js";
 import { named } from "./parts.js";
 import { HAND } from "./stage.js";
 
-const ELSEWHERE = ["prompt", "snapshot", "morph", "patch", "clock", "bend"];
+const ELSEWHERE = ["prompt", "snapshot", "morph", "patch", "clock", "bend", "modulator"];
 
 /** Builds the view in `root`; returns how to end it. */
 export function engine(store, root) {

@@ -1,79 +1,155 @@
-// What moves by itself: each modulator with its depth and what it gives now; below, everything of the one looked at.
+// What moves by itself: each modulator with its depth and what it gives now; below, everything of the one looked at. They
+// come and go here while it plays.
 
 import { Controls } from "./control.js";
+import { onPress } from "./finger.js";
+import { newModulator } from "./newmodulator.js";
 import { button, named } from "./parts.js";
 
 /** Builds the view in `root`; returns how to end it. */
 export function modulators(store, root) {
-  const outer = new Controls(store);
-  let strips = new Controls(store);
-  let below = new Controls(store);
-  let chosen = "";
-  let shown = "";
-  const list = named("div", "strips");
-  list.setAttribute("role", "group");
-  list.setAttribute("aria-label", "Modulators");
-  const pane = named("div", "pane");
-  root.replaceChildren(list, pane);
+  const view = new Modulators(store, root);
+  return () => view.end();
+}
 
-  const all = () => Object.entries(store.state.modulators ?? {}).filter(([name]) => store.has(`${name}.depth`));
+class Modulators {
+  #store;
+  #root;
+  #list = named("div", "strips");
+  #pane = named("div", "pane");
+  #outer;
+  #strips;
+  #below;
+  #chosen = "";
+  #shown = ""; // what the strips were made of
+  #open = ""; // what the pane was made of
+  #choosing = false;
+  #known = null; // names when another was asked for; it is looked at as soon as it is there
+  #add = button("quiet", "add", () => {
+    this.#choosing = !this.#choosing;
+    this.#draw();
+  });
 
-  function draw() {
-    const there = all();
-    if (JSON.stringify(there) !== shown) {
-      shown = JSON.stringify(there);
-      strips.end();
-      strips = new Controls(store);
-      list.replaceChildren(...there.map(([name, kind]) => strip(store, strips, name, kind, look)));
-      if (!there.length) list.append(named("p", "empty", "this patch has no modulators; write them in its file"));
-    }
-    look(there.some(([name]) => name === chosen) ? chosen : there[0]?.[0] ?? "");
-    meter();
+  constructor(store, root) {
+    this.#store = store;
+    this.#root = root;
+    this.#outer = new Controls(store);
+    this.#strips = new Controls(store);
+    this.#below = new Controls(store);
+    this.#list.setAttribute("role", "group");
+    this.#list.setAttribute("aria-label", "Modulators");
+    root.replaceChildren(this.#list, this.#pane);
+    this.#outer.hear("structure", () => {
+      this.#shown = "";
+      if (!this.#choosing) this.#open = ""; // what is being written in a form stays
+      this.#draw();
+    });
+    this.#outer.hear("state", (changes) => {
+      if ("modulators" in changes || ("kinds" in changes && this.#choosing)) this.#draw();
+      if ("signals" in changes) this.#meter();
+    });
+    this.#draw();
   }
 
-  function look(name) {
-    for (const row of list.querySelectorAll(".strip")) {
-      row.classList.toggle("chosen", row.dataset.modulator === name);
-      row.querySelector(".site").setAttribute("aria-pressed", row.dataset.modulator === name);
+  end() {
+    for (const controls of [this.#outer, this.#strips, this.#below]) controls.end();
+    this.#root.replaceChildren();
+  }
+
+  get #all() {
+    return Object.entries(this.#store.state.modulators ?? {}).filter(([name]) => this.#store.has(`${name}.depth`));
+  }
+
+  #draw() {
+    const there = this.#all;
+    const come = this.#known && there.find(([name]) => !this.#known.has(name));
+    if (come) {
+      this.#known = null;
+      this.#chosen = come[0];
+    } else if (!there.some(([name]) => name === this.#chosen)) this.#chosen = there[0]?.[0] ?? "";
+    if (JSON.stringify(there) !== this.#shown) this.#drawStrips(there);
+    this.#add.setAttribute("aria-expanded", this.#choosing);
+    this.#add.textContent = this.#choosing ? "cancel" : "add";
+    this.#mark();
+    this.#fill();
+    this.#meter();
+    if (come) this.#list.querySelector(".chosen")?.scrollIntoView({ block: "nearest" });
+  }
+
+  #drawStrips(there) {
+    this.#shown = JSON.stringify(there);
+    const focused = document.activeElement?.getAttribute("aria-label");
+    this.#strips.end();
+    this.#strips = new Controls(this.#store);
+    const look = (name) => this.#look(name);
+    this.#list.replaceChildren(...there.map(([name, kind]) => strip(this.#store, this.#strips, name, kind, look)));
+    if (focused) this.#list.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  #look(name) {
+    this.#choosing = false;
+    this.#chosen = name;
+    this.#draw();
+  }
+
+  #mark() {
+    for (const row of this.#list.querySelectorAll(".strip")) {
+      const chosen = row.dataset.modulator === this.#chosen && !this.#choosing;
+      row.classList.toggle("chosen", chosen);
+      row.querySelector(".site").setAttribute("aria-pressed", chosen);
     }
-    if (name === chosen && pane.firstChild) return;
-    chosen = name;
-    below.end();
-    below = new Controls(store);
-    const placed = [`${name}.on`, `${name}.depth`];
-    const params = store.params.filter((param) => param.id.startsWith(`${name}.`) && !placed.includes(param.id));
-    const rows = named("div", "rows");
-    const made = params.map((param) => below.make(param.id));
-    const isWide = (control) => control.classList.contains("wide");
-    rows.append(...made.filter((control) => !isWide(control)), ...made.filter(isWide));
+  }
+
+  /** Below the strips: everything of the one looked at, or the kinds to choose from; built anew only when that is another. */
+  #fill() {
+    const store = this.#store;
+    const key = this.#choosing ? `kinds ${store.state.kinds?.length}` : `of ${this.#chosen}`;
+    if (key === this.#open) return;
+    this.#open = key;
+    this.#below.end();
+    this.#below = new Controls(store);
+    this.#pane.replaceChildren();
+    if (this.#choosing) newModulator(store, this.#pane, this.#add, () => this.#wait());
+    else this.#pane.append(this.#heading(this.#chosen), this.#settings(this.#chosen));
+  }
+
+  #wait() {
+    this.#choosing = false;
+    this.#known = new Set(this.#all.map(([name]) => name));
+    this.#draw();
+  }
+
+  #heading(name) {
+    const store = this.#store;
     const head = named("header", "bend-head");
-    const title = named("h2", "", name);
-    title.append(named("span", "", store.state.modulators?.[name] ?? ""));
-    head.append(title);
-    pane.replaceChildren(...(name ? [head, rows] : []));
+    const title = named("h2", "", name || "no modulators yet");
+    title.append(named("span", "", name ? store.state.modulators?.[name] ?? "" : "add one"));
+    head.append(title, this.#add);
+    if (name) {
+      head.append(
+        button("quiet", "duplicate", () => store.set("modulator.duplicate", name)),
+        button("quiet", "remove", () => store.set("modulator.remove", name)),
+      );
+    }
+    return head;
   }
 
-  function meter() {
-    for (const row of list.querySelectorAll(".strip")) {
-      const signal = store.state.signals?.[row.dataset.modulator] ?? 0;
+  #settings(name) {
+    const placed = [`${name}.on`, `${name}.depth`]; // those stand in its strip
+    const params = this.#store.params.filter((param) => param.id.startsWith(`${name}.`) && !placed.includes(param.id));
+    const made = name ? params.map((param) => this.#below.make(param.id)) : [];
+    const isWide = (control) => control.classList.contains("wide");
+    const rows = named("div", "rows");
+    rows.append(...made.filter((control) => !isWide(control)), ...made.filter(isWide));
+    return rows;
+  }
+
+  #meter() {
+    for (const row of this.#list.querySelectorAll(".strip")) {
+      const signal = this.#store.state.signals?.[row.dataset.modulator] ?? 0;
       row.querySelector(".meter i").style.transform = `scaleX(${Math.max(-1, Math.min(1, signal))})`;
     }
   }
-
-  outer.hear("structure", () => {
-    shown = "";
-    pane.replaceChildren();
-    draw();
-  });
-  outer.hear("state", (changes) => {
-    if ("modulators" in changes) draw();
-    if ("signals" in changes) meter();
-  });
-  draw();
-  return () => {
-    for (const controls of [outer, strips, below]) controls.end();
-    root.replaceChildren();
-  };
 }
 
 function strip(store, controls, name, kind, look) {
@@ -82,7 +158,7 @@ function strip(store, controls, name, kind, look) {
   const site = button("site", kind, () => look(name));
   site.setAttribute("aria-label", `look at ${name}`);
   const depth = controls.make(`${name}.depth`, name);
-  depth.addEventListener("pointerdown", () => look(name));
+  onPress(depth, () => look(name));
   depth.addEventListener("focusin", () => look(name));
   const meter = named("span", "meter");
   meter.title = "what it gives now, -1 to 1";

@@ -1,6 +1,7 @@
 // The network as a picture: three lanes (self, cross, ffn), in each its denoising steps and the cache pass over all
 // layers. It lights where bends act: the one looked at in full, the others faintly. Drag over it to set its window.
 
+import { SLOP, isFinger } from "./finger.js";
 import { clamp } from "./scale.js";
 import { named } from "./parts.js";
 import { weight } from "./span.js";
@@ -34,7 +35,8 @@ export class NetworkPicture {
     this.onBrush = onBrush;
     this.canvas.addEventListener("pointerdown", (event) => this.#press(event));
     this.canvas.addEventListener("pointermove", (event) => this.#move(event));
-    for (const type of ["pointerup", "pointercancel"]) this.canvas.addEventListener(type, () => (this.#brush = null));
+    this.canvas.addEventListener("pointerup", (event) => this.#release(event));
+    this.canvas.addEventListener("pointercancel", () => (this.#brush = null));
     this.watcher = new ResizeObserver(() => this.draw());
     this.watcher.observe(this.element);
   }
@@ -151,16 +153,27 @@ export class NetworkPicture {
   }
 
   #press(event) {
-    if (event.button !== 0 || document.body.classList.contains("teaching")) return;
+    if (event.button !== 0 || this.#brush || document.body.classList.contains("teaching")) return;
     this.canvas.setPointerCapture(event.pointerId);
-    this.#brush = this.#cell(event);
+    const { pointerId, clientX } = event;
+    this.#brush = { ...this.#cell(event), pointerId, clientX, moving: !isFinger(event) };
     this.#move(event);
   }
 
+  /** A finger must move sideways first, or be lifted where it was put, so that scrolling past changes nothing. */
   #move(event) {
-    if (!this.#brush) return;
+    if (this.#brush?.pointerId !== event.pointerId) return;
+    this.#brush.moving ||= Math.abs(event.clientX - this.#brush.clientX) >= SLOP;
+    if (!this.#brush.moving) return;
     const { step, layer } = this.#cell(event);
     const sorted = (a, b) => (a < b ? [a, b] : [b, a]);
     this.onBrush(sorted(this.#brush.step, step), sorted(this.#brush.layer, layer));
+  }
+
+  #release(event) {
+    if (this.#brush?.pointerId !== event.pointerId) return;
+    this.#brush.moving = true;
+    this.#move(event);
+    this.#brush = null;
   }
 }

@@ -151,7 +151,8 @@ export function neurons({ store, insight }, root) {
     const row = (y) => Math.min(Math.max(Math.floor(((y - box.top) / box.height) * canvas.height), 0), canvas.height - 1);
     const start = row(event.clientY);
     const first = start - (start % bands); // of the layer begun on
-    const move = ({ clientY }) => {
+    const move = ({ clientY, pointerId }) => {
+      if (pointerId !== event.pointerId) return; // another finger
       const [low, high] = [start, Math.min(Math.max(row(clientY), first), first + bands - 1)].sort((a, b) => a - b);
       store.set(`${into}.band.center`, ((low + high + 1) / 2 - first) / bands);
       store.set(`${into}.band.width`, (high - low + 1) / bands);

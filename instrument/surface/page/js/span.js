@@ -1,9 +1,11 @@
 // A window on a line with two handles: layers, steps, a band of neurons. Drag an end, drag the middle, or brush a new one
-// beside it. Keys move the end that has the focus. Ends fall on whole places; Shift, or `fine`, lets them stand between.
+// beside it; two fingers drag both ends. Double-click or two taps: everywhere. Keys move the end that has the focus. Ends fall on whole places; Shift, or `fine`, lets them stand between.
 
+import { SLOP, isFinger, onTwice } from "./finger.js";
 import { clamp } from "./scale.js";
 import { named } from "./parts.js";
 
+const MOUSE_SLOP = 3; // pixels
 const GRAB = 16; // pixels around an end that take hold of it
 const REST = 150; // ms after letting go during which the hand's own window stays
 
@@ -14,7 +16,7 @@ export class SpanBar extends HTMLElement {
   #fine;
   #lo = 0;
   #hi = 0;
-  #drag = null;
+  #drags = new Map(); // pointer -> what it holds
   #heard = null;
   #resting = 0;
 
@@ -43,14 +45,15 @@ export class SpanBar extends HTMLElement {
     this.append(this.well);
     this.well.addEventListener("pointerdown", (event) => this.#press(event));
     this.well.addEventListener("pointermove", (event) => this.#move(event));
-    for (const type of ["pointerup", "pointercancel"]) this.well.addEventListener(type, () => this.#release());
-    this.well.addEventListener("dblclick", () => this.#set(...spec.neutral));
+    this.well.addEventListener("pointerup", (event) => this.#release(event));
+    this.well.addEventListener("pointercancel", (event) => this.#cancel(event));
+    onTwice(this.well, () => this.#set(...spec.neutral));
   }
 
   /** The window as the instrument has it; `feather` softens its edges. */
   show(lo, hi, feather = 0) {
     this.#heard = [lo, hi, feather];
-    if (!this.#drag && !this.#resting) this.#draw(lo, hi, feather);
+    if (!this.#drags.size && !this.#resting) this.#draw(lo, hi, feather);
   }
 
   /** Places are cells where they are counted, points where they are not. */
@@ -81,7 +84,7 @@ export class SpanBar extends HTMLElement {
     clearTimeout(this.#resting);
     this.#resting = setTimeout(() => {
       this.#resting = 0;
-      if (this.#heard && !this.#drag) this.#draw(...this.#heard);
+      if (this.#heard && !this.#drags.size) this.#draw(...this.#heard);
     }, REST);
   }
 
@@ -92,17 +95,24 @@ export class SpanBar extends HTMLElement {
 
   #press(event) {
     if (event.button !== 0) return;
-    const box = this.well.getBoundingClientRect();
-    const at = this.#place(event);
-    const ends = [this.#share(this.#lo, 0), this.#share(this.#hi, 1)];
-    const away = ends.map((end) => Math.abs(end - at) * box.width);
-    const nearest = away[0] < away[1] || (away[0] === away[1] && at < ends[0]) ? 0 : 1;
-    let grip = "brush";
-    if (away[nearest] <= GRAB) grip = nearest;
-    else if (at > ends[0] && at < ends[1] && !this.#isWhole()) grip = "middle";
     this.well.setPointerCapture(event.pointerId);
-    this.#drag = { grip, at, lo: this.#lo, hi: this.#hi, moved: false };
+    const at = this.#place(event);
+    this.#drags.set(event.pointerId, { grip: this.#grip(at), at, lo: this.#lo, hi: this.#hi, moved: false });
     this.classList.add("held");
+  }
+
+  /** What a hand at this place takes hold of; a second finger takes the end that the first leaves. */
+  #grip(at) {
+    const ends = [this.#share(this.#lo, 0), this.#share(this.#hi, 1)];
+    const away = ends.map((end) => Math.abs(end - at) * this.well.clientWidth);
+    const nearest = away[0] < away[1] || (away[0] === away[1] && at < ends[0]) ? 0 : 1;
+    const [other] = this.#drags.values();
+    if (other) {
+      if (typeof other.grip !== "number") other.grip = other.at > at ? 1 : 0;
+      return 1 - other.grip;
+    }
+    if (away[nearest] <= GRAB) return nearest;
+    return at > ends[0] && at < ends[1] && !this.#isWhole() ? "middle" : "brush";
   }
 
   #isWhole() {
@@ -110,10 +120,11 @@ export class SpanBar extends HTMLElement {
   }
 
   #move(event) {
-    const drag = this.#drag;
+    const drag = this.#drags.get(event.pointerId);
     if (!drag) return;
     const at = this.#place(event);
-    if (!drag.moved && Math.abs(at - drag.at) * this.well.clientWidth < 3) return;
+    const slop = isFinger(event) ? SLOP : MOUSE_SLOP;
+    if (!drag.moved && Math.abs(at - drag.at) * this.well.clientWidth < slop) return;
     drag.moved = true;
     const free = this.#fine || event.shiftKey;
     const cells = this.#fine ? this.#last : this.#last + 1;
@@ -127,9 +138,16 @@ export class SpanBar extends HTMLElement {
     else this.#set(this.#lo, Math.max(cell(at), this.#lo));
   }
 
-  #release() {
-    this.#drag = null;
-    this.classList.remove("held");
+  #release(event) {
+    this.#drags.delete(event.pointerId);
+    if (!this.#drags.size) this.classList.remove("held");
+  }
+
+  /** The browser took the finger for scrolling: what it moved so far was not meant. */
+  #cancel(event) {
+    const drag = this.#drags.get(event.pointerId);
+    this.#release(event);
+    if (drag?.moved && isFinger(event)) this.#set(drag.lo, drag.hi);
   }
 
   #key(event, which) {

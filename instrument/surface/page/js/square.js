@@ -7,7 +7,7 @@ const STEP = 0.02;
 
 export class XYSquare extends HTMLElement {
   #send;
-  #held = false;
+  #held = null; // the pointer that holds the puck
 
   setup(send) {
     this.#send = send;
@@ -17,13 +17,15 @@ export class XYSquare extends HTMLElement {
     this.setAttribute("role", "application");
     this.setAttribute("aria-label", "square of four snapshots; arrow keys move");
     this.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0) return;
+      if (event.button !== 0 || this.#held !== null) return;
       this.setPointerCapture(event.pointerId);
-      this.#held = true;
+      this.#held = event.pointerId;
       this.#to(event);
     });
-    this.addEventListener("pointermove", (event) => this.#held && this.#to(event));
-    for (const type of ["pointerup", "pointercancel"]) this.addEventListener(type, () => (this.#held = false));
+    this.addEventListener("pointermove", (event) => this.#held === event.pointerId && this.#to(event));
+    for (const type of ["pointerup", "pointercancel"]) {
+      this.addEventListener(type, (event) => this.#held === event.pointerId && (this.#held = null));
+    }
     this.addEventListener("keydown", (event) => {
       const by = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
       if (!by) return;
@@ -39,7 +41,7 @@ export class XYSquare extends HTMLElement {
   }
 
   show(x, y) {
-    if (!this.#held) this.#draw(x, y);
+    if (this.#held === null) this.#draw(x, y);
   }
 
   #draw(x, y) {
