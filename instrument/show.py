@@ -240,7 +240,7 @@ class Show:
             "prompt": self.params["prompt.text"].base,
             "fault": self.engine.fault,
             "outputs": [asdict(stats) for stats in self.outputs.stats()],
-            "warnings": [*self.engine.notices, *failing, *self.notices.current()],
+            "warnings": list(dict.fromkeys([*self.engine.notices, *failing, *self.notices.current()])),
         }
 
 

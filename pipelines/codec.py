@@ -61,6 +61,10 @@ class Pictures:
             frames = self._beside.to_host((pixels * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous())
         yield from frames
 
+    def let_go(self) -> None:
+        """Free the memory of the chunk before."""
+        self._memory = []
+
     def encode(self, pixels: Tensor) -> Tensor:
         """Pictures [B, T, 3, H, W] as a stream of their own -> latents [B, C, F, h, w]."""
         return self._codec.encode(pixels).transpose(1, 2)

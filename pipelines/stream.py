@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipelines.bends.bank import CACHE_PASS, Bank, Bend
 from pipelines.bends.fold import BankShape
@@ -28,8 +28,8 @@ from pipelines.remembered import Kept, KeptLog
 from pipelines.replay import Forward, Record
 from pipelines.sampler import Sampler
 from pipelines.schedule import GRID, Schedule, counted_as
-from pipelines.taehv import SPACE_SCALE
 from pipelines.speech import Speech
+from pipelines.taehv import SPACE_SCALE
 from pipelines.text import Prompt, Spoken
 from pipelines.transfer import Ahead, mark
 from pipelines.tune import settled
@@ -132,6 +132,18 @@ class Stream:
         self._past.forget()
         self._log.forget()
         self._position = 0
+
+    def let_go(self) -> None:
+        """Free everything large, the network's and the decoder's weights too; nothing can be played any more. Sizes,
+        bank and what is kept can still be asked for, by whoever has not heard of it yet."""
+        self.model.blocks = nn.ModuleList()  # wherever they lie: streamed blocks have more memory than weights
+        for part in (self.model, self.decoder):
+            part.to("meta")
+        for holder in (self._passes, self._pictures):
+            holder.let_go()
+        self._speech.forget()
+        self._past.forget()
+        self._latents = self._unwritten = None
 
     def read_prompt(self, prompt: Prompt | Spoken, passing: bool = False) -> None:
         """Play this prompt from the next pass on, or where the recipe says so by and by from the next chunk on.
@@ -310,7 +322,8 @@ class Stream:
             if context is not None:
                 place = self._passes.place(0, context.shape[2])
                 # A cache that is made anew for every chunk follows the prompt one chunk behind.
-                self._clean_pass(context, place, self._speech.spoken if rule == "rebuild" else self._speech.text, again=True)
+                text = self._speech.spoken if rule == "rebuild" else self._speech.text
+                self._clean_pass(context, place, text, again=True)
                 self._position = place.frames
 
     def _clean_pass(self, latents: Tensor, place: Place, text: TextMemory, again: bool = False) -> Tensor:
