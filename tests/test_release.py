@@ -14,6 +14,8 @@ from typing import ClassVar
 import pytest
 import torch
 
+from instrument import commands
+from instrument.__main__ import main
 from instrument.bench.toy import TOY, toy_system
 from instrument.engine.inside import Inside
 from instrument.mapping.rig import Rig
@@ -241,6 +243,34 @@ def test_streamed_blocks_are_let_go_with_their_memory() -> None:
     assert len(left(watched, 0)) == 4
     stream.let_go()
     assert left(watched, 0) == [] and stream.bank.bends == () and stream.grid.height == 4
+
+
+def test_the_command_holds_nothing_either(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(RECIPES, "toy", TOY)
+    monkeypatch.setitem(RECIPES, "other", OTHER)
+    monkeypatch.setattr(commands, "opener", lambda options: plain)
+    shows: list[Show] = []
+    found: list[list[str]] = []
+
+    class Seen(Show):
+        def start(self, doors: Doors, rig: Rig) -> None:
+            shows.append(self)
+            super().start(doors, rig)
+
+    def watch(*around: object) -> None:
+        """In the middle of the show."""
+        watched = parts(shows[0])
+        play_other(shows[0])
+        gc.collect()
+        found.append(left(watched))
+
+    monkeypatch.setattr(commands, "Show", Seen)
+    monkeypatch.setattr(commands, "watch", watch)
+    song = tmp_path / "song.yaml"
+    song.write_text(SONGS[0])
+    ports = ["--osc-port", "0", "--page-port", "0", "--no-mdns"]
+    assert main(["play", "--patch", str(song), "--json", "--out", "dummy", *ports]) == 0
+    assert found == [[]]
 
 
 def play_other(show: Show) -> None:
