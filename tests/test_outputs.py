@@ -232,6 +232,19 @@ def test_a_refusal_to_open_reaches_the_caller(tmp_path):
     assert group.runners[0].output.opened is None
 
 
+def test_outputs_of_one_name_are_told_apart():
+    group = OutputGroup([parse("dummy"), parse("dummy?keep=2")])
+    group.start(64, 32, 24)
+    assert group.add(parse("dummy")) == "dummy (3)"
+    assert [stats.name for stats in group.stats()] == ["dummy", "dummy (2)", "dummy (3)"]
+    first = group.runners[0]
+    assert group.remove("dummy (2)") and group.remove("dummy (3)") and group.runners == (first,)
+    with pytest.raises(OutputError, match=r"no such output; did you mean 'dummy'\?"):
+        group.remove("dummy (2)")
+    assert group.add(parse("dummy")) == "dummy (2)"
+    group.close()
+
+
 def test_an_output_that_hangs_is_left_behind():
     output = Slow()
     runner = OutputRunner(output)

@@ -40,9 +40,15 @@ class OutputRunner:
     """
 
     def __init__(
-        self, output: Output, depth: int = 3, back_off: tuple[float, ...] = BACK_OFF, settled: float = SETTLED
+        self,
+        output: Output,
+        depth: int = 3,
+        back_off: tuple[float, ...] = BACK_OFF,
+        settled: float = SETTLED,
+        name: str = "",
     ) -> None:
-        self.output = output
+        """`name`: what it is told and removed by, where the output's own is taken."""
+        self.output, self.name = output, name or output.name
         self._depth = depth
         self._back_off, self._settled = back_off, settled
         self._queue: deque[tuple[np.ndarray, float]] = deque()
@@ -50,13 +56,13 @@ class OutputRunner:
         self._closing = False
         self._tried = threading.Event()
         self._refusal: OutputError | None = None
-        self._stats = OutputStats(output.name)
+        self._stats = OutputStats(self.name)
         self._thread: threading.Thread | None = None
 
     def start(self, width: int, height: int, fps: float) -> None:
         """Open the output in its thread and wait for the result. Raises the OutputError of a refusal."""
         self._thread = threading.Thread(
-            target=self._run, args=(width, height, fps), name=f"output {self.output.name}", daemon=True
+            target=self._run, args=(width, height, fps), name=f"output {self.name}", daemon=True
         )
         self._thread.start()
         self._tried.wait()
@@ -84,7 +90,7 @@ class OutputRunner:
             return True
         self._thread.join(timeout)
         if self._thread.is_alive():
-            log.warning("output %s: did not finish within %g s; left behind", self.output.name, timeout)
+            log.warning("output %s: did not finish within %g s; left behind", self.name, timeout)
             return False
         return True
 
