@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import threading
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,15 +21,16 @@ class OutputGroup:
     """
 
     def __init__(self, outputs: Sequence[Output]) -> None:
+        self._change = threading.Lock()  # of the runners; `send` reads the tuple as it is
+        self._opening: set[str] = set()  # names of those that are being added
         self.runners: tuple[OutputRunner, ...] = ()
         for output in outputs:
             self.runners = (*self.runners, self._runner(output))
-        self._change = threading.Lock()  # one at a time adds, removes or closes; `send` reads the tuple as it is
         self._shape: tuple[int, int, float] | None = None  # width, height, fps while started
 
     def _runner(self, output: Output) -> OutputRunner:
         """Named as no other that is here: a second `ndi` is `ndi (2)`."""
-        taken, number, name = {runner.name for runner in self.runners}, 2, output.name
+        taken, number, name = {*self._opening, *(runner.name for runner in self.runners)}, 2, output.name
         while name in taken:
             name, number = f"{output.name} ({number})", number + 1
         return OutputRunner(output, name=name)
@@ -51,12 +53,21 @@ class OutputGroup:
         """Open one more and feed it from now on; the name it has here. Waits for it to open; raises its OutputError,
         then nothing changed."""
         with self._change:
-            runner = self._runner(output)
-            if self._shape is None:
-                raise OutputError(output.name, "the outputs are not playing", "add it once the show has started")
-            runner.start(*self._shape)
-            self.runners = (*self.runners, runner)
-            return runner.name
+            runner, shape = self._runner(output), self._shape
+            if shape is None:
+                raise _not_playing(output)
+            self._opening.add(runner.name)
+        try:
+            runner.start(*shape)  # which may take long: the others can go meanwhile
+        finally:
+            with self._change:
+                self._opening.discard(runner.name)
+        with self._change:
+            if self._shape is not None:
+                self.runners = (*self.runners, runner)
+                return runner.name
+        runner.close()
+        raise _not_playing(output)
 
     def remove(self, name: str, timeout: float = 10.0) -> bool:
         """Finish and let go of the output of that name.
@@ -83,10 +94,18 @@ class OutputGroup:
                 runner.send(frame)
 
     def close(self, timeout: float = 10.0) -> None:
+        """Finish all, each in its own thread; what has not ended after so many seconds is left behind."""
         with self._change:
             self._shape = None
+            end = time.monotonic() + timeout
             for runner in self.runners:
-                runner.close(timeout)
+                runner.finish()
+            for runner in self.runners:
+                runner.close(max(0.0, end - time.monotonic()))
 
     def stats(self) -> list[OutputStats]:
         return [runner.stats() for runner in self.runners]
+
+
+def _not_playing(output: Output) -> OutputError:
+    return OutputError(output.name, "the outputs are not playing", "add it once the show has started")
