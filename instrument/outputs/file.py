@@ -27,7 +27,7 @@ from .movie import RECIPES, MovieWriter, Recipe
 from .pictures import ENCODERS, SequenceWriter, StillWriter
 
 Writer = MovieWriter | SequenceWriter | StillWriter
-SUFFIXES = sorted({*RECIPES, *ENCODERS})
+SUFFIXES = sorted({key.partition("?")[0] for key in (*RECIPES, *ENCODERS)})
 
 _claimed: set[Path] = set()  # what any of these is writing now
 _claiming = threading.Lock()
@@ -68,7 +68,9 @@ class FileOutput(Output):
                 return lambda *_: SequenceWriter(self._claim(), encode, self._overwrite)
             return lambda *_: StillWriter(self._claim(), encode)
         raise OutputError(
-            self.name, f"cannot tell the format of '{suffix}'", f"end the name in one of: {' '.join(SUFFIXES)}"
+            self.name,
+            f"cannot tell the format of '{suffix or self._wanted.name}'",
+            f"end the name in one of: {' '.join(SUFFIXES)}",
         )
 
     def _movie(self, recipe: Recipe, width: int, height: int, fps: float) -> MovieWriter:
