@@ -11,12 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 
 from instrument import commands
 from instrument.__main__ import main
-from instrument.bench.toy import TOY, toy_system
+from instrument.bench.toy import TOY, Words, toy_system
 from instrument.engine.inside import Inside
 from instrument.mapping.rig import Rig
 from instrument.outputs import parse
@@ -64,8 +65,14 @@ def plain(row: Recipe) -> System:
     return toy_system(row)
 
 
+class SlowWords(Words):
+    """Asked in a thread of its own."""
+
+    quick = False
+
+
 def recorded(row: Recipe) -> System:
-    return replace(toy_system(row), recorded=True)
+    return replace(toy_system(row), recorded=True, encoder=SlowWords())
 
 
 def compiled(row: Recipe) -> System:
@@ -86,6 +93,7 @@ def show(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pa
     made = Show(request.param(TOY), songs[0], [parse("dummy?keep=2")], None, 1, request.param)
     made.engine.switch.free = lambda device: 2**40
     made.engine.sound_check(songs)
+    made.engine.watch(str(clip(tmp_path)))
     made.start(Doors("127.0.0.1", 0, 0, (), False, "local", tmp_path), Rig(made.params))
     shows = [made]
     del made
@@ -94,6 +102,16 @@ def show(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pa
     finally:
         for each in shows:
             each.close()
+
+
+def clip(folder: Path) -> Path:
+    """Moving pictures to start from."""
+    output = parse(f"file:{folder}/clip.mkv")
+    output.open(64, 48, 24)
+    for shade in range(40):
+        output.send(np.full((48, 64, 3), 6 * shade, np.uint8))
+    output.close()
+    return output.path
 
 
 def parts(show: Show) -> dict[str, weakref.ref]:
@@ -124,6 +142,7 @@ def lived(show: Show) -> None:
     for step in (0, None):
         inside.ask("map", 0, step, None)
         inside.ask("neurons", 0, step, 8)
+    params.set("video.strength", 0.6, "osc")
     params.set("prompt.time", 0.2, "osc")
     params.set("prompt.text", "a tulip", "osc")
     params.set("bend.add", "cross.value.gain more", "osc")
@@ -132,6 +151,7 @@ def lived(show: Show) -> None:
     until(show, lambda: "loud.gain" not in params)
     params.trigger("undo")
     until(show, lambda: "loud.gain" in params)
+    until(show, lambda: show.engine.video._last is not None)
     for number, name in ((2, "song1"), (1, "song0")):
         params.set("patch.goto", number, "osc")
         until(show, lambda name=name: show.engine.stage.patch.name == name)
