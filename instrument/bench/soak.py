@@ -9,7 +9,6 @@ quiet moments, in which everything that was added is gone again.
 
 from __future__ import annotations
 
-import gc
 import logging
 import random
 import sys
@@ -24,7 +23,7 @@ import numpy as np
 import psutil
 from pythonosc.udp_client import SimpleUDPClient
 
-from instrument.bench.quiet import SETTLED, Quiet, grown, in_use, slope
+from instrument.bench.quiet import SETTLED, Quiet, give_back, grown, in_use, slope
 from instrument.bench.toy import TOY, toy_system
 from instrument.mapping.rig import Rig
 from instrument.outputs import Output, OutputError, OutputRunner, parse
@@ -301,7 +300,7 @@ class Player:
         self._osc.send_message("/panic", 1)
         self.wait_chunks(4)
         self.wait(lambda: not self.show.engine.guard.muted, "the guard")
-        gc.collect()
+        give_back()
         process = self._process
         rss = process.memory_info().rss / 2**20
         files = process.num_handles() if sys.platform == "win32" else process.num_fds()
