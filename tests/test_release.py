@@ -211,7 +211,7 @@ def test_after_the_end_nothing_is_left_of_the_show(show: list[Show]) -> None:
     show.pop().close()
     gc.collect()
     assert left(watched) == []
-    assert not {thread.name for thread in threading.enumerate()} & {"engine", "pacer", "outputs", "decode_0", "osc"}
+    assert not {thread.name for thread in threading.enumerate()} & {"engine", "pacer", "outputs", "osc", "surface"}
 
 
 def test_what_a_failed_switch_had_loaded_is_let_go(show: list[Show], monkeypatch: pytest.MonkeyPatch) -> None:

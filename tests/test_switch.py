@@ -24,6 +24,7 @@ from instrument.parameters.params import ParamSet
 from instrument.show import Doors, Show
 from instrument.state.patch import PatchError, loads
 from pipelines.checkpoint import LoadError
+from pipelines.codec import Chunk
 from pipelines.recipes import HOUSE, RECIPES, Recipe, sized
 from pipelines.stream import Stream
 from pipelines.systems import System, open_system
@@ -306,6 +307,24 @@ def test_without_memory_for_two_the_picture_is_held_meanwhile(live: Live) -> Non
     live.until_told("no memory for two systems: the picture is held until other 64x48 is loaded")
     assert set(live.chunks(1)) == {(64, 48)} and live.opened == ["other"]
     assert live.params["loud.gain"].base == 1.25
+
+
+def test_without_memory_for_two_the_last_chunk_is_shown_before_its_decoder_goes(live: Live) -> None:
+    live.engine.switch.free = lambda device: 0
+    decode = live.engine.stream.decode
+
+    def slow(chunk: Chunk) -> Iterator[np.ndarray]:
+        time.sleep(0.2)  # of a thread of its own; the engine is at the switch meanwhile
+        yield from decode(chunk)
+
+    live.engine.stream.decode = slow
+    live.params.set("engine.model", "other", "osc")
+    end = time.monotonic() + 60
+    while live.engine.stream.recipe.name != "other" and time.monotonic() < end:
+        live.engine.play_chunk()  # and does not wait for its frames
+    live.chunks(1)
+    sizes = [(frame.shape[1], frame.shape[0]) for frame, _ in live.frames]
+    assert sizes.count((96, 64)) % 4 == 0 and sizes == sorted(sizes, reverse=True) and not live.engine.fault
 
 
 def test_without_memory_for_two_a_failing_one_gives_the_old_one_back(live: Live) -> None:

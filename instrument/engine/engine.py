@@ -306,7 +306,7 @@ class Engine:
 
     def _change_system(self) -> None:
         """Another model or size, once it is ready; or here and now, where there is no memory for two."""
-        ready = self.switch.take(self.stage)
+        ready = self.switch.take(self.stage, self.finish)
         if ready is None:
             return
         self.finish()

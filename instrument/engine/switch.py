@@ -172,9 +172,9 @@ class Switch:
 
     # --- between two chunks ---
 
-    def take(self, stage: Stage) -> Ready | None:
-        """The system that has just come on, once. Everything that takes time is done beside, but for a pause. Raises
-        SwitchError as long as nothing can be played."""
+    def take(self, stage: Stage, finish: Callable[[], object]) -> Ready | None:
+        """The system that has just come on, once. Everything that takes time is done beside, but for a pause, before
+        which `finish` waits for frames under way. Raises SwitchError as long as nothing can be played."""
         if self._lost is not None:
             return self._back(stage)
         if self._loading is not None:
@@ -182,14 +182,16 @@ class Switch:
             if not future.done():
                 return None
             self._loading = None
-            return self._arrived(stage, wish, future)
+            return self._arrived(stage, wish, future, finish)
         wish, self._wanted = self._wanted, None
         if wish is not None and (wish.patch is not None or wish.recipe != self.system.recipe):
             self.notice = f"loading {_name(wish.recipe)}; {_name(self.system.recipe)} plays on"
             self._loading = wish, self._beside.submit(self._try, self._job(wish, stage), stage.stream)
         return None
 
-    def _arrived(self, stage: Stage, wish: Wish, future: Future[Ready | None]) -> Ready | None:
+    def _arrived(
+        self, stage: Stage, wish: Wish, future: Future[Ready | None], finish: Callable[[], object]
+    ) -> Ready | None:
         notice, self.notice = self.notice, ""
         if self._wanted is not None:  # something else has been asked for meanwhile
             return None
@@ -209,6 +211,7 @@ class Switch:
             if wish.patch is not None:
                 stage.refused()
             return None
+        finish()
         return self._pause(stage, wish)
 
     def _plays(self, ready: Ready) -> Ready:
