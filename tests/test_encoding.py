@@ -12,8 +12,7 @@ from instrument.engine.engine import Engine
 from instrument.parameters.params import ParamSet
 from instrument.state.patch import loads
 from pipelines.quicken import make_stream
-from pipelines.recipes import HOUSE
-from pipelines.stream import sized
+from pipelines.recipes import HOUSE, sized
 from pipelines.systems import open_system
 from pipelines.text import Prompt
 from tests.playing import wait_until
