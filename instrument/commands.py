@@ -65,9 +65,9 @@ def play(options: argparse.Namespace) -> None:
         mappings.load(named(which), options.mappings_dir)
     made = open_outputs(options.out)
     songs = [patch, *(patches.load(named(name), options.patches_dir) for name in options.setlist)]
-    open_system = opener(options)
-    system = open_system(wanted_recipe(options, patch))
-    show = Show(system, patch, made, options.fps, model_threads(options.threads), open_system)
+    open_system, row = opener(options), wanted_recipe(options, patch)
+    # no name here for the first system, which would keep it when another one plays
+    show = Show(open_system(row), patch, made, options.fps, model_threads(options.threads), open_system)
     show.pacer.fade = options.fade
     show.engine.sound_check(songs)
     show.engine.desk.folder = options.patches_dir

@@ -185,7 +185,7 @@ class Show:
             "latency": f"about {self._expected_ms():.0f} ms from knob to frame",
             "patch": f"{self.engine.stage.patch.name}: {self.params['prompt.text'].base}",
             "bends": [f"{bend.name}: {bend.lever.id}" for bend in stream.bank.bends] or "none",
-            "outputs": [runner.output.name for runner in self.outputs.runners] or "the page only",
+            "outputs": [runner.name for runner in self.outputs.runners] or "the page only",
             "page": self.surface.url if self.surface else "off",
             **({"PIN": f"{self._pin} for the page and OSCQuery; OSC itself asks for none"} if self._pin else {}),
             "osc": f"{'udp and tcp' if self._osc.tcp else 'udp'} {self._osc.host}:{self._osc.port}"
@@ -240,7 +240,7 @@ class Show:
             "prompt": self.params["prompt.text"].base,
             "fault": self.engine.fault,
             "outputs": [asdict(stats) for stats in self.outputs.stats()],
-            "warnings": [*self.engine.notices, *failing, *self.notices.current()],
+            "warnings": list(dict.fromkeys([*self.engine.notices, *failing, *self.notices.current()])),
         }
 
 

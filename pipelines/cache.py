@@ -77,6 +77,10 @@ class KVCache:
         self.end = 0  # latent frames written since the last reset
         self._pinned = 0  # position of the sink's first frame
 
+    def let_go(self) -> None:
+        """Free the memory; nothing can be placed any more."""
+        self.k, self.v = (torch.empty(0, device=kept.device, dtype=kept.dtype) for kept in (self.k, self.v))
+
     def place(self, start: int, frames: int) -> Placement:
         """The place of latent frames [start, start + frames), positions counted from the last reset.
 

@@ -1,11 +1,16 @@
-"""Between latents and pictures: what a stream asks of an autoencoder, and what it hands over to be decoded."""
+"""Between latents and pictures: what a stream asks of an autoencoder, what it hands over to be decoded, and how that
+becomes frames."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from pipelines.transfer import Beside
 
 
 class Codec(Protocol):
@@ -32,3 +37,34 @@ class Chunk(NamedTuple):
     begins: bool
     pixels: Tensor | None = None
     ready: torch.cuda.Event | None = None
+
+
+class Pictures:
+    """One stream's pictures, decoded beside the model's own work. Chunks come in order, in any one thread."""
+
+    def __init__(self, codec: Codec, device: torch.device) -> None:
+        self._codec, self._beside = codec, Beside(device)
+        self._memory = codec.fresh()
+
+    def of(self, chunk: Chunk) -> Tensor:
+        """The chunk's pictures [B, T, 3, H, W] in 0..1."""
+        if chunk.begins:
+            self._memory = self._codec.fresh()
+        return self._codec.decode(chunk.latents.transpose(1, 2), self._memory)
+
+    def frames(self, chunk: Chunk) -> Iterator[np.ndarray]:
+        """The same as uint8 [H, B * W, 3], the streams of a batch side by side."""
+        used = [tensor for tensor in (chunk.latents, chunk.pixels) if tensor is not None]
+        with torch.inference_mode(), self._beside.work(chunk.ready, *used):
+            pixels = self.of(chunk) if chunk.pixels is None else chunk.pixels
+            pixels = torch.cat(pixels.unbind(0), dim=-1)  # [T, 3, H, B * W]
+            frames = self._beside.to_host((pixels * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous())
+        yield from frames
+
+    def let_go(self) -> None:
+        """Free the memory of the chunk before."""
+        self._memory = []
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Pictures [B, T, 3, H, W] as a stream of their own -> latents [B, C, F, h, w]."""
+        return self._codec.encode(pixels).transpose(1, 2)

@@ -66,6 +66,15 @@ class Passes:
         self._turns: tuple[tuple, tuple[Turn, Turn | None]] | None = None
         self._replays = None if record is False else Replays(model, self.cache, record)
 
+    def let_go(self) -> None:
+        """Free the cache, the recordings and what was read of prompts; nothing can be played any more."""
+        self.cache.let_go()
+        self._texts.clear()
+        self._masks.clear()
+        self._turns = None
+        if self._replays is not None:
+            self._replays.let_go()
+
     def place(self, start: int, frames: int) -> Place:
         """New latent frames, or those of the last pass again; ValueError where they do not continue the cache."""
         return Place(start, frames, self.cache.place(start, frames))

@@ -70,6 +70,11 @@ class Replays:
             return plain
         return lambda x, t: self._play(kept, kind, given, x, t)
 
+    def let_go(self) -> None:
+        """Free every recording, whoever still has its bank."""
+        self._kept.clear()
+        self._text = self._spoken = None
+
     def _play(self, kept: dict[Kind, _Recording | None], kind: Kind, given: Given, x: Tensor, t: Tensor) -> Tensor:
         self._say(given.text)
         recording = kept[kind]

@@ -7,21 +7,19 @@ pixel frames, in another thread if the caller likes. The stream knows no clock, 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipelines.bends.bank import CACHE_PASS, Bank, Bend
 from pipelines.bends.fold import BankShape
 from pipelines.bends.probes import Probes
-from pipelines.bends.scope import Words
 from pipelines.cache import KVCache
-from pipelines.codec import Chunk, Codec
+from pipelines.codec import Chunk, Codec, Pictures
 from pipelines.guard import Fault, fault_of
 from pipelines.passes import Passes, Place, StreamBank
 from pipelines.past import Past
@@ -30,9 +28,10 @@ from pipelines.remembered import Kept, KeptLog
 from pipelines.replay import Forward, Record
 from pipelines.sampler import Sampler
 from pipelines.schedule import GRID, Schedule, counted_as
+from pipelines.speech import Speech
 from pipelines.taehv import SPACE_SCALE
-from pipelines.text import Prompt, Spoken, transition
-from pipelines.transfer import Ahead, Beside, mark, to_device
+from pipelines.text import Prompt, Spoken
+from pipelines.transfer import Ahead, mark
 from pipelines.tune import settled
 from pipelines.wan import TextMemory, Wan
 
@@ -73,22 +72,16 @@ class Stream:
         self.steps_now = len(recipe.steps)
         self.recorded = record is not False
         self._passes = Passes(model, recipe, self.latent_size, batch, record, memory)
-        self._beside, self._ahead = Beside(self.device), Ahead(self.device)
+        self._ahead = Ahead(self.device)
         self.grid = self._passes.grid
         self.cache: KVCache = self._passes.cache
         self._past = Past(recipe)
         self._log = KeptLog(self.cache, recipe.keep_first)
-        self._memory = decoder.fresh()
+        self._pictures = Pictures(decoder, self.device)
         self.bank = self.make_bank(bends)
         self.probes = Probes()
         self._sampler = Sampler(recipe, self.latent_size, batch, like)
-        self._embeddings: Tensor | None = None
-        self._coming: deque[Tensor] = deque()  # what the prompt will be, chunk by chunk
-        self._text: TextMemory | None = None
-        self._spoken: TextMemory | None = None  # the text of the last chunk
-        self._stale = False  # the cache holds an older text
-        self._passing = False  # the text is on its way to another
-        self._words: Words | None = None
+        self._speech = Speech(self._passes, recipe.prompt_chunks, self.device)
         self._latents: Tensor | None = None
         self._unwritten: tuple[Tensor, Place] | None = None  # the chunk that `remember` writes
         self._made = 0  # its latent frames, if they enter the past
@@ -140,33 +133,32 @@ class Stream:
         self._log.forget()
         self._position = 0
 
+    def let_go(self) -> None:
+        """Free everything large, the network's and the decoder's weights too; nothing can be played any more. Sizes,
+        bank and what is kept can still be asked for, by whoever has not heard of it yet."""
+        self.model.blocks = nn.ModuleList()  # wherever they lie: streamed blocks have more memory than weights
+        for part in (self.model, self.decoder):
+            part.to("meta")
+        for holder in (self._passes, self._pictures):
+            holder.let_go()
+        self._speech.forget()
+        self._past.forget()
+        self._latents = self._unwritten = None
+
     def read_prompt(self, prompt: Prompt | Spoken, passing: bool = False) -> None:
         """Play this prompt from the next pass on, or where the recipe says so by and by from the next chunk on.
 
         `passing`: one of many on the way to another. It is said at once whatever the recipe, and a cache that is
         written again for a new prompt waits for the one that comes without it.
         """
-        self._words, self._passing = prompt.words, passing
-        self.bank.read_prompt(self._words)
-        self._coming.clear()
-        by_and_by = self.recipe.prompt_chunks > 1 and self._embeddings is not None
-        embeddings = to_device(prompt.embeddings, self.device)  # from wherever they were made
-        if passing or not by_and_by or embeddings is self._embeddings:
-            self._say(embeddings, keep=not passing)
-        else:
-            self._coming.extend(transition(self._embeddings, embeddings, self.recipe.prompt_chunks))
-
-    def _say(self, embeddings: Tensor, keep: bool = True) -> None:
-        with torch.inference_mode():
-            text = self._passes.read_text(embeddings, keep)
-        self._stale |= text is not self._text
-        self._text, self._embeddings = text, embeddings
+        self._speech.read(prompt, passing)
+        self.bank.read_prompt(self._speech.words)
 
     def play(self, bank: StreamBank) -> None:
         """Swap the bank, between chunks."""
         self.bank = bank
-        if self._words is not None:
-            bank.read_prompt(self._words)
+        if self._speech.words is not None:
+            bank.read_prompt(self._speech.words)
 
     @property
     def kept(self) -> tuple[Kept, ...]:
@@ -184,7 +176,7 @@ class Stream:
 
         Raises ValueError when the frames do not split into the recipe's chunks.
         """
-        if self._text is None:
+        if self._speech.text is None:
             raise RuntimeError("the stream has no prompt; call read_prompt first")
         self.reset()
         frames, at, chunks = latents.shape[2], 0, []
@@ -197,11 +189,11 @@ class Stream:
             with torch.inference_mode():
                 if self.recipe.cache != "rebuild":
                     self._make_room()
-                    self._clean_pass(chunk, self._passes.place(self._position, size), self._text)
+                    self._clean_pass(chunk, self._passes.place(self._position, size), self._speech.text)
                 chunks.append(self._enter(chunk))
                 self._log.add(size)
             at += size
-        self._spoken = self._text
+        self._speech.was_heard()
         return chunks
 
     def denoise(self, source: Tensor | None = None, strength: float = 1.0) -> Iterator[int]:
@@ -210,7 +202,7 @@ class Stream:
         From noise, or from clean latents [B, C, F, h, w] of a video (see `next_frames`) noised to `strength`, 0..1.
         Raises ValueError where these do not fit.
         """
-        if self._text is None:
+        if self._speech.text is None:
             raise RuntimeError("the stream has no prompt; call read_prompt first")
         with torch.inference_mode():
             self._begin()
@@ -225,7 +217,7 @@ class Stream:
             with torch.inference_mode():
                 flow = self._forward(x, timestep, place, counted_as(step, count, self.steps), bias)
                 x = self._sampler.onward(x, flow, sigma, next_sigma)
-        self._spoken = self._text
+        self._speech.was_heard()
         self._latents = x
 
     def commit(self) -> Chunk | None:
@@ -256,7 +248,7 @@ class Stream:
         if self._unwritten is not None:
             latents, place = self._unwritten
             with torch.inference_mode():
-                flow = self._clean_pass(latents, place, self._text)
+                flow = self._clean_pass(latents, place, self._speech.text)
                 if self._refuse("" if bool(torch.isfinite(flow).all()) else "not finite"):
                     return False
         if self._made:
@@ -273,22 +265,17 @@ class Stream:
     def decode(self, chunk: Chunk) -> Iterator[np.ndarray]:
         """The chunk's frames, uint8 [H, W, 3]. Chunks come in order; any one thread may do it while the next chunk is
         being denoised."""
-        used = [tensor for tensor in (chunk.latents, chunk.pixels) if tensor is not None]
-        with torch.inference_mode(), self._beside.work(chunk.ready, *used):
-            pixels = self._pixels(chunk) if chunk.pixels is None else chunk.pixels
-            pixels = torch.cat(pixels.unbind(0), dim=-1)  # [T, 3, H, B * W]
-            frames = self._beside.to_host((pixels * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous())
-        yield from frames
+        yield from self._pictures.frames(chunk)
 
     def forward_again(self, bank: Bank) -> Callable[[Tensor, Tensor], Tensor]:
         """The network's pass (x, t) -> flow under a bank, at the place of the last chunk: to be timed or recorded."""
         place = self._passes.place(self._position - self.recipe.chunk, self.recipe.chunk)
-        return self._passes.at(place, self._text, bank, plain=True)
+        return self._passes.at(place, self._speech.text, bank, plain=True)
 
     @property
     def has_prompt(self) -> bool:
         """Whether a prompt was read, without which nothing is played."""
-        return self._text is not None
+        return self._speech.text is not None
 
     def rehearse(self, bank: StreamBank) -> None:
         """Play the passes of a full cache under this bank, so that compilers and recordings are ready for it. The
@@ -304,24 +291,23 @@ class Stream:
             for mask in (None, bias):
                 for _ in range(2):  # a kind of pass is recorded when it comes again
                     bank.fold(0)
-                    self._passes.at(place, self._text, bank, mask)(x, t)
+                    self._passes.at(place, self._speech.text, bank, mask)(x, t)
         self.reset()
 
     # --- the cache, as the recipe's rule has it ---
 
     def _begin(self) -> None:
         """What happens before a chunk: the prompt moves on, and the cache is brought up to date."""
-        if self._coming:
-            self._say(self._coming.popleft())
+        self._speech.onward()
         if self.alone:
             self.forget()
         self._make_room()
         whole = self.cache.end == self._position  # not so after a chunk that was let go
-        if self._stale and whole and not self._passing:
-            self._stale = False
+        if self._speech.rewrite_due and whole:
+            self._speech.stale = False
             if self._position and self.recipe.recache != "no":
                 place = self._passes.rewrite(self.recipe.recache == "behind sink")
-                self._clean_pass(self._past.last(place.frames), place, self._text, again=True)
+                self._clean_pass(self._past.last(place.frames), place, self._speech.text, again=True)
 
     def _make_room(self) -> None:
         """Begin the cache again where the recipe's rule, or a hand, is not to let frames fall out of it."""
@@ -332,11 +318,12 @@ class Stream:
         elif rule == "rebuild" or (rule == "restart" and full):
             self.cache.reset()
             self._position = 0
-            context = self._past.context(self._encode)
+            context = self._past.context(self._pictures.encode)
             if context is not None:
                 place = self._passes.place(0, context.shape[2])
                 # A cache that is made anew for every chunk follows the prompt one chunk behind.
-                self._clean_pass(context, place, self._spoken if rule == "rebuild" else self._text, again=True)
+                text = self._speech.spoken if rule == "rebuild" else self._speech.text
+                self._clean_pass(context, place, text, again=True)
                 self._position = place.frames
 
     def _clean_pass(self, latents: Tensor, place: Place, text: TextMemory, again: bool = False) -> Tensor:
@@ -360,7 +347,7 @@ class Stream:
         """The chunk becomes the newest of the past, unless that is held still."""
         chunk, self._begins = Chunk(latents, self._begins, ready=mark(self.device)), False
         if self._past.wants_pixels:
-            chunk = chunk._replace(pixels=self._pixels(chunk))
+            chunk = chunk._replace(pixels=self._pictures.of(chunk))
         if self.past_mode != "hold":
             self._position += latents.shape[2]
             self._past.add(latents)
@@ -375,7 +362,7 @@ class Stream:
         bank.fold(step)
         self._log.note(bank.working())
         t = self._passes.times(timestep, place.frames)
-        return self._run(step, bank, place, self._text, bias)(x, t)
+        return self._run(step, bank, place, self._speech.text, bias)(x, t)
 
     def _run(self, step: int | None, bank: Bank, place: Place, text: TextMemory, mask: Tensor | None) -> Forward:
         """The pass, under the eyes of the probes if it has the size they expect: then it is not a recorded one."""
@@ -391,13 +378,3 @@ class Stream:
                 self.probes.disarm()
 
         return run
-
-    def _pixels(self, chunk: Chunk) -> Tensor:
-        """The chunk's pictures [B, T, 3, H, W] in 0..1."""
-        if chunk.begins:
-            self._memory = self.decoder.fresh()
-        return self.decoder.decode(chunk.latents.transpose(1, 2), self._memory)
-
-    def _encode(self, pixels: Tensor) -> Tensor:
-        """Pictures [B, T, 3, H, W] as a stream of their own -> latents [B, C, F, h, w]."""
-        return self.decoder.encode(pixels).transpose(1, 2)

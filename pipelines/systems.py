@@ -205,6 +205,9 @@ class RandomText:
         embeddings[:, : len(places)] = torch.randn(1, len(places), self._size[2])
         return Prompt(text, embeddings, tuple(text[a:b] for a, b in places), places)
 
+    def let_go(self) -> None:
+        """There is nothing to free."""
+
 
 def random_system(
     recipe: Recipe, device: torch.device, dtype: torch.dtype, seed: int = 0, fit: Fit = AS_IT_IS

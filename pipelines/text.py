@@ -63,6 +63,9 @@ class TextEncoder(Protocol):
     def encode(self, text: str) -> Prompt:
         """Any text, however odd, gives a prompt; what was not understood is in its notices."""
 
+    def let_go(self) -> None:
+        """Free what is large; it comes back with the next text that needs it."""
+
 
 Blend = Literal["linear", "slerp"]
 

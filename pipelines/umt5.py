@@ -74,6 +74,10 @@ class UMT5Text:
         embeddings = torch.cat([rows, padding])[None]
         return Prompt(pieces.text, embeddings, pieces.tokens, pieces.offsets, notices)
 
+    def let_go(self) -> None:
+        """It is opened again for the next new prompt."""
+        self._model = None
+
     def _run(self, ids: tuple[int, ...]) -> Tensor:
         """Embeddings of the real tokens [n, dim]. Padding is masked as a key and zeroed as a row, so it need not be
         there at all."""

@@ -118,6 +118,43 @@ def test_undo_brings_a_bend_back_with_its_values_and_its_place():
     stage.until(lambda: stage.params["grain.noise"].base == 0.3)
 
 
+def test_a_modulator_waits_for_the_bend_it_moves():
+    stage = Stage(PATCH.replace("to: words.gain", "to: [bend.3.amount, grain.noise]"))
+    stage.params.set("lfo1.phase", 0.25)  # at its top
+    stage.chunks(1)
+    moved = stage.engine.heard["words.gain"]
+    assert moved > stage.params["words.gain"].base
+    stage.ask("bend.remove", "loud")  # what was third is second now
+    stage.chunks(1)
+    assert (
+        stage.engine.heard["words.gain"] == pytest.approx(moved, rel=1e-4)
+        and stage.params["lfo1.to"].base == "words.gain, grain.noise"
+    )
+    stage.ask("bend.remove", "words")
+    assert stage.said[-1] == "removed bend words; lfo1 moved it, and will again when it is back"
+    stage.chunks(1)
+    gone = "lfo1: words.gain is gone, and left out; once it is back, all goes on as before"
+    assert stage.engine.notices == [gone]
+    assert stage.engine.heard["grain.noise"] > stage.params["grain.noise"].base  # the other target moves on
+    stage.ask("bend.add", "self.map.gain words")  # another lever, the same name
+    assert stage.said[-1] == "added bend words, which lfo1 moves"
+    stage.chunks(1)
+    assert stage.engine.notices == [] and stage.engine.heard["words.gain"] > stage.params["words.gain"].base
+    assert len([line for line in stage.said if "lfo1" in line]) == 2
+
+
+def test_a_modulator_comes_back_to_a_bend_that_undo_brings_back():
+    stage = Stage()
+    stage.params.set("lfo1.phase", 0.25)
+    stage.chunks(1)
+    moved = stage.engine.heard["words.gain"]
+    stage.ask("bend.remove", "words")
+    stage.params.trigger("undo")
+    stage.until(lambda: "words" in stage.bends)
+    stage.chunks(1)
+    assert stage.engine.heard["words.gain"] == pytest.approx(moved, rel=1e-4) and stage.engine.notices == []
+
+
 def test_solo_silences_the_others_and_no_switch_moves():
     stage, plain = Stage(), Stage(PATCH.replace("words.gain: 2.0", "words.gain: 1.0"))
     for each in (stage, plain):

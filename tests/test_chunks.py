@@ -89,7 +89,7 @@ def test_a_past_that_is_held_stands_still_and_then_goes_on(name: str) -> None:
     play(playing, 1)
     playing.past_mode = "keep"
     play(playing, 3)
-    assert playing._past.count == count + 3 * recipe.chunk and not playing._stale
+    assert playing._past.count == count + 3 * recipe.chunk and not playing._speech.stale
 
 
 def slice_of(playing, frames: int) -> set[int]:
@@ -146,11 +146,11 @@ def test_a_prompt_on_its_way_is_said_at_once_whatever_the_recipe() -> None:
     play(playing, 1)
     last = prompt("a grey moon", seed=4)
     playing.read_prompt(last, passing=True)
-    assert playing._embeddings is last.embeddings
+    assert playing._speech.embeddings is last.embeddings
     playing.read_prompt(last)  # arrived: there is no way to go any more
-    assert not playing._coming
+    assert not playing._speech.coming
     playing.read_prompt(prompt("a star", seed=5))
-    assert len(playing._coming) == 4
+    assert len(playing._speech.coming) == 4
 
 
 # --- in the loop ---

@@ -175,12 +175,12 @@ def test_it_comes_and_goes_while_another_plays_on(kind, rig):
     player.start()
     try:
         output = parse(rig.spec(kind))
-        group.add(output)
+        name = group.add(output)
         end = time.monotonic() + 20
         while group.stats()[1].sent < 5 and time.monotonic() < end:
             time.sleep(0.01)
         assert group.stats()[1].sent >= 5, group.stats()
-        assert group.remove(output.name)
+        assert group.remove(name)
         assert [stats.name for stats in group.stats()] == ["dummy"]
         count = steady.count
         end = time.monotonic() + 10

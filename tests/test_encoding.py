@@ -5,9 +5,15 @@ from __future__ import annotations
 import threading
 
 import pytest
+import torch
 
 from instrument.engine.encoding import REMEMBERED, Encodings
+from instrument.engine.engine import Engine
 from instrument.parameters.params import ParamSet
+from instrument.state.patch import loads
+from pipelines.quicken import make_stream
+from pipelines.recipes import HOUSE, sized
+from pipelines.systems import open_system
 from pipelines.text import Prompt
 from tests.playing import wait_until
 from tests.test_engine import Encoder, Playing
@@ -133,6 +139,52 @@ def test_a_quick_encoder_that_fails_while_playing_is_no_fault_either() -> None:
     playing.encoder.encode = lambda text: (_ for _ in ()).throw(MemoryError("full"))
     playing.params.set("prompt.text", "a moon")
     assert len(playing.chunks(2)) == 8 and len(told) == 1 and "MemoryError: full" in told[0]
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_prompt_that_is_refused_stays_a_warning_as_long_as_it_is_asked_for(quick: bool) -> None:
+    playing, encoder = Playing(), Slow()
+    encoder.go.set()
+    encoder.quick = quick
+    playing.engine.prompts.use(encoder, playing.engine.stream.device)
+    playing.chunks(1)
+    playing.params.set("prompt.text", "a bad moon")
+    warning = "the prompt 'a bad moon' cannot be encoded (RuntimeError: no such file); what played before plays on"
+    assert wait_until(lambda: len(playing.chunks(1)) and warning in playing.engine.notices)
+    for _ in range(3):
+        assert len(playing.chunks(1)) and warning in playing.engine.notices and not playing.engine.fault
+    assert said(playing) == "a purple tulip swaying" and encoder.asked.count("a bad moon") == 1
+    playing.params.set("prompt.text", "a purple tulip swaying")  # back to what plays: there is nothing to say
+    playing.chunks(1)
+    assert playing.engine.notices == []
+    playing.params.set("prompt.2.text", "a bad star")  # a voice beside it
+    playing.params.set("prompt.2.weight", 0.5)
+    assert wait_until(lambda: len(playing.chunks(1)) and any("'a bad star'" in note for note in playing.engine.notices))
+    assert said(playing) == "a purple tulip swaying"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a red star " * 40, "the prompt is cut before"),
+        ("?! ...", "the prompt '?! ...' has no word that the model reads"),
+        ("", None),
+    ],
+    ids=["too long", "no word", "empty"],
+)
+def test_a_prompt_that_is_too_long_or_holds_nothing_plays_and_is_told_of(text: str, told: str | None) -> None:
+    """By the model that ships."""
+    system = open_system(sized(HOUSE, 64, 48), torch.device("cpu"), torch.float32)
+    params, frames = ParamSet(), []
+    engine = Engine(make_stream(system), system.encoder, params, lambda frame, stamp: frames.append(frame))
+    engine.load(loads("prompt: a red star"))
+    engine.play_chunk()
+    assert engine.notices == []
+    params.set("prompt.text", text)
+    engine.play_chunk()
+    engine.finish()
+    assert engine.prompt.text == text and len(frames) == 8 * HOUSE.chunk
+    assert [told in notice for notice in engine.notices] == ([True] if told else [])
 
 
 def test_params_without_an_engine_have_the_prompts_too() -> None:

@@ -38,6 +38,9 @@ class Encoder:
         self.asked.append(text)
         return prompt(text, seed=len(text))
 
+    def let_go(self) -> None:
+        """There is nothing to free."""
+
 
 class Playing:
     """An engine on the tiny model whose frames and stamps are kept."""

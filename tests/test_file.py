@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from instrument.outputs import OutputError, OutputGroup, OutputRunner, parse
+from instrument.outputs import OutputError, OutputGroup, OutputRunner, movie, parse
 from instrument.outputs.adapt import Adapted
 
 
@@ -268,3 +268,53 @@ def test_through_the_runner_in_real_time(tmp_path):
     frames, times = decode(output.path)
     assert len(frames) == runner.stats().sent >= 20
     assert 0.4 < times[-1] < 2.0
+
+
+@pytest.mark.parametrize("name", ["clip.mp4?overwrite", "##.png", "still.png?overwrite"])
+def test_two_outputs_never_write_one_file(tmp_path, name):
+    first, second = parse(f"file:{tmp_path}/{name}"), parse(f"file:{tmp_path}/{name}")
+    first.open(64, 48, 24)
+    with pytest.raises(OutputError, match="another output is writing it; give this one another name"):
+        second.open(64, 48, 24)
+    second.close()
+    first.send(ramp(1, 64, 48))
+    first.close()
+    second.open(64, 48, 24)
+    second.close()
+
+
+def test_a_take_that_is_being_written_is_not_overwritten(tmp_path):
+    first, second = parse(f"file:{tmp_path}/clip.mp4"), parse(f"file:{tmp_path}/clip.mp4?overwrite")
+    third = parse(f"file:{tmp_path}/clip.mp4")
+    first.open(64, 48, 24)
+    with pytest.raises(OutputError, match="another output is writing it"):
+        second.open(64, 48, 24)
+    third.open(64, 48, 24)
+    assert third.path.name == "clip-2.mp4"
+    first.close()
+    third.close()
+
+
+def test_what_cannot_be_encoded_here_says_so_and_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.setitem(movie.RECIPES, ".mkv", movie.Recipe("no_such_codec", "yuv420p"))
+    output = parse(f"file:{tmp_path}/clip.mkv")
+    with pytest.raises(OutputError, match=r"it cannot be encoded here .* the wheel of the package 'av'"):
+        output.open(64, 48, 24)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_that_is_tried_again_and_again_leaves_no_litter(tmp_path, monkeypatch):
+    """Nothing fits, not even a header: each attempt fails with its first packet."""
+
+    def full(self, packets):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(movie.Encoder, "_mux", full)
+    output = parse(f"file:{tmp_path}/clip.mkv")
+    for _ in range(4):
+        output.open(64, 48, 24)
+        with pytest.raises(OutputError, match="free space"):
+            output.send(ramp(1, 64, 48))
+        with pytest.raises(OutputError, match="free space"):
+            output.close()
+    assert list(tmp_path.iterdir()) == []

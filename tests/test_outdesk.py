@@ -30,7 +30,7 @@ class Stage:
         assert wait_until(lambda: any(text in line for line in self.told), 20), self.told
 
     def names(self):
-        return [runner.output.name for runner in self.group.runners]
+        return [runner.name for runner in self.group.runners]
 
     def close(self):
         self.desk.close()

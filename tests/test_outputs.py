@@ -9,7 +9,8 @@ import time
 import numpy as np
 import pytest
 
-from instrument.outputs import KINDS, OutputError, OutputGroup, OutputRunner, parse
+from instrument.outputs import KINDS, OutputError, OutputGroup, OutputRunner, dummy, parse
+from instrument.outputs import runner as runner_module
 from instrument.outputs.adapt import Adapted
 from instrument.outputs.base import Output, even
 from instrument.outputs.dummy import DummyOutput
@@ -100,9 +101,13 @@ def test_common_options_wrap_the_output():
         ("dummy?fps=fast", "0.1 to 240"),
         ("dummy?fps=nan", "0.1 to 240"),
         ("dummy?keep=many", "a whole number"),
+        ("dummy?keep=-1", "give 1 to 100000"),
+        ("dummy?keep=1000000000", "give 1 to 100000"),
+        ("stream:srt://127.0.0.1:9?latency=-5", "give 0 to 10000 ms"),
         ("file", "file:clip.mp4"),
         ("file:", "file:clip.mp4"),
-        ("file:clip.avi", "'.avi'"),
+        ("file:clip.avi", "'.avi'; end the name in one of: .gif .jpeg .jpg .mkv .mov .mp4 .png .webp"),
+        ("file:clip", "cannot tell the format of 'clip'"),
         ("file:clip.mp4?lossless", "name the file .mkv"),
         ("file:clip.mkv?lossless=maybe", "yes or no"),
     ],
@@ -232,6 +237,83 @@ def test_a_refusal_to_open_reaches_the_caller(tmp_path):
     assert group.runners[0].output.opened is None
 
 
+def test_outputs_of_one_name_are_told_apart():
+    group = OutputGroup([parse("dummy"), parse("dummy?keep=2")])
+    group.start(64, 32, 24)
+    assert group.add(parse("dummy")) == "dummy (3)"
+    assert [stats.name for stats in group.stats()] == ["dummy", "dummy (2)", "dummy (3)"]
+    first = group.runners[0]
+    assert group.remove("dummy (2)") and group.remove("dummy (3)") and group.runners == (first,)
+    with pytest.raises(OutputError, match=r"no such output; did you mean 'dummy'\?"):
+        group.remove("dummy (2)")
+    assert group.add(parse("dummy")) == "dummy (2)"
+    group.close()
+
+
+def test_an_output_that_does_not_open_refuses_and_holds_up_no_other(monkeypatch):
+    class Closed(Slow):
+        def open(self, width, height, fps):
+            self.gate.wait()
+
+    group, hanging, refusals = OutputGroup([parse("dummy")]), Closed(), []
+    group.start(64, 32, 24)
+    monkeypatch.setattr(runner_module, "OPENING", 2.0)
+
+    def add():
+        with pytest.raises(OutputError) as refusal:
+            group.add(hanging)
+        refusals.append(str(refusal.value))
+
+    adding = threading.Thread(target=add)
+    adding.start()
+    assert until(lambda: "slow" in group._opening)
+    assert group.add(parse("dummy")) == "dummy (2)" and group.remove("dummy (2)")
+    adding.join()
+    assert "output slow: it did not open within 2 s; check what it needs" in refusals[0]
+    assert [stats.name for stats in group.stats()] == ["dummy"] and not hanging.closed
+    hanging.gate.set()  # it does open in the end
+    assert until(lambda: hanging.closed)
+    group.close()
+
+
+def test_an_output_that_stands_still_is_told_of_until_it_moves(monkeypatch):
+    monkeypatch.setattr(runner_module, "STUCK", 0.1)
+    output = Slow()
+    runner = OutputRunner(output)
+    runner.start(64, 32, 24)
+    runner.send(flat(1, 1, 1))
+    assert until(lambda: "slow: has stood still for over 0.1 s; is its receiver" in runner.stats().error)
+    assert runner.stats().errors == 0
+    output.gate.set()
+    assert until(lambda: runner.stats().sent == 1) and runner.stats().error == ""
+    runner.close()
+
+
+def test_all_outputs_are_finished_together():
+    """One that hangs takes no time from those after it."""
+    hanging, other = [Slow() for _ in range(4)], DummyOutput()
+    group = OutputGroup([*hanging, other])
+    group.start(64, 32, 24)
+    group.send(flat(1, 1, 1))
+    began = time.monotonic()
+    group.close(timeout=2.0)
+    assert time.monotonic() - began < 6 and other.opened is None and other.count == 1
+    for each in hanging:
+        each.gate.set()
+
+
+def test_an_error_of_many_lines_is_told_in_one():
+    class Chatty(Output):
+        name = "chatty"
+
+        def open(self, width, height, fps):
+            raise RuntimeError("first\n  second\n" + "x" * 5000)
+
+    with pytest.raises(OutputError) as refusal:
+        OutputRunner(Chatty()).start(64, 32, 24)
+    assert "RuntimeError: first second xxx" in str(refusal.value) and len(str(refusal.value)) < 350
+
+
 def test_an_output_that_hangs_is_left_behind():
     output = Slow()
     runner = OutputRunner(output)
@@ -296,6 +378,14 @@ def test_a_rate_offline_keeps_every_frame():
     for n in range(10):
         output.send(flat(n, n, n))
     assert inner.count == 10 and inner.opened[2] == 60
+
+
+def test_dummy_keeps_a_bounded_number_of_bytes(monkeypatch):
+    monkeypatch.setattr(dummy, "MOST", 5 * flat(0, 0, 0).nbytes)
+    output = parse("dummy")
+    for _ in range(9):
+        output.send(flat(1, 1, 1))
+    assert len(output.frames) == 5 and output.count == 9
 
 
 def test_dummy_keeps_a_bounded_number():

@@ -43,17 +43,17 @@ def _unbent() -> torch.Tensor:
 
 def test_the_same_words_are_read_once() -> None:
     playing = stream(recipe=small(SELF_FORCING))
-    first = playing._text
+    first = playing._speech.text
     for seed in range(2, 2 + TEXTS - 1):
         playing.read_prompt(prompt(seed=seed))
-        assert playing._text is not first
+        assert playing._speech.text is not first
     playing.read_prompt(replace(prompt(), embeddings=prompt().embeddings.clone()))
-    assert playing._text is first
+    assert playing._speech.text is first
     for seed in range(2, 2 + TEXTS):
         playing.read_prompt(prompt(seed=seed))
     playing.read_prompt(prompt())
-    assert playing._text is not first  # only the newest are kept
-    torch.testing.assert_close(playing._text.k[0], first.k[0])
+    assert playing._speech.text is not first  # only the newest are kept
+    torch.testing.assert_close(playing._speech.text.k[0], first.k[0])
 
 
 def test_neutral_bends_change_nothing_in_passes_of_any_length() -> None:

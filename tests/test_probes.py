@@ -40,7 +40,7 @@ def _recorded(playing, layer: int, step: int | None) -> dict[str, torch.Tensor]:
     _chunk(playing)
     for hook in hooks:
         hook.remove()
-    caught["k"] = playing._text.k[layer]
+    caught["k"] = playing._speech.text.k[layer]
     return caught
 
 

@@ -266,11 +266,11 @@ def test_the_picture_of_a_blend_lies_nowhere_near_a_stall() -> None:
     for _ in range(6):
         now[0] += 0.3
         playing.chunks(1)
-        heard.append(playing.engine.stream._embeddings.clone())
+        heard.append(playing.engine.stream._speech.embeddings.clone())
     assert len(texts) == before and all((a != b).any() for a, b in pairwise(heard))
     now[0] += 2.0
     playing.chunks(2)
-    assert torch.equal(playing.engine.stream._embeddings, Encoder().encode(STAR).embeddings)
+    assert torch.equal(playing.engine.stream._speech.embeddings, Encoder().encode(STAR).embeddings)
 
 
 def test_a_show_of_another_encoder_says_everything_anew() -> None:
@@ -306,7 +306,7 @@ def test_any_storm_over_prompts_steps_and_past_ends_where_the_hand_ended() -> No
     playing.params.set("engine.steps", 2)
     playing.chunks(3)
     stream = playing.engine.stream
-    assert torch.equal(stream._embeddings, Encoder().encode(STAR).embeddings) and stream.steps_now == 2
+    assert torch.equal(stream._speech.embeddings, Encoder().encode(STAR).embeddings) and stream.steps_now == 2
 
 
 def test_rendering_waits_for_a_slow_encoder() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+from pathlib import Path
 
 import pytest
 
 from instrument.bench import soak
-from instrument.bench.soak import Player, Quiet, SoakFailed, bench_soak, grown, slope
+from instrument.bench.quiet import Quiet, grown, in_use, slope
+from instrument.bench.soak import FIRST, Errors, Player, SoakFailed, bench_soak
 from instrument.parameters.params import ParamSet
 
 
@@ -50,6 +52,25 @@ def test_an_exception_nobody_catches_is_seen(monkeypatch: pytest.MonkeyPatch) ->
         list(bench_soak(50, 0, seed=3))
 
 
+def test_the_first_output_stays_and_all_others_go(tmp_path: Path) -> None:
+    """Two hands may take the same output away: nothing else may go in its place, nor what came stay."""
+    player = Player(tmp_path, 3, Errors())
+    try:
+        before = player.rest()
+        for wish in ("/out/add dummy", "/out/remove dummy", "/out/remove dummy", "/out/add dummy?size=32x32"):
+            player._osc.send_message(*wish.split())
+            player.wait(lambda: not player.show.params["out.add"].base, "the wish")
+        player.show.outputs.add(soak.parse("stream:udp://127.0.0.1:9"))
+        after = player.rest()
+        assert [runner.name for runner in player.show.outputs.runners] == [FIRST] and not player.problems
+        assert after.files == before.files
+        player.show.outputs.remove(FIRST)
+        with pytest.raises(SoakFailed, match="the first output is gone"):
+            player.rest()
+    finally:
+        player.close()
+
+
 def test_growth_is_told_from_steadiness() -> None:
     steady = [Quiet(300 * n, 300.0 + 3 * n, 100.0 + n % 3, 12 + n % 2, 20) for n in range(40)]
     assert abs(slope(steady)) < 0.1 and list(grown(steady)) == []
@@ -61,13 +82,13 @@ def test_growth_is_told_from_steadiness() -> None:
 
 
 def test_memory_in_use_is_what_is_held() -> None:
-    before = soak.in_use(0.0)
+    before = in_use(0.0)
     if before == 0.0:
         pytest.skip("only glibc tells")
     held = bytearray(64 * 2**20)
-    assert 60 < soak.in_use(0.0) - before < 70
+    assert 60 < in_use(0.0) - before < 70
     del held
-    assert abs(soak.in_use(0.0) - before) < 4
+    assert abs(in_use(0.0) - before) < 4
 
 
 @pytest.mark.slow

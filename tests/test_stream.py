@@ -96,13 +96,13 @@ def test_a_new_prompt_comes_in_at_once_or_by_and_by() -> None:
     new = prompt("a grey moon", seed=4)
     for chunks in (1, 3):
         playing = stream(recipe=replace(RECIPE, prompt_chunks=chunks))
-        old = playing._embeddings
+        old = playing._speech.embeddings
         play(playing, 1)
         playing.read_prompt(new)
         shares = []
         for _ in range(4):
             play(playing, 1)
-            shares.append(float(((playing._embeddings - old) / (new.embeddings - old)).nanmean()))
+            shares.append(float(((playing._speech.embeddings - old) / (new.embeddings - old)).nanmean()))
         assert shares == pytest.approx([1.0] * 4 if chunks == 1 else [0.0, 0.5, 1.0, 1.0], abs=1e-4)
 
 
@@ -113,16 +113,16 @@ def test_a_prompt_changed_within_a_chunk_is_heard_at_the_next_step() -> None:
     play(playing, 3)
     steps = playing.denoise()
     next(steps)
-    old = playing._text
+    old = playing._speech.text
     playing.read_prompt(prompt("a grey moon", seed=4))
-    assert playing._text is not old and playing._stale
+    assert playing._speech.text is not old and playing._speech.stale
     assert list(steps) == [1]
     playing.commit()
     kept = playing.cache.k.clone()
     next(playing.denoise())
     changed = (playing.cache.k != kept).flatten(3).any(-1)[:, 0]  # [layers, tokens]
     # The first layer's keys come before any text; the sink stays as it is.
-    assert not changed[:, :24].any() and changed[1:, 24:].all() and not playing._stale
+    assert not changed[:, :24].any() and changed[1:, 24:].all() and not playing._speech.stale
 
 
 def test_latents_stay_within_the_recipes_limit() -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import subprocess
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -16,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from instrument.engine import curtain, memory
+from instrument.engine import curtain, memory, stage, switch
 from instrument.engine.curtain import Curtain
 from instrument.engine.engine import Engine
 from instrument.engine.switch import Crossing
@@ -26,9 +24,11 @@ from instrument.parameters.params import ParamSet
 from instrument.show import Doors, Show
 from instrument.state.patch import PatchError, loads
 from pipelines.checkpoint import LoadError
+from pipelines.codec import Chunk
 from pipelines.recipes import HOUSE, RECIPES, Recipe, sized
 from pipelines.stream import Stream
 from pipelines.systems import System, open_system
+from pipelines.text import Prompt
 from tests.playing import wait_until
 from tests.test_engine import Encoder
 from tests.tiny import CONFIG, RECIPE, taehv, wan
@@ -59,6 +59,8 @@ class Live:
         self.told: list[str] = []
         self.frames: list[tuple[np.ndarray, object]] = []
         self.fault: Exception | None = None
+        self.encoder: type[Encoder] = Encoder  # of the others
+        self.lost = False  # whether what played cannot be loaded again either
         self.params = ParamSet(notices=self.told.append)
         made = system(RECIPE)
         stream = Stream(made.model, made.decoder, RECIPE, seed=3)
@@ -71,9 +73,9 @@ class Live:
 
     def open(self, row: Recipe) -> System:
         self.opened.append(row.name)
-        if self.fault is not None and row.name != "tiny":
+        if self.fault is not None and (row.name != "tiny" or self.lost):
             raise self.fault
-        return system(row)
+        return replace(system(row), encoder=self.encoder())
 
     def chunks(self, count: int) -> list[tuple[int, int]]:
         """Play; the sizes of the frames."""
@@ -146,6 +148,117 @@ def test_a_set_list_is_tried_against_models_that_do_not_play_yet(live: Live) -> 
         live.engine.sound_check([loads("model: othr")])
 
 
+# --- the set list ---
+
+SECOND = """
+model: tiny
+prompts: [{text: a moon, weight: 1}, {text: a green star, weight: 0.5}]
+bends: [{name: far, lever: self.out.gain, scope: {layers: [2, 2]}}]
+snapshots: {low: {far.gain: 0.5}}
+"""
+WIDE = "model: tiny\nprompt: a hill\nbends: [{name: wide, lever: self.map.gain, scope: {heads: 3}}]"
+
+
+class Choosy(Encoder):
+    """Another model's encoder, which cannot read everything."""
+
+    def encode(self, text: str) -> Prompt:
+        if "green" in text:
+            raise ValueError("no such letters")
+        return super().encode(text)
+
+
+def songs(live: Live, *texts: str) -> None:
+    made = [loads(text, name=f"song{number}") for number, text in enumerate(texts, 2)]
+    live.engine.sound_check([live.engine.stage.patch, *made])
+
+
+@pytest.mark.parametrize("room", [2**40, 0], ids=["beside", "in its place"])
+def test_the_set_list_is_made_ready_on_another_model(live: Live, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    songs(live, SECOND)
+    live.engine.switch.free = lambda device: room
+    live.params.set("engine.model", "other", "osc")
+    live.until_told("now playing other")
+    asked = live.engine.stage.encoder.asked
+    assert {"a purple tulip swaying", "a moon", "a green star"} <= set(asked)
+    before = len(asked)
+    monkeypatch.setattr(stage, "prepare", lambda *given: 1 / 0)  # it would take time between two chunks
+    live.params.trigger("patch.next")
+    live.until_told("now playing song2")
+    live.chunks(1)
+    assert live.params["far.layers.center"].spec.hi == 4 and len(asked) == before
+    assert [bend.name for bend in live.engine.stream.bank.bends] == ["far"]
+    live.params.trigger("patch.previous")
+    live.until_told("now playing first")
+
+
+def test_a_song_that_another_model_cannot_play_is_told_of_and_the_others_play(live: Live) -> None:
+    songs(live, SECOND, WIDE)
+    live.encoder = Choosy
+    RECIPES["other"] = replace(OTHER, config=replace(OTHER.config, num_heads=2))
+    live.params.set("engine.model", "other", "osc")
+    live.until_told("now playing other")
+    told = "\n".join(live.told)
+    assert "song2 cannot be made ready (ValueError: no such letters)" in told and "head 3 does not exist" in told
+    live.params.set("patch.goto", 2)
+    live.until_told("now playing song2")  # its first prompt plays; the other voice is told of as long as it is wanted
+    live.chunks(2)
+    assert live.engine.prompt.text == "a moon"
+    assert any("'a green star' cannot be encoded (ValueError: no such letters)" in line for line in live.engine.notices)
+    refused = len(live.told)
+    live.params.set("patch.goto", 3)
+    live.until_told("head 3 does not exist")
+    live.chunks(2)
+    assert len(live.told) > refused and live.params["patch.goto"].base == 2 and not live.engine.fault
+
+
+@pytest.mark.parametrize("room", [2**40, 0], ids=["beside", "in its place"])
+def test_what_was_stored_in_the_set_lists_snapshots_is_there_on_another_model(live: Live, room: int) -> None:
+    songs(live, SECOND)
+    live.params.trigger("patch.next")
+    live.until_told("now playing song2")
+    live.params.set("far.gain", 3.0)
+    live.params.trigger("snapshot.5.store")
+    live.params.trigger("patch.previous")
+    live.until_told("now playing first")
+    live.engine.switch.free = lambda device: room
+    live.params.set("engine.model", "other", "osc")
+    live.until_told("now playing other")
+    live.told.clear()
+    live.params.trigger("patch.next")
+    live.until_told("now playing song2")
+    live.params.trigger("snapshot.5.recall")
+    live.chunks(1)
+    assert live.params["far.gain"].base == 3.0 and live.engine.console.snapshots[1].name == "low"
+
+
+def test_a_prompt_that_came_while_a_model_was_loaded_is_not_waited_for(live: Live) -> None:
+    """The one that was set before is said by the new one meanwhile, or for good where it cannot read the other."""
+    opened, go = live.engine.switch.open_system, threading.Event()
+
+    def slow(row: Recipe) -> System:
+        assert go.wait(30)
+        return opened(row)
+
+    live.encoder, live.engine.switch.open_system = Choosy, slow
+    live.params.set("engine.model", "other", "osc")
+    live.chunks(2)
+    live.params.set("prompt.text", "a green moon", "osc")
+    live.chunks(1)
+    go.set()
+    live.until_told("now playing other")
+    live.chunks(2)
+    assert live.engine.prompt.text == "a purple tulip swaying" and not live.engine.fault
+    assert any("'a green moon' cannot be encoded" in line for line in live.engine.notices)
+    live.params.set("prompt.text", "a red moon", "osc")
+    live.chunks(2)
+    assert live.engine.prompt.text == "a red moon"
+    assert not any("cannot be encoded" in line for line in live.engine.notices)
+
+
+# --- what cannot be ---
+
+
 @pytest.mark.parametrize(
     ("id", "value", "reason"),
     [
@@ -196,6 +309,24 @@ def test_without_memory_for_two_the_picture_is_held_meanwhile(live: Live) -> Non
     assert live.params["loud.gain"].base == 1.25
 
 
+def test_without_memory_for_two_the_last_chunk_is_shown_before_its_decoder_goes(live: Live) -> None:
+    live.engine.switch.free = lambda device: 0
+    decode = live.engine.stream.decode
+
+    def slow(chunk: Chunk) -> Iterator[np.ndarray]:
+        time.sleep(0.2)  # of a thread of its own; the engine is at the switch meanwhile
+        yield from decode(chunk)
+
+    live.engine.stream.decode = slow
+    live.params.set("engine.model", "other", "osc")
+    end = time.monotonic() + 60
+    while live.engine.stream.recipe.name != "other" and time.monotonic() < end:
+        live.engine.play_chunk()  # and does not wait for its frames
+    live.chunks(1)
+    sizes = [(frame.shape[1], frame.shape[0]) for frame, _ in live.frames]
+    assert sizes.count((96, 64)) % 4 == 0 and sizes == sorted(sizes, reverse=True) and not live.engine.fault
+
+
 def test_without_memory_for_two_a_failing_one_gives_the_old_one_back(live: Live) -> None:
     live.engine.switch.free = lambda device: 0
     live.fault = torch.OutOfMemoryError("CUDA out of memory")
@@ -206,6 +337,31 @@ def test_without_memory_for_two_a_failing_one_gives_the_old_one_back(live: Live)
     assert live.opened == ["other", "tiny"] and live.engine.stream is not old
     assert next(old.model.parameters()).device.type == "meta"  # its memory is free
     assert set(live.chunks(2)) == {(96, 64)} and live.params["loud.gain"].base == 1.25
+
+
+def test_with_nothing_left_to_play_it_tries_again_until_something_can(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(switch, "AGAIN", 0.1)
+    live.engine.switch.free = lambda device: 0
+    live.fault, live.lost = torch.OutOfMemoryError("CUDA out of memory"), True
+    live.params.set("loud.gain", 1.25)
+    thread = threading.Thread(target=live.engine.run)
+    thread.start()
+    try:
+        live.params.set("engine.model", "other", "osc")
+        assert wait_until(lambda: "nothing plays: tiny 96x64 cannot be loaded" in live.engine.fault)
+        assert "choose a smaller model or size" in live.engine.fault and "tried again every" in live.engine.fault
+        tried = len(live.opened)
+        assert wait_until(lambda: len(live.opened) > tried + 1)
+        live.params.set("engine.size", "64x48", "osc")  # the hands have the last word
+        assert wait_until(lambda: "nothing plays: tiny 64x48" in live.engine.fault)
+        live.lost = False
+        assert wait_until(lambda: not live.engine.fault and live.frames[-1][0].shape[:2] == (48, 64))
+        assert live.params["loud.gain"].base == 1.25 and live.params["engine.size"].base == "64x48"
+    finally:
+        live.engine.stop()
+        thread.join()
 
 
 def test_the_last_wish_counts(live: Live) -> None:
@@ -365,13 +521,3 @@ def test_memory_that_really_runs_out_leaves_the_show_playing() -> None:
     done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "tiny 1920x1088 cannot be played" in done.stdout and "memory" in done.stdout
-
-
-def test_nothing_is_left_of_the_system_that_went(live: Live) -> None:
-    old = weakref.ref(live.engine.stream)
-    live.params.set("engine.model", "other", "osc")
-    live.until_told("now playing other")
-    live.chunks(2)
-    gc.collect()
-    assert old() is None
-    assert isinstance(live.engine.beside.submit(int).result(), int)

@@ -9,8 +9,6 @@ quiet moments, in which everything that was added is gone again.
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import logging
 import random
 import sys
@@ -18,7 +16,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,39 +23,27 @@ import numpy as np
 import psutil
 from pythonosc.udp_client import SimpleUDPClient
 
+from instrument.bench.quiet import SETTLED, Quiet, give_back, grown, in_use, slope
 from instrument.bench.toy import TOY, toy_system
 from instrument.mapping.rig import Rig
-from instrument.outputs import Output, OutputError, parse
+from instrument.outputs import Output, OutputError, OutputRunner, parse
 from instrument.parameters.params import Parameter
 from instrument.show import Doors, Show
 from instrument.state.patch import Patch, loads
 from pipelines.bends.lever import discover
-from pipelines.recipes import Recipe
 from pipelines.spec import ControlSpec
-from pipelines.systems import System
 
 WILD = (float("nan"), float("inf"), float("-inf"), 1e30, -1e30, 1e-30, "loud", [], True, 2**31 - 1)
 WORDS = ("a", "red", "blue", "star", "moon", "tulip", "spinning", "over", "under", "city", "lights", "zebra", "\u2603")
 SIZES = ("64x48", "96x64", "48x48")
+FIRST = "first"  # the output that stays
 MODULATED = "b0.layers.feather"  # what it hears is not where the hand has put it
 QUIET_EVERY = 300  # chunks
-SETTLED = 0.25  # of the quiet moments, until what is made once has been made
 PATIENCE = 60.0  # seconds that anything may take on a machine that does other things too
 
 
 class SoakFailed(RuntimeError):
     """Something did not hold; the text says what."""
-
-
-@dataclass(frozen=True)
-class Quiet:
-    """What was seen in a quiet moment: MB of the process, MB of them in use, threads, open files."""
-
-    chunks: int
-    rss: float
-    used: float
-    threads: int
-    files: int
 
 
 class Faulty(Output):
@@ -141,50 +126,6 @@ def report(player: Player, quiet: list[Quiet], seconds: float) -> Iterator[str]:
         yield f"{name}: {seen[0]} at first, {seen[-1]} at last, {min(seen)} to {max(seen)}"
 
 
-def slope(quiet: list[Quiet], of: str = "used") -> float:
-    """MB per 1000 chunks, by least squares."""
-    return 1000 * float(np.polyfit([each.chunks for each in quiet], [getattr(each, of) for each in quiet], 1)[0])
-
-
-class _Mallinfo(ctypes.Structure):
-    """What glibc says of its heaps, see mallinfo(3)."""
-
-    _fields_ = tuple(
-        (name, ctypes.c_size_t)
-        for name in (
-            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
-            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
-        )
-    )
-
-
-def in_use(rss: float) -> float:
-    """MB that the process holds on to: what glibc has handed out and not got back. What it keeps for later, pieces in
-    the heaps of many threads, grows for a while and is no leak. Elsewhere all the process has, `rss`."""
-    try:
-        ask = ctypes.CDLL("libc.so.6").mallinfo2
-    except (OSError, AttributeError):
-        return rss
-    ask.restype = _Mallinfo
-    told = ask()
-    return (told.uordblks + told.hblkhd) / 2**20
-
-
-def grown(quiet: list[Quiet]) -> Iterator[str]:
-    """What has become more over time: threads and files of the last moments against the first settled ones, and memory,
-    where there are enough moments to tell a slope from a step."""
-    settled = quiet[int(SETTLED * len(quiet)) :]
-    if len(settled) < 8:
-        return
-    part = max(2, len(settled) // 4)
-    for name in ("threads", "files"):
-        first, last = (min(getattr(each, name) for each in some) for some in (settled[:part], settled[-part:]))
-        if last > first:
-            yield f"{name} grew from {first} to {last}"
-    if slope(settled) > 0.25 and settled[-1].used - settled[0].used > 8:
-        yield f"memory grew by {slope(settled):.2f} MB per 1000 chunks"
-
-
 class Player:
     """A show and the one who plays it. `problems` is what did not hold."""
 
@@ -193,9 +134,10 @@ class Player:
         self.done: dict[str, int] = {}
         self._chance = random.Random(seed)
         self._process = psutil.Process()
-        self._system = toy_system()
         songs = [random_patch(self._chance, number) for number in range(6)]
-        self.show = Show(self._system, songs[0], [parse("dummy?keep=10")], None, 1, self._open)
+        first = parse("dummy?keep=10")
+        first.name = FIRST  # which nobody else takes or takes away
+        self.show = Show(toy_system(), songs[0], [first], None, 1, toy_system)
         self.show.engine.sound_check(songs)
         self.show.engine.desk.folder = folder
         self._songs = len(songs)
@@ -205,9 +147,6 @@ class Player:
             (30, self._knobs), (8, self._triggers), (5, self._prompt), (4, self._song), (3, self._add),
             (3, self._remove), (2, self._kill), (1, self._size), (1, self._nonsense), (2, self._words),
         ]  # fmt: skip
-
-    def _open(self, row: Recipe) -> System:
-        return toy_system(row)
 
     @property
     def chunks(self) -> int:
@@ -322,9 +261,17 @@ class Player:
         self.show.outputs.add(made)
 
     def _remove(self) -> None:
-        names = [runner.output.name for runner in self.show.outputs.runners[1:]]
+        names = [runner.name for runner in self._others]
         if names:
             self._osc.send_message("/out/remove", self._chance.choice(names))
+
+    @property
+    def _others(self) -> list[OutputRunner]:
+        """The outputs that were added."""
+        runners = self.show.outputs.runners
+        if FIRST not in [runner.name for runner in runners]:
+            raise SoakFailed(f"the first output is gone; there are {[runner.name for runner in runners]}")
+        return [runner for runner in runners if runner.name != FIRST]
 
     def _kill(self) -> None:
         """The process behind an output dies."""
@@ -343,15 +290,17 @@ class Player:
         self.wait(lambda: self.show.system.recipe.width == int(SIZES[0].partition("x")[0]), "the first size")
         wish = self.show.params["out.add"]
         self.wait(lambda: not wish.base and not self.show.params["out.remove"].base, "the outputs' desk")
-        for runner in self.show.outputs.runners[1:]:
+        for runner in self._others:
             try:
-                self.show.outputs.remove(runner.output.name)
-            except OutputError:  # it went by itself meanwhile
+                finished = self.show.outputs.remove(runner.name, PATIENCE)
+            except OutputError:  # a wish on its way was faster
                 continue
+            if not finished:
+                self.problems.append(f"output {runner.name} did not finish")
         self._osc.send_message("/panic", 1)
         self.wait_chunks(4)
         self.wait(lambda: not self.show.engine.guard.muted, "the guard")
-        gc.collect()
+        give_back()
         process = self._process
         rss = process.memory_info().rss / 2**20
         files = process.num_handles() if sys.platform == "win32" else process.num_fds()

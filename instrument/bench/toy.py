@@ -34,6 +34,9 @@ class Words:
             embeddings[0, place] = torch.randn(CONFIG.text_dim, generator=generator)
         return Prompt(text, embeddings, tuple(word.group() for word in found), tuple(word.span() for word in found))
 
+    def let_go(self) -> None:
+        """There is nothing to free."""
+
 
 def toy_system(recipe: Recipe = TOY) -> System:
     """Always the same weights."""

@@ -177,6 +177,7 @@ class Bending:
             return False
         edit, name = ready.edit, ready.edit.spec.name
         with self._params.together(), self._console.history.paused():
+            self._console.rack.name_targets()  # places are about to change
             gone = [] if edit.comes else [id for id in ids if id.startswith(f"{name}.")]
             for id in gone:
                 self._params.remove(id)
@@ -191,8 +192,16 @@ class Bending:
         stream.play(ready.bank)
         if ready.steps_back:
             self._console.history.step(partial(self._redo, edit.back()), partial(self._redo, edit))
-        self._tell(f"{'added' if edit.comes else 'removed'} bend {name}")
+        self._tell(self._said(edit))
         return True
+
+    def _said(self, edit: Edit) -> str:
+        """What has happened, and to whom it matters."""
+        name = edit.spec.name
+        moving = ", ".join(self._console.rack.aimed_at(f"{name}."))
+        if edit.comes:
+            return f"added bend {name}" + (f", which {moving} moves" if moving else "")
+        return f"removed bend {name}" + (f"; {moving} moved it, and will again when it is back" if moving else "")
 
     def _redo(self, edit: Edit) -> None:
         """Undo and redo: the same change, or its reverse, with the values that the bend had."""

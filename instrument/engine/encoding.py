@@ -22,7 +22,7 @@ class Encodings:
         self.encoder, self._tell = encoder, tell
         self.patient = False  # wait for every prompt, however long it takes: for rendering
         self._known: OrderedDict[str, Prompt] = OrderedDict()
-        self._refused: set[str] = set()
+        self._refused: dict[str, str] = {}  # text -> what the player should know
         self._ahead: list[str] = []
         self._awaited: tuple[str, Future[Prompt]] | None = None
         self._worker: ThreadPoolExecutor | None = None
@@ -51,13 +51,18 @@ class Encodings:
         return self._recall(text) or self._keep(text, self.encoder.encode(text))
 
     def learn(self, prompts: Mapping[str, Prompt]) -> None:
-        """What somebody else had encoded, by its text."""
-        for text, prompt in prompts.items():
+        """What somebody else had encoded, by its text; where they are too many the first are kept."""
+        for text, prompt in reversed(prompts.items()):
             self._keep(text, prompt)
 
     def wanted(self, texts: Iterable[str]) -> None:
         """What is asked for now. A text that was refused is tried again once it was given up and asked for anew."""
-        self._refused.intersection_update(texts)
+        kept = set(texts)
+        self._refused = {text: why for text, why in self._refused.items() if text in kept}
+
+    def refusals(self, texts: Iterable[str]) -> list[str]:
+        """What the player should know of those of these texts that cannot be had."""
+        return [self._refused[text] for text in dict.fromkeys(texts) if text in self._refused]
 
     def ahead(self, texts: Iterable[str]) -> None:
         """Encode these too, whenever there is nothing else to do."""
@@ -102,6 +107,7 @@ class Encodings:
             self._awaited = text, self._worker.submit(self.encoder.encode, text)
 
     def _refuse(self, text: str, problem: Exception) -> None:
-        self._refused.add(text)
-        fault = f"{type(problem).__name__}: {problem}"
-        self._tell(f"the prompt '{shorten(text, 40)}' cannot be encoded ({fault}); what played before plays on")
+        fault = f"{type(problem).__name__}: {shorten(' '.join(str(problem).split()), 200)}"
+        why = f"the prompt '{shorten(text, 40)}' cannot be encoded ({fault}); what played before plays on"
+        self._refused[text] = why
+        self._tell(why)

@@ -31,8 +31,9 @@ from instrument.engine.videoin import STRENGTH, VideoIn
 from instrument.parameters.params import ParamSet
 from instrument.state.patch import MOST_SEED, Patch, PatchError
 from instrument.state.patchdesk import PatchDesk
+from pipelines.codec import Chunk
 from pipelines.spec import Value
-from pipelines.stream import Chunk, Stream
+from pipelines.stream import Stream
 from pipelines.text import Prompt, Spoken, TextEncoder
 
 __all__ = ["MOST_SEED", "Engine", "Timing", "bends_of", "declare", "declare_bends"]
@@ -308,7 +309,7 @@ class Engine:
 
     def _change_system(self) -> None:
         """Another model or size, once it is ready; or here and now, where there is no memory for two."""
-        ready = self.switch.take(self.stage)
+        ready = self.switch.take(self.stage, self.finish)
         if ready is None:
             return
         self.finish()

@@ -91,7 +91,8 @@ class PromptDesk:
 
     def use(self, encoder: TextEncoder, device: torch.device, known: Mapping[str, Prompt] | None = None) -> None:
         """Another encoder, and where its embeddings are wanted: everything is said anew, and encoded unless it is
-        `known`, by its text. The same encoder keeps what it has encoded."""
+        `known`, by its text; the first of those is said until what is asked for is there. The same encoder keeps what
+        it has encoded."""
         if encoder is not self._encodings.encoder:
             patient = self._encodings.patient
             self._encodings.close()
@@ -107,6 +108,9 @@ class PromptDesk:
         self._began = 0.0
         self._moved: float | None = None
         self._said: Saying | None = None
+        for text, prompt in list((known or {}).items())[:1]:
+            self._voices[0] = text, self._placed(prompt)
+            self._target = speak([self._voices[0][1]], [1.0])
         self._encodings.ahead(self._list)
 
     def wait_for_all(self) -> None:
@@ -169,9 +173,9 @@ class PromptDesk:
     def notices(self) -> list[str]:
         """What the player should know of the prompts that sound, and of the one that is being encoded."""
         target, wish, text = self._target, self._wish, self._encodings.waiting
-        found = [notice for prompt, _ in (target.parts if target else ()) for notice in prompt.notices]
+        found = [notice for prompt, _ in (target.parts if target else ()) for notice in _noticed(prompt)]
         waiting = [f"encoding '{shorten(text, 40)}'"] if text and wish and text in wish.texts else []
-        return [*dict.fromkeys(found), *waiting]
+        return [*dict.fromkeys(found), *waiting, *self._encodings.refusals(wish.texts if wish else ())]
 
     def names(self, tokens: str, rows: list[int]) -> list[str]:
         """The words at these rows that a token scope holds; a row's own number where no word stands."""
@@ -266,6 +270,13 @@ def _lacks(pair: tuple[str, tuple[str, Prompt] | None]) -> bool:
     """Whether a voice has another prompt than it wants, or none though it wants one."""
     text, voice = pair
     return text != voice[0] if voice else bool(text)
+
+
+def _noticed(prompt: Prompt) -> tuple[str, ...]:
+    """What the player should know of a prompt that sounds."""
+    if prompt.text.strip() and not prompt.tokens:
+        return (*prompt.notices, f"the prompt '{shorten(prompt.text, 40)}' has no word that the model reads")
+    return prompt.notices
 
 
 def _words_in(tokens: str, prompt: Prompt) -> Iterator[int]:

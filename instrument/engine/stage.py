@@ -6,7 +6,7 @@ remembered as proven, so that the engine can go back to it. Knows no threads and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from instrument.engine.console import Console
@@ -14,9 +14,9 @@ from instrument.engine.loading import SEED, Prepared, declare_patch, prepare, se
 from instrument.engine.prompts import PromptDesk
 from instrument.modulation.modspec import named
 from instrument.parameters.params import GLIDE, BadValue, ParamSet
-from instrument.state.patch import Patch
+from instrument.state.patch import Patch, PatchError
 from instrument.state.patchdesk import PatchDesk
-from instrument.state.snapshots import state
+from instrument.state.snapshots import Snapshot, state
 from pipelines.bends.bank import Bend
 from pipelines.passes import StreamBank
 from pipelines.spec import Spec, Value
@@ -32,6 +32,33 @@ class Act:
     encoder: TextEncoder
     prepared: Prepared
     prompts: Mapping[str, Prompt] = field(default_factory=dict)  # that the encoder has encoded already, by their texts
+    songs: tuple[Prepared, ...] = ()  # of the set list, made ready too
+
+
+def with_songs(act: Act, songs: Iterable[Patch]) -> tuple[Act, list[str]]:
+    """The act with these of the set list made ready as well: their banks, prompts and recordings; and what is wrong
+    with those that are not. Its stream must not play yet, has read a prompt, and forgets its past."""
+    ready, prompts, problems = [], dict(act.prompts), []
+    for song in songs:
+        try:
+            same = song is act.prepared.patch
+            prepared = act.prepared if same else prepare(song, act.stream)
+            for text in texts_of(song):
+                prompts[text] = prompts.get(text) or act.encoder.encode(text)
+            if act.stream.recorded and not same:
+                act.stream.rehearse(prepared.bank)
+            ready.append(prepared)
+        except PatchError as problem:
+            problems.append(str(problem))
+        except Exception as problem:  # no memory, an encoder that fails: the others, and what plays, go on
+            problems.append(f"{song.name} cannot be made ready ({type(problem).__name__}: {problem})")
+    return replace(act, prompts=prompts, songs=tuple(ready)), problems
+
+
+def texts_of(patch: Patch) -> tuple[str, ...]:
+    """What a patch says first, to be encoded."""
+    first, *others = (voice.text for voice in patch.voices)
+    return tuple(dict.fromkeys([first, *filter(None, others)]))
 
 
 class Stage:
@@ -50,6 +77,7 @@ class Stage:
         self._params, self._console, self._desk, self._prompts = params, console, desk, prompts
         self.ids: list[str] = []  # the parameters that came of the patch
         self._ready: dict[int, Prepared] = {}  # the set list on this stream, by identity
+        self._stored: dict[int, tuple[Patch, dict[int, Snapshot]]] = {}  # its snapshots, on whatever stream
         self._playing: Act | None = None
         self._proven: Act | None = None
         self._made: dict[str, Value] = {}  # the values of what is proven
@@ -58,29 +86,47 @@ class Stage:
     def patch(self) -> Patch | None:
         return self._playing.prepared.patch if self._playing else None
 
+    @property
+    def songs(self) -> tuple[Patch, ...]:
+        """The set list."""
+        return self._desk.songs
+
     # --- patches ---
 
     def rehearse(self, patch: Patch) -> None:
         """Prepare a patch of the set list, its bank and its prompts, and where passes are recorded its recordings.
         Raises PatchError. The one that plays keeps its own, and what is stored in it."""
         same = self._playing is not None and self._playing.prepared.patch is patch
-        ready = self._ready[id(patch)] = self._playing.prepared if same else prepare(patch, self.stream)
+        ready = self._playing.prepared if same else prepare(patch, self.stream)
+        self._keep(ready)
         spoken = self._prompts.first(patch)
         if self.stream.recorded:
             if not self.stream.has_prompt:
                 self.stream.read_prompt(spoken)
             self.stream.rehearse(ready.bank)
 
+    def _keep(self, ready: Prepared) -> None:
+        """A patch of the set list is ready."""
+        self._stored.setdefault(id(ready.patch), (ready.patch, ready.snapshots))
+        self._ready[id(ready.patch)] = self._own(ready)
+
+    def _own(self, ready: Prepared) -> Prepared:
+        """With what was stored in it on another stream, if it is of the set list."""
+        _, stored = self._stored.get(id(ready.patch), (ready.patch, ready.snapshots))
+        return replace(ready, snapshots=stored)
+
     def load(self, patch: Patch) -> None:
         """Make the patch the one that plays. Raises PatchError, or whatever else went wrong; then nothing changed."""
-        self._put_on(Act(self.stream, self.encoder, self._ready.get(id(patch)) or prepare(patch, self.stream)))
+        ready = self._ready.get(id(patch)) or self._own(prepare(patch, self.stream))
+        self._put_on(Act(self.stream, self.encoder, ready))
 
     def take_over(self, act: Act, values: Mapping[str, Value] | None) -> None:
         """Another stream comes on; with `values` the patch that plays goes on there, over its own where they still fit,
         and keeps what was stored. Raises as `load` does."""
+        ready = self._own(act.prepared)
         if values is not None:
-            act = replace(act, prepared=replace(act.prepared, snapshots=self._console.snapshots))
-        self._put_on(act, values)
+            ready = replace(ready, snapshots=self._console.snapshots)
+        self._put_on(replace(act, prepared=ready), values)
 
     def refused(self) -> None:
         """Surfaces are shown what plays, after a wish that could not be met."""
@@ -111,7 +157,9 @@ class Stage:
         self._playing = act
         if act.stream is not self.stream:
             self.stream, self.encoder = act.stream, act.encoder
-            self._ready.clear()
+            self.let_go()
+            for ready in act.songs:
+                self._keep(ready)
             self._prompts.use(act.encoder, act.stream.device, act.prompts)
         act.stream.play(act.prepared.bank)
 
@@ -164,7 +212,8 @@ class Stage:
         return failed.prepared.patch
 
     def let_go(self) -> None:
-        """Nothing is proven and nothing is remembered: what was on stage may be freed."""
+        """Nothing is proven and nothing is ready: nobody but whoever plays it holds what was on stage. What was stored
+        in the set list's snapshots stays."""
         self._proven = None
         self._ready.clear()
 

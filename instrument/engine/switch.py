@@ -17,19 +17,21 @@ import torch
 
 from instrument.engine import memory
 from instrument.engine.loading import MODEL, SIZE, declared, prepare
-from instrument.engine.stage import Act, Stage
+from instrument.engine.stage import Act, Stage, texts_of, with_songs
 from instrument.engine.status import Pace
 from instrument.parameters.params import ParamSet
 from instrument.state.patch import VOICE_TEXTS, Patch, PatchError
 from instrument.typed import size_of
 from pipelines.quicken import make_stream
 from pipelines.recipes import Recipe, recipe, sized
+from pipelines.spec import Value
 from pipelines.stream import Stream
 from pipelines.systems import System
 
 log = logging.getLogger(__name__)
 
 ORIGIN = "switch"
+AGAIN = 5.0  # seconds between two attempts to load anything at all
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,27 @@ class Wish:
 
 
 @dataclass(frozen=True)
+class Job:
+    """What is to be made of a wish: the patch, its first prompts, and the set list's patches."""
+
+    recipe: Recipe
+    patch: Patch
+    texts: tuple[str, ...]
+    songs: tuple[Patch, ...]
+
+
+class SwitchError(RuntimeError):
+    """There is no system to play; the text says why, and what may help."""
+
+
+@dataclass(frozen=True)
 class Ready:
     """A system that can play at once, and what its chunks cost."""
 
     system: System
     act: Act
     pace: Pace
+    problems: tuple[str, ...] = ()  # of the set list on it
 
 
 class Switch:
@@ -69,6 +86,8 @@ class Switch:
         self._seen = {id: params[id].version for id in (MODEL, SIZE)}
         self._wanted: Wish | None = None
         self._loading: tuple[Wish, Future[Ready | None]] | None = None
+        self._lost: tuple[Job, dict[str, Value] | None] | None = None  # what is to be loaded, as nothing plays
+        self._next_try, self._why = 0.0, ""
 
     def play(self, system: System, open_system: Callable[[Recipe], System] | None) -> None:
         """This one plays now, and others are opened so."""
@@ -89,9 +108,9 @@ class Switch:
     def suits(self, patch: Patch, playing: Patch | None) -> bool:
         """Whether a patch plays on this system. A model chosen over the patch's own (`--model`) holds for patches of
         the same model too."""
-        row = self.system.recipe if self.system else None
-        models = {playing.model if playing else patch.model, *([row.name] if row else [])}
-        return patch.model in models and (row is None or patch.pixels in (None, (row.width, row.height)))
+        if self.system is None:
+            return playing is None or patch.model == playing.model
+        return _suits(patch, playing or patch, self.system.recipe)
 
     def rehearse(self, patch: Patch) -> None:
         """Try a patch for another model without it. Raises PatchError."""
@@ -153,94 +172,138 @@ class Switch:
 
     # --- between two chunks ---
 
-    def take(self, stage: Stage) -> Ready | None:
-        """The system that has just come on, once. Everything that takes time is done beside, but for a pause."""
+    def take(self, stage: Stage, finish: Callable[[], object]) -> Ready | None:
+        """The system that has just come on, once. Everything that takes time is done beside, but for a pause, before
+        which `finish` waits for frames under way. Raises SwitchError as long as nothing can be played."""
+        if self._lost is not None:
+            return self._back(stage)
         if self._loading is not None:
             wish, future = self._loading
             if not future.done():
                 return None
             self._loading = None
-            return self._arrived(stage, wish, future)
+            return self._arrived(stage, wish, future, finish)
         wish, self._wanted = self._wanted, None
         if wish is not None and (wish.patch is not None or wish.recipe != self.system.recipe):
             self.notice = f"loading {_name(wish.recipe)}; {_name(self.system.recipe)} plays on"
-            patch = wish.patch or stage.patch
-            self._loading = wish, self._beside.submit(self._try, wish, patch, self._texts(wish), stage.stream)
+            self._loading = wish, self._beside.submit(self._try, self._job(wish, stage), stage.stream)
         return None
 
-    def _arrived(self, stage: Stage, wish: Wish, future: Future[Ready | None]) -> Ready | None:
+    def _arrived(
+        self, stage: Stage, wish: Wish, future: Future[Ready | None], finish: Callable[[], object]
+    ) -> Ready | None:
         notice, self.notice = self.notice, ""
         if self._wanted is not None:  # something else has been asked for meanwhile
             return None
         try:
             ready = future.result()
-            if ready is None:
-                return self._pause(stage, wish)
-            if wish.patch is None and ready.act.prepared.patch is not stage.patch:  # bends came or went meanwhile
-                self.notice = notice
+            if ready is not None and wish.patch is None and ready.act.prepared.patch is not stage.patch:
+                self.notice = notice  # bends came or went meanwhile
                 self._loading = wish, self._beside.submit(_again, ready, stage.patch)
                 return None
-            return self._come_on(stage, wish, ready)
+            if ready is not None:
+                stage.take_over(ready.act, None if wish.patch else stage.values())
+                return self._plays(ready)
         except Exception as problem:  # missing files, out of memory, a patch that does not fit: the old one plays on
             log.info("switch failed", exc_info=problem)
             self._refuse(f"{_name(wish.recipe)} cannot be played ({said(problem)}); what plays goes on")
+            self._beside.submit(memory.give_back)  # what was loaded of it is still held by the failure itself
             if wish.patch is not None:
                 stage.refused()
             return None
+        finish()
+        return self._pause(stage, wish)
 
-    def _come_on(self, stage: Stage, wish: Wish, ready: Ready) -> Ready:
-        stage.take_over(ready.act, None if wish.patch else stage.values())
+    def _plays(self, ready: Ready) -> Ready:
+        """It has come on."""
         self.system = ready.system
         self._show()
-        self._tell(f"now playing {_name(ready.system.recipe)}")
+        for text in (f"now playing {_name(ready.system.recipe)}", *ready.problems):
+            self._tell(text)
+        if ready.act.stream.device.type != "cpu":  # compiled blocks hold themselves, and a card's memory is dear
+            self._beside.submit(memory.give_back)
         return ready
 
-    def _pause(self, stage: Stage, wish: Wish) -> Ready | None:
-        """Let go of what plays, then load; if that fails, load what played."""
-        old, patch, kept = Wish(self.system.recipe), wish.patch or stage.patch, stage.values()
+    # --- without memory for two ---
+
+    def _pause(self, stage: Stage, wish: Wish) -> Ready:
+        """Let go of what plays, all but its shell, which surfaces still ask for its sizes; then load. If that fails,
+        load what played. Raises SwitchError if that fails too."""
+        job, values = self._job(wish, stage), stage.values()
+        self._lost = self._job(Wish(self.system.recipe), stage), values
         self._tell(f"no memory for two systems: the picture is held until {_name(wish.recipe)} is loaded")
-        release(stage)
+        stage.let_go()
+        stage.stream.let_go()
+        stage.encoder.let_go()
+        memory.give_back()
         try:
-            ready = self.make(wish.recipe, patch, self._texts(wish), None)
-            stage.take_over(ready.act, None if wish.patch else kept)
+            return self._put_on(stage, job, None if wish.patch else values)
         except Exception as problem:
-            self._tell(f"{_name(wish.recipe)} cannot be played ({said(problem)}); {_name(old.recipe)} is loaded again")
-            ready = self.make(old.recipe, stage.patch, self._texts(old), None)
-            stage.take_over(ready.act, kept)
-        self.system = ready.system
-        self._show()
-        return ready
+            again = _name(self.system.recipe)
+            self._tell(f"{_name(wish.recipe)} cannot be played ({said(problem)}); {again} is loaded again")
+        return self._back(stage)
+
+    def _put_on(self, stage: Stage, job: Job, values: dict[str, Value] | None) -> Ready:
+        ready = self.make(job)
+        stage.take_over(ready.act, values)
+        self._lost = None
+        return self._plays(ready)
+
+    def _back(self, stage: Stage) -> Ready:
+        """Load what played before, or what is wished for by now. Raises SwitchError as long as that fails."""
+        self.tick()
+        wish, self._wanted = self._wanted, None
+        if wish is not None:
+            self._lost = self._job(wish, stage), None if wish.patch else stage.values()
+        elif time.monotonic() < self._next_try:
+            raise SwitchError(self._why)
+        job, values = self._lost
+        memory.give_back()  # what the last attempt has left behind
+        try:
+            return self._put_on(stage, job, values)
+        except Exception as problem:
+            remedy = f"it is tried again every {AGAIN:g} s; free memory, or choose a smaller model or size"
+            self._why = f"nothing plays: {_name(job.recipe)} cannot be loaded ({said(problem)}); {remedy}"
+        self._next_try = time.monotonic() + AGAIN
+        raise SwitchError(self._why)
 
     # --- beside the show ---
 
-    def _try(self, wish: Wish, patch: Patch, texts: tuple[str, ...], live: Stream) -> Ready | None:
-        """The system asked for; None where there is no memory for it beside the one that plays."""
-        same = self._shares(wish.recipe)
-        like = torch.empty(0, dtype=live.dtype)
-        if self.needed(wish.recipe, like, same) > self.free(live.device):
-            return None
-        return self.make(wish.recipe, patch, texts, self.system if same else None)
+    def _job(self, wish: Wish, stage: Stage) -> Job:
+        """All that is to be made for a wish: its patch with the prompts that it has, or those that are set; and the set
+        list, as far as it will play there."""
+        patch, params = wish.patch or stage.patch, self._params
+        set_now = [str(params[id].base) for id in VOICE_TEXTS]
+        texts = texts_of(patch) if wish.patch else tuple(dict.fromkeys([set_now[0], *filter(None, set_now[1:])]))
+        songs = tuple(song for song in stage.songs if _suits(song, patch, wish.recipe))
+        return Job(wish.recipe, patch, texts, songs)
 
-    def _texts(self, wish: Wish) -> tuple[str, ...]:
-        """What is to be encoded before it comes on: the prompts that its patch has, or those that are set."""
-        patch, params = wish.patch, self._params
-        own = [voice.text for voice in patch.voices] if patch else [params[id].base for id in VOICE_TEXTS]
-        return tuple(dict.fromkeys([str(own[0]), *(str(text) for text in own[1:] if text)]))
+    def _try(self, job: Job, live: Stream) -> Ready | None:
+        """The system asked for; None where there is no memory for it beside the one that plays."""
+        same = self._shares(job.recipe)
+        like = torch.empty(0, dtype=live.dtype)
+        needed = self.needed(job.recipe, like, same)
+        if needed > self.free(live.device):
+            memory.give_back()  # what systems before have left behind
+            if needed > self.free(live.device):
+                return None
+        return self.make(job, self.system if same else None)
 
     def _shares(self, row: Recipe) -> bool:
         """Whether the weights that play will do: only the size differs."""
         now = self.system.recipe
         return replace(row, width=now.width, height=now.height) == now
 
-    def make(self, row: Recipe, patch: Patch, texts: tuple[str, ...], shared: System | None) -> Ready:
-        """Load it, or take another's parts, make the patch and its texts ready and play two chunks that nobody sees."""
-        system = replace(shared, recipe=row) if shared else self.open_system(row)
-        stream = make_stream(system, patch.seed)
-        prepared = prepare(patch, stream)
+    def make(self, job: Job, shared: System | None = None) -> Ready:
+        """Load it, or take another's parts, make everything ready and play two chunks that nobody sees."""
+        system = replace(shared, recipe=job.recipe) if shared else self.open_system(job.recipe)
+        stream = make_stream(system, job.patch.seed)
+        prepared = prepare(job.patch, stream)
         stream.play(prepared.bank)
-        prompts = {text: system.encoder.encode(text) for text in texts}
-        stream.read_prompt(prompts[texts[0]])
-        return Ready(system, Act(stream, system.encoder, prepared, prompts), warm_up(stream, row.fps))
+        prompts = {text: system.encoder.encode(text) for text in job.texts}
+        stream.read_prompt(prompts[job.texts[0]])
+        act, problems = with_songs(Act(stream, system.encoder, prepared, prompts), job.songs)
+        return Ready(system, act, warm_up(stream, job.recipe.fps), tuple(problems))
 
 
 def _again(ready: Ready, patch: Patch) -> Ready:
@@ -275,15 +338,10 @@ def warm_up(stream: Stream, fps: float) -> Pace:
     return Pace(written - start, (denoised - start) / stream.steps, written - finished, decode, 1.0 / fps)
 
 
-def release(stage: Stage) -> None:
-    """Free what is on stage but for its shell, which surfaces still ask for its sizes."""
-    stage.let_go()
-    stream = stage.stream
-    for part in (stream.model, stream.decoder):
-        part.to("meta")
-    stream.cache.k = stream.cache.k[:0].clone()
-    stream.cache.v = stream.cache.v[:0].clone()
-    memory.give_back()
+def _suits(patch: Patch, playing: Patch, row: Recipe) -> bool:
+    """Whether a patch plays on a system as it is: its own model and size, or a model chosen over its own, which holds
+    for all patches of the same model as the one that plays."""
+    return patch.model in (playing.model, row.name) and patch.pixels in (None, (row.width, row.height))
 
 
 def said(problem: Exception) -> str:

@@ -71,6 +71,7 @@ class Rack:
         """Play these instead, from their beginning; their parameters must be there already."""
         with self._params.together():
             self._lfos, self._voices, self._signals = Lfos((), ()), [], {}
+            self._had: set[str] = set()  # ids that were there when they were aimed at
             self.change(specs)
 
     def change(self, specs: Mapping[str, ModulatorSpec]) -> None:
@@ -165,15 +166,41 @@ class Rack:
         self._read, self._structure = texts, self._params.structure
         self._edges, self._problems, self._listening = [], [], list(self._deaf)
         for name, text in zip(self.names, texts, strict=False):
-            wrong = {id: target_problem(id, self._params) for id in targets_of(str(text))}
+            wrong = {id: self._gone(id) or target_problem(id, self._params) for id in targets_of(str(text))}
             self._edges.append([self._params[id].id for id, problem in wrong.items() if not problem])  # aliases too
+            self._had.update(id for id, problem in wrong.items() if not problem)
             self._problems += [f"{name}: {problem}" for problem in wrong.values() if problem]
         for id, text in zip(self._texts[len(self.names) :], texts[len(self.names) :], strict=True):
             if text == "onset" or str(text).startswith("audio."):
                 self._listening.append(id.rpartition(".")[0])
             if id.endswith(".by"):
                 problem = event_problem(str(text), self._params)
+            elif id.removesuffix(".of") in self._deaf:
+                problem = ""
             else:
-                problem = "" if id.removesuffix(".of") in self._deaf else self._sources.problem(str(text), self.names)
+                problem = self._sources.problem(str(text), self.names)
+                problem = problem and (self._gone(str(text)) or problem)
+                self._had.update([] if problem else [str(text)])
             if problem:
                 self._problems.append(f"{id}: {problem}")
+
+    def _gone(self, id: str) -> str:
+        """What became of a parameter that was there, as a bend that was taken away takes its own along; empty if it is
+        there, or never was."""
+        if id in self._params or id not in self._had:
+            return ""
+        return f"{id} is gone, and left out; once it is back, all goes on as before"
+
+    def aimed_at(self, begins: str) -> list[str]:
+        """The modulators that have targets whose ids begin so, whether those are there or not."""
+        texts = {name: str(self._params[f"{name}.to"].base) for name in self.names}
+        return [name for name, text in texts.items() if any(id.startswith(begins) for id in targets_of(text))]
+
+    def name_targets(self) -> None:
+        """Targets that are aimed at by an alias, such as a bend's place, are named by their ids from now on, since what
+        an alias stands for may be about to change."""
+        for name in self.names:
+            told = targets_of(str(self._params[f"{name}.to"].base))
+            named = [self._params[id].id if id in self._params else id for id in told]
+            if named != told:
+                self._params.set(f"{name}.to", ", ".join(named), "modulators")

@@ -61,8 +61,8 @@ class CameraOutput(Output):
 
     def close(self) -> None:
         if self._camera is not None:
-            self._camera.close()
-            self._camera = None
+            camera, self._camera = self._camera, None
+            camera.close()
 
 
 def remedy(system: str = sys.platform) -> str:

@@ -119,14 +119,14 @@ class OutputDesk:
         if len(self._group.runners) >= MOST:
             raise OutputError(shorten(spec), f"there are {MOST} outputs already", "take one away first")
         output = confined(spec, self._folder, self._rule)
-        self._group.add(output)
-        self._tell(f"output {output.name} added")
+        name = self._group.add(output)
+        self._tell(f"output {name} added")
 
     def _remove(self, name: str) -> None:
         if self._rule == "off":
             raise OutputError(shorten(name), "outputs cannot be removed", "start the show with --live-out local")
         kind, _, target = name.strip().partition(":")
-        names = {runner.output.name for runner in self._group.runners}
+        names = {runner.name for runner in self._group.runners}
         inside = f"file:{self._folder / target}" if kind == "file" else name.strip()
         chosen = inside if inside in names else name.strip()
         finished = self._group.remove(chosen)

@@ -17,14 +17,19 @@ import numpy as np
 
 from .base import Output, OutputError
 
+MOST = 256 * 2**20  # bytes of frames kept; anybody may add one of these
+
 
 class DummyOutput(Output):
-    """Keeps the last `keep` frames as (seconds, frame) in `frames`; `dummy:log.jsonl` writes the log."""
+    """Keeps the last `keep` frames as (seconds, frame) in `frames`, 256 MiB at most; `dummy:log.jsonl` writes the
+    log."""
 
     options: ClassVar = {"keep": int}
 
     def __init__(self, target: str = "", keep: int = 600) -> None:
         self.name = f"dummy:{target}" if target else "dummy"
+        if not 1 <= keep <= 100_000:
+            raise OutputError(self.name, f"cannot keep {keep} frames", "give 1 to 100000")
         self.frames: deque[tuple[float, np.ndarray]] = deque(maxlen=keep)
         self.opened: tuple[int, int, float] | None = None
         self.count = 0
@@ -43,6 +48,8 @@ class DummyOutput(Output):
 
     def send(self, frame: np.ndarray, at: float | None = None) -> None:
         at = time.monotonic() if at is None else at
+        while self.frames and (len(self.frames) + 1) * frame.nbytes > MOST:
+            self.frames.popleft()
         self.frames.append((at, frame.copy()))
         self.count += 1
         if self._log is not None:

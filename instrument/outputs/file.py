@@ -15,6 +15,7 @@ here knows about pacing.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -26,7 +27,10 @@ from .movie import RECIPES, MovieWriter, Recipe
 from .pictures import ENCODERS, SequenceWriter, StillWriter
 
 Writer = MovieWriter | SequenceWriter | StillWriter
-SUFFIXES = sorted({*RECIPES, *ENCODERS})
+SUFFIXES = sorted({key.partition("?")[0] for key in (*RECIPES, *ENCODERS)})
+
+_claimed: set[Path] = set()  # what any of these is writing now
+_claiming = threading.Lock()
 
 
 class FileOutput(Output):
@@ -42,6 +46,7 @@ class FileOutput(Output):
         self._wanted, self._overwrite = self.path, overwrite
         self._make = self._writer(lossless, quality)
         self._writing: Writer | None = None
+        self._mine: Path | None = None  # of what is claimed
 
     def _writer(self, lossless: bool, quality: int) -> Callable[[int, int, float], Writer]:
         """How the file's name wants to be written, settled before anything opens."""
@@ -60,24 +65,35 @@ class FileOutput(Output):
         if suffix in ENCODERS:
             encode = ENCODERS[suffix](quality)
             if "#" in self._wanted.stem:
-                return lambda *_: SequenceWriter(self._wanted, encode, self._overwrite)
-            return lambda *_: StillWriter(self._free(), encode)
+                return lambda *_: SequenceWriter(self._claim(), encode, self._overwrite)
+            return lambda *_: StillWriter(self._claim(), encode)
         raise OutputError(
-            self.name, f"cannot tell the format of '{suffix}'", f"end the name in one of: {' '.join(SUFFIXES)}"
+            self.name,
+            f"cannot tell the format of '{suffix or self._wanted.name}'",
+            f"end the name in one of: {' '.join(SUFFIXES)}",
         )
 
     def _movie(self, recipe: Recipe, width: int, height: int, fps: float) -> MovieWriter:
-        return MovieWriter(self._free(), recipe, (width, height), fps)
+        return MovieWriter(self._claim(), recipe, (width, height), fps)
 
-    def _free(self) -> Path:
-        """The wanted path, or its next free number."""
-        path = self._wanted
-        if not self._overwrite:
-            number = 2
-            while path.exists():
-                path = self._wanted.with_stem(f"{self._wanted.stem}-{number}")
-                number += 1
+    def _claim(self) -> Path:
+        """The wanted path, or its next free number, for this output alone. Raises OutputError where another writes
+        what this one is to overwrite, or pictures to be numbered together."""
+        with _claiming:
+            path, number = self._wanted, 2
+            numbered = not self._overwrite and "#" not in path.stem
+            while numbered and (path.exists() or path.absolute() in _claimed):
+                path, number = self._wanted.with_stem(f"{self._wanted.stem}-{number}"), number + 1
+            if path.absolute() in _claimed:
+                raise OutputError(self.name, "another output is writing it", "give this one another name")
+            self._mine = path.absolute()
+            _claimed.add(self._mine)
         return path
+
+    def _release(self) -> None:
+        with _claiming:
+            _claimed.discard(self._mine)
+            self._mine = None
 
     def open(self, width: int, height: int, fps: float) -> None:
         folder = self._wanted.parent
@@ -90,7 +106,12 @@ class FileOutput(Output):
             self.path = self._writing.path
             self._overwrite = False  # opened again after a failure, it must not destroy its own first part
         except OSError as error:
+            self._release()
             raise self._failure(error) from error
+        except ValueError as error:  # PyAV's, for a codec that it was built without
+            self._release()
+            remedy = "install the wheel of the package 'av' from PyPI, which has all codecs"
+            raise OutputError(self.name, f"it cannot be encoded here ({error})", remedy) from error
 
     def send(self, frame: np.ndarray, at: float | None = None) -> None:
         try:
@@ -106,6 +127,8 @@ class FileOutput(Output):
             writing.close()
         except OSError as error:
             raise self._failure(error) from error
+        finally:
+            self._release()
 
     def _failure(self, error: OSError) -> OutputError:
         reason = error.strerror or re.sub(r"\s+", " ", str(error))

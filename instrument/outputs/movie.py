@@ -70,7 +70,7 @@ class Encoder:
             container.close()
             raise
         self._start: float | None = None
-        self._count = 0
+        self._count = self._muxed = 0
         self._last = -1
 
     def _set_up(self, width: int, height: int) -> None:
@@ -93,7 +93,11 @@ class Encoder:
         picture.time_base = Fraction(1, TICKS)
         picture.duration = round(TICKS / self._fps)
         for ready in self._through_palette(picture):
-            self._container.mux(self._stream.encode(ready))
+            self._mux(self._stream.encode(ready))
+
+    def _mux(self, packets: list[av.Packet]) -> None:
+        self._container.mux(packets)
+        self._muxed += len(packets)
 
     def _picture(self, frame: np.ndarray) -> av.VideoFrame:
         picture = av.VideoFrame.from_ndarray(frame, "rgb24")
@@ -129,24 +133,31 @@ class Encoder:
         """Send what the codec still holds and close the container; harmless where no frame came."""
         try:
             if self._count:  # no header was written either: FFmpeg's mp4 writer crashes on a header without frames
-                self._container.mux(self._stream.encode(None))
+                self._mux(self._stream.encode(None))
         finally:
             self._container.close()
 
 
 class MovieWriter(Encoder):
-    """A movie file at `path`; one that got no frame is taken away again when it closes."""
+    """A movie file at `path`; one into which nothing went is taken away again when it closes: who tries again and again
+    on a full disk shall not leave a file each time."""
 
     def __init__(self, path: Path, recipe: Recipe, size: tuple[int, int], fps: float) -> None:
         """Raises OSError when the file cannot be made."""
         self.path = path
         path.open("wb").close()  # FFmpeg opens it only with the first frame; a refusal should come now
-        super().__init__(av.open(str(path), "w", options=recipe.container), recipe, size, fps)
+        try:
+            super().__init__(av.open(str(path), "w", options=recipe.container), recipe, size, fps)
+        except (OSError, ValueError):
+            path.unlink(missing_ok=True)
+            raise
 
     def close(self) -> None:
-        super().close()
-        if not self._count:
-            self.path.unlink(missing_ok=True)
+        try:
+            super().close()
+        finally:
+            if not self._muxed:
+                self.path.unlink(missing_ok=True)
 
 
 def _palette_graph(width: int, height: int) -> av.filter.Graph:

@@ -18,11 +18,14 @@ log = logging.getLogger(__name__)
 
 BACK_OFF = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before each new attempt to open a failed output
 SETTLED = 5.0  # seconds of sending after which an output that failed counts as well again
+OPENING = 20.0  # seconds that opening may take, at first
+STUCK = 5.0  # seconds that one frame may take until it is told of
 
 
 @dataclass(frozen=True, slots=True)
 class OutputStats:
-    """How one output fares. `error` is the last failure, empty once frames have gone out again for a while."""
+    """How one output fares. `error` is the last failure, empty once frames have gone out again for a while, or that it
+    takes nothing at all."""
 
     name: str
     sent: int = 0
@@ -40,26 +43,39 @@ class OutputRunner:
     """
 
     def __init__(
-        self, output: Output, depth: int = 3, back_off: tuple[float, ...] = BACK_OFF, settled: float = SETTLED
+        self,
+        output: Output,
+        depth: int = 3,
+        back_off: tuple[float, ...] = BACK_OFF,
+        settled: float = SETTLED,
+        name: str = "",
     ) -> None:
-        self.output = output
+        """`name`: what it is told and removed by, where the output's own is taken."""
+        self.output, self.name = output, name or output.name
         self._depth = depth
         self._back_off, self._settled = back_off, settled
         self._queue: deque[tuple[np.ndarray, float]] = deque()
         self._ready = threading.Condition()
         self._closing = False
-        self._tried = threading.Event()
+        self._tried, self._given_up = threading.Event(), False
+        self._since: float | None = None  # when what the output is at was begun
         self._refusal: OutputError | None = None
-        self._stats = OutputStats(output.name)
+        self._stats = OutputStats(self.name)
         self._thread: threading.Thread | None = None
 
     def start(self, width: int, height: int, fps: float) -> None:
-        """Open the output in its thread and wait for the result. Raises the OutputError of a refusal."""
+        """Open the output in its thread and wait for the result. Raises the OutputError of a refusal, or of one that
+        takes too long; should it open after all, it is closed again."""
         self._thread = threading.Thread(
-            target=self._run, args=(width, height, fps), name=f"output {self.output.name}", daemon=True
+            target=self._run, args=(width, height, fps), name=f"output {self.name}", daemon=True
         )
         self._thread.start()
-        self._tried.wait()
+        if not self._tried.wait(OPENING):
+            with self._ready:
+                self._given_up = not self._tried.is_set()
+            if self._given_up:
+                remedy = "check what it needs (a device, a driver, a desktop) and add it again"
+                raise OutputError(self.name, f"it did not open within {OPENING:g} s", remedy)
         if self._refusal is not None:
             self._thread.join()
             raise self._refusal
@@ -75,21 +91,29 @@ class OutputRunner:
             self._queue.append((frame, time.monotonic() if at is None else at))
             self._ready.notify()
 
-    def close(self, timeout: float = 10.0) -> bool:
-        """Send what waits, finish the output, end the thread. False if that took longer than `timeout` seconds."""
+    def finish(self) -> None:
+        """Take no more frames, send what waits, and end; returns at once."""
         with self._ready:
             self._closing = True
             self._ready.notify()
+
+    def close(self, timeout: float = 10.0) -> bool:
+        """Send what waits, finish the output, end the thread. False if that took longer than `timeout` seconds."""
+        self.finish()
         if self._thread is None:
             return True
         self._thread.join(timeout)
         if self._thread.is_alive():
-            log.warning("output %s: did not finish within %g s; left behind", self.output.name, timeout)
+            log.warning("output %s: did not finish within %g s; left behind", self.name, timeout)
             return False
         return True
 
     def stats(self) -> OutputStats:
-        return self._stats
+        stats, since = self._stats, self._since
+        if since is None or time.monotonic() - since < STUCK:
+            return stats
+        remedy = "is its receiver, device or disk there? Frames are dropped; take it away and add it again"
+        return replace(stats, error=str(OutputError(self.name, f"has stood still for over {STUCK:g} s", remedy)))
 
     def _count(self, sent: int = 0, dropped: int = 0) -> None:
         self._stats = replace(self._stats, sent=self._stats.sent + sent, dropped=self._stats.dropped + dropped)
@@ -98,9 +122,13 @@ class OutputRunner:
         try:
             self.output.open(width, height, fps)
         except Exception as error:
-            self._refusal = _as_output_error(self.output.name, error)
-        self._tried.set()
+            self._refusal = _as_output_error(self.name, error)
+        with self._ready:
+            self._tried.set()
         if self._refusal is not None:
+            return
+        if self._given_up:
+            self._attempt(self.output.close)
             return
         failures, fit, opened = 0, Fitter(width, height), time.monotonic()
         while (item := self._next()) is not None:
@@ -127,15 +155,18 @@ class OutputRunner:
 
     def _attempt(self, action: Callable[[], None]) -> Exception | None:
         """Do it; a failure is counted, kept for the status line and logged once per kind."""
+        self._since = time.monotonic()
         try:
             action()
         except Exception as error:  # any output may fail in its own way; the show goes on
-            text = str(_as_output_error(self.output.name, error))
+            text = str(_as_output_error(self.name, error))
             with self._ready:
                 if text != self._stats.error:
                     log.warning("%s", text)
                 self._stats = replace(self._stats, errors=self._stats.errors + 1, error=text)
             return error
+        finally:
+            self._since = None
         return None
 
     def _recover(self, failures: int, reopen: Callable[[], None]) -> int:
@@ -156,6 +187,9 @@ class OutputRunner:
 def _as_output_error(name: str, error: Exception) -> OutputError:
     if isinstance(error, OutputError):
         return error
+    words = " ".join(str(error).split())[:200]
     return OutputError(
-        name, f"{type(error).__name__}: {error}", "it is opened again by itself; if it stays, restart it"
+        name,
+        f"{type(error).__name__}: {words}",
+        "it is opened again by itself; if it stays, take it away and add it anew",
     )

@@ -24,6 +24,7 @@ from .child import Child, ChildError
 
 SCHEMES = ("srt", "rtmp", "rtmps", "rtsp", "udp")
 KBPS = (100, 200_000)
+LATENCY = (0, 10_000)  # ms
 
 
 class StreamOutput(Output):
@@ -48,6 +49,8 @@ class StreamOutput(Output):
             raise OutputError(f"stream:{target}", "needs an address", f"begin it with one of {known}")
         if not KBPS[0] <= kbps <= KBPS[1]:
             raise OutputError(self.name, f"kbps {kbps} is out of range", f"give {KBPS[0]} to {KBPS[1]}")
+        if not LATENCY[0] <= latency <= LATENCY[1]:
+            raise OutputError(self.name, f"latency {latency} is out of range", f"give {LATENCY[0]} to {LATENCY[1]} ms")
         if passphrase and not 10 <= len(passphrase) <= 79:
             raise OutputError(self.name, "the passphrase cannot be used", "give one of 10 to 79 letters")
         self._scheme, self._kbps = parts.scheme, kbps

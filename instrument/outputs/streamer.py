@@ -46,7 +46,8 @@ def connect(job: dict[str, Any]) -> tuple[OutputContainer, subprocess.Popen | No
     give = ["-c", "copy", "-muxdelay", "0", "-muxpreload", "0", "-flush_packets", "1", "-f", "mpegts"]
     settings = [word for name, value in job["settings"].items() for word in (f"-{name}", value)]
     command = [job["ffmpeg"], "-loglevel", "error", *take, *give, *settings, job["url"]]
-    carrier = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0)
+    # Not this process's own standard output, by whose end the show hears that it is gone.
+    carrier = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, bufsize=0)
     return av.open(carrier.stdin, "w", format="nut", options={"flush_packets": "1"}), carrier
 
 

@@ -106,6 +106,11 @@ class PatchDesk:
         return self._playing
 
     @property
+    def songs(self) -> tuple[Patch, ...]:
+        """The set list, in order."""
+        return tuple(self._list)
+
+    @property
     def names(self) -> list[str]:
         """Of the patches in the set list, in order."""
         return [patch.name for patch in self._list]

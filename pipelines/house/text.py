@@ -113,6 +113,9 @@ class HouseText(nn.Module):
             rows = self(ids)
         return Prompt(text, rows, tokens.words, tokens.offsets, tokens.notices)
 
+    def let_go(self) -> None:
+        """It is small; there is nothing to free."""
+
     def tokenize(self, text: str) -> Tokens:
         """Punctuation the model has never seen is passed over; an unknown word stays as [UNK]."""
         found = self.tokenizer.encode(text)
