@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pipelines.load import fill, original_names
+from pipelines.codec import Codec
 from pipelines.recipes import Recipe
 from pipelines.stream import Stream
 from pipelines.wan import Wan
@@ -29,9 +30,11 @@ def model_of(weights: str) -> Wan:
 class Recorded(Stream):
     """A stream whose noise was recorded from the reference implementation."""
 
-    def __init__(self, model: Wan, recipe: Recipe, tensors: dict[str, Tensor], batch: int = 1) -> None:
+    def __init__(
+        self, model: Wan, recipe: Recipe, tensors: dict[str, Tensor], batch: int = 1, codec: Codec | None = None
+    ) -> None:
         self.noise = in_order(tensors, recipe, batch)
-        super().__init__(model, taehv(), recipe, batch=batch)
+        super().__init__(model, codec or taehv(), recipe, batch=batch)
         self._sampler.noise = self._next_noise
 
     def _next_noise(self, frames: int) -> Tensor:

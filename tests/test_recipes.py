@@ -55,8 +55,8 @@ class _Codec:
 def test_a_cache_made_anew_for_every_chunk_equals_the_reference() -> None:
     case = "krea/tiny_kv3_steps5"
     tensors, facts = golden.tensors(case), golden.facts(case)
-    playing = Recorded(model_of("krea/weights_tiny"), small(KREA), tensors)
-    codec = playing.decoder = _Codec(tensors)
+    codec = _Codec(tensors)
+    playing = Recorded(model_of("krea/weights_tiny"), small(KREA), tensors, codec=codec)
     playing.say(tensors["prompt_embeds.p0"])
     last = [f"call{call['i']:03d}" for call in facts["calls"] if call["t"][0] == 0.0 and not call["block_mask"]]
     made, cached = [], 0.0
