@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pipelines.load import fill, original_names
 from pipelines.codec import Codec
+from pipelines.load import fill, original_names
 from pipelines.recipes import Recipe
 from pipelines.stream import Stream
 from pipelines.wan import Wan
