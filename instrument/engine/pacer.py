@@ -28,12 +28,15 @@ Send = Callable[[np.ndarray, object], None]
 
 FIRST_RATE = 12.0  # frames per second until the source's own rate is known
 SLEW = 0.25  # how fast the rate may change: share of itself per second
-CATCH_UP = 0.15  # how far from the source's rate it may go to fill or drain the buffer
-SETTLE = 3.0  # seconds in which a surplus or lack is evened out
+FILL, DRAIN = (
+    0.15,
+    0.3,
+)  # how far below or above the source's rate it may go to fill or drain the buffer: waiting is worse
+SETTLE = 2.0  # seconds in which a surplus or lack is evened out
 LOCK = 0.04  # a set rate this near the source's plays every frame once
 MARGIN = (0.5, 6.0)  # frames to have left when the next burst comes: least, most
 LONGEST = 0.3  # seconds that the margin may come to, so that a slow source is not made late as well; or one frame
-CALM = 30.0  # seconds until a margin widened by a hiccup has shrunk back to a third
+CALM = 12.0  # seconds until a margin widened by a hiccup has shrunk back to a third
 LEAST_ROOM, MOST_ROOM = 8, 64  # frames the buffer holds: three bursts, within these
 NAP = 0.05  # longest sleep before looking whether to close, seconds
 
@@ -138,7 +141,7 @@ class Pacer:
         left = len(self._buffer) + max(0.0, self._due - now) * self._rate
         self._surplus = left - self._margin
         correction = self._surplus / SETTLE
-        self._target = source + min(max(correction, -CATCH_UP * source), CATCH_UP * source)
+        self._target = source + min(max(correction, -FILL * source), DRAIN * source)
         if not self._measured:
             self._measured, self._rate = True, source
 

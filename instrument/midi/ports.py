@@ -24,7 +24,7 @@ from instrument.parameters.touch import Touch
 
 log = logging.getLogger(__name__)
 
-_POLL = 0.002  # seconds
+_POLL, _IDLE = 0.002, 0.05  # seconds between looks at what has arrived; and where no port is open
 _SHOW = 1 / 30  # seconds between two looks at what the controllers should show
 _SCAN = 0.5  # seconds between looks at which ports there are
 _FLUSH = 0.03  # seconds that the last messages may take to leave
@@ -182,7 +182,7 @@ class MidiPorts:
             if now >= next_show:
                 next_show = now + _SHOW
                 self._guarded(self._listener.show, now)
-            time.sleep(_POLL)
+            self._stopping.wait(_POLL if self._open_ports() else _IDLE)
         self._let_go(politely=True)
 
     def _open_ports(self) -> list[_Port]:
