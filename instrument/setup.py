@@ -140,6 +140,7 @@ def open_bench(options: argparse.Namespace, patch: Patch) -> System:
     if options.random not in SHAPES:
         raise UsageError(f"--random {options.random}: {suggest(options.random, list(SHAPES))}")
     recipe, device = SHAPES[options.random], pick_device(options.device)
+    recipe = with_decoder(recipe, options.decoder) if options.decoder else recipe
     recipe = sized(recipe, *options.size) if options.size else recipe
     return random_system(recipe, device, pick_dtype(device), fit=fit_of(options))
 

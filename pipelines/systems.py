@@ -27,7 +27,7 @@ from pipelines.recipes import KREA, SELF_FORCING, Recipe
 from pipelines.taehv import TAEHV, TAEHVConfig
 from pipelines.text import Prompt, TextEncoder
 from pipelines.umt5 import UMT5Text
-from pipelines.vae import load_vae
+from pipelines.vae import load_vae, random_vae
 from pipelines.wan import Wan, WanConfig
 
 log = logging.getLogger(__name__)
@@ -170,6 +170,7 @@ SHAPES = {  # of real-time systems, for their speed
     "1.3b": replace(
         SELF_FORCING,
         name="1.3b (random weights)",
+        parts="taehv",
         doc="the shape of Wan2.1 1.3B as Self-Forcing and LongLive play it",
         width=576,
         height=320,
@@ -179,6 +180,7 @@ SHAPES = {  # of real-time systems, for their speed
     "14b": replace(
         KREA,
         name="14b (random weights)",
+        parts="taehv",
         doc="the shape of Wan2.1 14B as Krea Realtime plays it",
         width=576,
         height=320,
@@ -213,15 +215,16 @@ def random_system(
     recipe: Recipe, device: torch.device, dtype: torch.dtype, seed: int = 0, fit: Fit = AS_IT_IS
 ) -> System:
     """A system of this recipe with random weights, made on the device: for measuring speed, which does not depend on
-    them. Its decoder is the small one."""
+    them. Its decoder is the recipe's: Wan's own (LoadError without diffusers) or the small one."""
     torch.manual_seed(seed)
     torch.set_default_dtype(dtype)
     try:
         with torch.device(device):
             model = Wan(recipe.config).eval().requires_grad_(False)
-            decoder = TAEHV(TAEHVConfig()).eval().requires_grad_(False)
+            decoder = random_vae() if recipe.parts == "wan" else TAEHV(TAEHVConfig())
     finally:
         torch.set_default_dtype(torch.float32)
+    decoder.eval().requires_grad_(False)
     return System(recipe, _fitted(model, fit, device), decoder, RandomText(recipe.config), notes=_notes(model, fit))
 
 

@@ -34,8 +34,8 @@ class WanVAE(nn.Module):
         self.vae = vae
         size = (1, -1, 1, 1, 1)
         device = next(vae.parameters()).device
-        self.mean = torch.tensor(vae.config.latents_mean, device=device).view(size)
-        self.std = torch.tensor(vae.config.latents_std, device=device).view(size)
+        self.mean = torch.tensor(vae.config.latents_mean, device=device, dtype=torch.float32).view(size)
+        self.std = torch.tensor(vae.config.latents_std, device=device, dtype=torch.float32).view(size)
 
     def fresh(self) -> list[Tensor | None]:
         """The decoder's memory at the start of a stream."""
@@ -76,15 +76,25 @@ class WanVAE(nn.Module):
 
 def load_vae(path: Path, like: Tensor) -> WanVAE:
     """From `Wan2.1_VAE.pth` or a diffusers folder, to the device and dtype of `like`. Raises LoadError."""
-    try:
-        from diffusers import AutoencoderKLWan
-    except ImportError as error:
-        raise LoadError(f"{path} needs the package diffusers; install attentionbender[gpu]") from error
+    AutoencoderKLWan = _autoencoder(str(path))
     stored = vae_names(open_checkpoint(path))
     first = stored.get("encoder.conv_in.weight")
     if first is None:
         raise LoadError(f"{path} holds no Wan autoencoder: it lacks encoder.conv_in.weight; {NOT_IT}")
     return WanVAE(make(lambda: AutoencoderKLWan(base_dim=first.shape[0]), stored, str(path), like))
+
+
+def random_vae() -> WanVAE:
+    """One of the real sizes with random weights, on the default device and dtype: for measuring speed. LoadError."""
+    return WanVAE(_autoencoder("Wan's own decoder")())
+
+
+def _autoencoder(wanted_by: str) -> type[nn.Module]:
+    try:
+        from diffusers import AutoencoderKLWan
+    except ImportError as error:
+        raise LoadError(f"{wanted_by} needs the package diffusers; install attentionbender[gpu]") from error
+    return AutoencoderKLWan
 
 
 def vae_names(named: Mapping[str, T]) -> dict[str, T]:

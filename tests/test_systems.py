@@ -22,10 +22,13 @@ from pipelines.checkpoint import LoadError
 from pipelines.files import with_decoder
 from pipelines.offload import stream_blocks
 from pipelines.quantise import KINDS, Float8Linear
+from pipelines.quicken import make_stream
 from pipelines.recipes import CAUSVID, KREA, LONGLIVE, Recipe
 from pipelines.stream import Stream
-from pipelines.systems import Fit, open_system, pick_device, pick_dtype, text_place
+from pipelines.systems import SHAPES, Fit, open_system, pick_device, pick_dtype, random_system, text_place
 from pipelines.taehv import TAEHV
+from pipelines.vae import WanVAE
+from pipelines.wan import WanConfig
 from tests.tiny import play, wan
 
 diffusers = pytest.importorskip("diffusers")
@@ -280,3 +283,18 @@ def test_the_start_sheet_says_how_it_was_fitted(models: Path) -> None:
     finally:
         show.close()
     assert facts["decoder"] == "Wan's own" and facts["text encoder"] == "on cpu, dropped after each new prompt"
+
+
+@pytest.mark.parametrize(("decoder", "kind"), [(None, TAEHV), ("taehv", TAEHV), ("wan", WanVAE)])
+def test_random_weights_play_with_either_decoder(decoder: str | None, kind: type) -> None:
+    """For measuring speed: the small decoder unless another is asked for."""
+    config = WanConfig(dim=96, ffn_dim=128, num_heads=2, num_layers=1, text_dim=32, text_len=16)
+    recipe = replace(SHAPES["1.3b"], config=config, width=32, height=32)
+    system = random_system(with_decoder(recipe, decoder) if decoder else recipe, torch.device("cpu"), torch.float32)
+    assert type(system.decoder) is kind and torch.get_default_dtype() == torch.float32
+    playing = make_stream(system)
+    playing.read_prompt(system.encoder.encode("an orange flame"))
+    for _ in playing.denoise():
+        pass
+    frames = list(playing.decode(playing.commit()))
+    assert frames[0].shape == (32, 32, 3) and len(frames) >= 9
