@@ -27,7 +27,7 @@ from pipelines.recipes import CAUSVID, KREA, LONGLIVE, Recipe
 from pipelines.stream import Stream
 from pipelines.systems import SHAPES, Fit, open_system, pick_device, pick_dtype, random_system, text_place
 from pipelines.taehv import TAEHV
-from pipelines.vae import WanVAE
+from pipelines.vae import WanVAE, random_vae
 from pipelines.wan import WanConfig
 from tests.tiny import play, wan
 
@@ -285,16 +285,25 @@ def test_the_start_sheet_says_how_it_was_fitted(models: Path) -> None:
     assert facts["decoder"] == "Wan's own" and facts["text encoder"] == "on cpu, dropped after each new prompt"
 
 
-@pytest.mark.parametrize(("decoder", "kind"), [(None, TAEHV), ("taehv", TAEHV), ("wan", WanVAE)])
-def test_random_weights_play_with_either_decoder(decoder: str | None, kind: type) -> None:
-    """For measuring speed: the small decoder unless another is asked for."""
+@pytest.mark.parametrize("decoder", ["taehv", "wan"])
+def test_random_weights_play_with_either_decoder(decoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = diffusers.AutoencoderKLWan(base_dim=8, num_res_blocks=1)
+    monkeypatch.setattr(systems, "random_vae", lambda: WanVAE(small))
     config = WanConfig(dim=96, ffn_dim=128, num_heads=2, num_layers=1, text_dim=32, text_len=16)
     recipe = replace(SHAPES["1.3b"], config=config, width=32, height=32)
-    system = random_system(with_decoder(recipe, decoder) if decoder else recipe, torch.device("cpu"), torch.float32)
-    assert type(system.decoder) is kind and torch.get_default_dtype() == torch.float32
+    system = random_system(with_decoder(recipe, decoder), torch.device("cpu"), torch.float32)
+    assert type(system.decoder) is {"taehv": TAEHV, "wan": WanVAE}[decoder]
+    assert torch.get_default_dtype() == torch.float32
     playing = make_stream(system)
     playing.read_prompt(system.encoder.encode("an orange flame"))
     for _ in playing.denoise():
         pass
     frames = list(playing.decode(playing.commit()))
     assert frames[0].shape == (32, 32, 3) and len(frames) >= 9
+
+
+def test_random_weights_are_as_many_as_the_real_ones() -> None:
+    """Wan's own decoder only where it is asked for."""
+    assert SHAPES["1.3b"].parts == SHAPES["14b"].parts == "taehv"
+    with torch.device("meta"):
+        assert sum(p.numel() for p in random_vae().parameters()) == 126_892_531
