@@ -133,8 +133,9 @@ _HEAD = """# Gallery
 
 Prompts down, bends across: the same seed in every picture of a row, taken at the same moment; only the bend differs.
 Prompts and seeds are chosen, the bends' answers are not. `bender gallery` makes this page, the pictures here with
-`--device cuda`; what a bend does is said of these. A bend is written as in a patch (`<colour>`, `<subject>` and `<place>`
-stand for the prompt's own words). How much of it is lawful, and how much entangled, is measured in [study.md](study.md).
+`--device cuda`; what a bend does is said of these. A bend is written as in a patch (`<colour>`, `<subject>` and
+`<place>` stand for the prompt's own words). How much of it is lawful, and how much entangled, is measured in
+[study.md](study.md).
 
 Rows:
 """
