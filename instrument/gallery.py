@@ -132,9 +132,10 @@ def _row(number: int, column: Column) -> str:
 _HEAD = """# Gallery
 
 Prompts down, bends across: the same seed in every picture of a row, taken at the same moment; only the bend differs.
-Prompts and seeds are chosen, the bends' answers are not. `bender gallery` makes this page. A bend is written as in a
-patch (`<colour>`, `<subject>` and `<place>` stand for the prompt's own words). How much of it is lawful, and how much
-entangled, is measured in [study.md](study.md).
+Prompts and seeds are chosen, the bends' answers are not. `bender gallery` makes this page, the pictures here with
+`--device cuda`; what a bend does is said of these. A bend is written as in a patch (`<colour>`, `<subject>` and
+`<place>` stand for the prompt's own words). How much of it is lawful, and how much entangled, is measured in
+[study.md](study.md).
 
 Rows:
 """
@@ -164,15 +165,23 @@ SHEETS = (
         "The cross-attention map of a word, multiplied after softmax: how loudly the picture hears it.",
         (
             UNBENT,
-            Column("the colour word at 0", (_gain("<colour>", 0),), "no colour is told: another one comes"),
+            Column(
+                "the colour word at 0",
+                (_gain("<colour>", 0),),
+                "no colour is told: another one comes, or the same again (rows 1 and 3)",
+            ),
             Column(
                 "the colour word at 4",
                 (_gain("<colour>", 4),),
-                "the colour stays what it is; the shape does not, nor the number",
+                "the colour stays what it is, the shape not always",
             ),
-            Column("the subject at 0", (_gain("<subject>", 0),), "something of that colour, there, but no such thing"),
+            Column(
+                "the subject at 0",
+                (_gain("<subject>", 0),),
+                "something of that colour, there, but another thing (the feather hardly)",
+            ),
             Column("the place at 0", (_gain("<place>", 0),), "the subject is left, its place is another or none"),
-            Column("the place at 5", (_gain("<place>", 5),), "the place comes forward"),
+            Column("the place at 5", (_gain("<place>", 5),), "the place comes forward; the mountains do not"),
         ),
     ),
     Sheet(
@@ -184,21 +193,27 @@ SHEETS = (
             Column(
                 "moved by 0.15",
                 (_geometry("translate_x: 0.15, padding: border"),),
-                "to the right, by 0.15 of the width; the maps' edges fill what is left behind",
+                "to the right, by 0.15 of the width; the feather stays, the moon becomes two",
             ),
             Column(
-                "upside down", (_geometry("flip_y: true"),), "light and subject change places, ceilings and grounds go"
+                "upside down",
+                (_geometry("flip_y: true"),),
+                "light from above, city and ceiling go; subjects mostly stay where they are",
             ),
-            Column("turned by 90°", (_geometry("rotate: 90"),), "a quarter turn; place and subject lose their layout"),
+            Column(
+                "turned by 90°",
+                (_geometry("rotate: 90"),),
+                "what lay stands upright (rows 1, 2, 4); specks of light come, places and shapes go",
+            ),
             Column(
                 "half as large",
                 (_geometry("scale_x: 0.5, scale_y: 0.5, padding: border"),),
-                "toward the middle; the maps' edges fill the rest",
+                "the cave's ceiling comes toward the middle; subjects shrink somewhat or not at all",
             ),
             Column(
                 "twice as large",
                 (_geometry("scale_x: 2, scale_y: 2"),),
-                "the middle of the maps over the whole picture",
+                "the middle of the maps over the whole picture: subjects larger (rows 1, 2, 4) and softer, places fade",
             ),
         ),
     ),
@@ -209,11 +224,31 @@ SHEETS = (
         "self-attention; in the words' values.",
         (
             UNBENT,
-            Column("early", (_noise("ffn.hidden.noise", 1.5, "scope: {layers: [0, 3]}, "),), "layers 0 to 3"),
-            Column("middle", (_noise("ffn.hidden.noise", 1.5, "scope: {layers: [4, 7]}, "),), "layers 4 to 7"),
-            Column("late", (_noise("ffn.hidden.noise", 1.5, "scope: {layers: [8, 11]}, "),), "layers 8 to 11"),
-            Column("self-attention", (_noise("self.out.noise", 0.8),), "in what the picture tells itself"),
-            Column("values of words", (_noise("cross.value.noise", 3),), "in what the words say, not in where"),
+            Column(
+                "early",
+                (_noise("ffn.hidden.noise", 1.5, "scope: {layers: [0, 3]}, "),),
+                "layers 0 to 3: other shapes, few specks",
+            ),
+            Column(
+                "middle",
+                (_noise("ffn.hidden.noise", 1.5, "scope: {layers: [4, 7]}, "),),
+                "layers 4 to 7: shapes break up, specks come",
+            ),
+            Column(
+                "late",
+                (_noise("ffn.hidden.noise", 1.5, "scope: {layers: [8, 11]}, "),),
+                "layers 8 to 11: coloured specks everywhere, shapes fall apart",
+            ),
+            Column(
+                "self-attention",
+                (_noise("self.out.noise", 0.8),),
+                "in what the picture tells itself: specks too, the shapes hold better",
+            ),
+            Column(
+                "values of words",
+                (_noise("cross.value.noise", 3),),
+                "in what the words say: other shades and shapes, and no specks",
+            ),
         ),
     ),
     Sheet(
@@ -223,22 +258,24 @@ SHEETS = (
         "picture hears itself.",
         (
             UNBENT,
-            Column("a low band", (_hidden(3, "0-191"),), "the first quarter of the neurons three times"),
-            Column("a high band", (_hidden(3, "576-767"),), "the last quarter of the neurons three times"),
+            Column("a low band", (_hidden(3, "0-191"),), "the first quarter of the neurons three times: softer"),
+            Column(
+                "a high band", (_hidden(3, "576-767"),), "the last quarter of the neurons three times: little changes"
+            ),
             Column(
                 "only loud neurons",
                 ("name: a, lever: ffn.hidden.threshold, values: {threshold: 1.5}",),
-                "neurons below 1.5 times the rms are silent",
+                "neurons below 1.5 times the rms are silent: a web of the subject's colour",
             ),
             Column(
                 "attention sharpened",
                 ("name: a, lever: self.map.focus, values: {focus: 3}",),
-                "every place looks at fewer places, here and in the past",
+                "every place looks at fewer places, here and in the past: strands",
             ),
             Column(
                 "self-attention at 2",
                 ("name: a, lever: self.map.gain, values: {gain: 2}",),
-                "the picture hears itself twice as loudly",
+                "the picture hears itself twice as loudly: contrast",
             ),
         ),
     ),
