@@ -206,35 +206,6 @@ def test_frames_of_two_sizes_are_not_mixed():
     assert mix(small, flat(9), 0.5) is small
 
 
-def test_waiting_for_room_locks_a_fast_source_to_a_set_rate():
-    pacer = Pacer(lambda frame, stamp: None, fps=50)
-    pacer.start()
-    pushed = 0
-    end = time.monotonic() + 1.5
-    while time.monotonic() < end:
-        assert pacer.wait_for_room(timeout=2)
-        for _ in range(4):
-            pacer.push(FRAME, pushed)
-            pushed += 1
-        time.sleep(0.004)
-    stats = pacer.stats()
-    pacer.close()
-    assert pushed < 150  # a source left alone would have made more than a thousand
-    assert stats.dropped <= 8
-    assert stats.latency_ms < 200
-
-
-def test_wait_for_room_gives_up_in_time():
-    pacer = Pacer(lambda frame, stamp: None, fps=50)  # never started
-    for n in range(8):
-        pacer.push(FRAME, n)
-    assert not pacer.wait_for_room(timeout=0.02)
-
-
-def test_without_a_set_rate_there_is_always_room():
-    assert Pacer(lambda frame, stamp: None).wait_for_room(timeout=0)
-
-
 def test_the_card_stands_before_the_first_frame():
     shown = []
     pacer = Pacer(lambda frame, stamp: shown.append((frame, stamp)), clock=lambda: 0.0)

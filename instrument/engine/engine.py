@@ -20,7 +20,7 @@ from instrument.engine import chunks, curtain, memory
 from instrument.engine.bending import Bending, soloed
 from instrument.engine.console import Console
 from instrument.engine.guard import Guard, Scene
-from instrument.engine.loading import FADE, FORGET, PANIC, RESEED, SEED, bends_of, declare, declare_bends
+from instrument.engine.loading import FADE, FORGET, PANIC, RESEED, SEED, declare
 from instrument.engine.modulating import Modulating
 from instrument.engine.prompts import PromptDesk
 from instrument.engine.stage import Stage
@@ -29,14 +29,12 @@ from instrument.engine.tempo import Tempo, Timing
 from instrument.engine.threads import one_thread, prepare_thread
 from instrument.engine.videoin import STRENGTH, VideoIn
 from instrument.parameters.params import ParamSet
-from instrument.state.patch import MOST_SEED, Patch, PatchError
+from instrument.state.patch import Patch, PatchError
 from instrument.state.patchdesk import PatchDesk
 from pipelines.codec import Chunk
 from pipelines.spec import Value
 from pipelines.stream import Stream
 from pipelines.text import Prompt, Spoken, TextEncoder
-
-__all__ = ["MOST_SEED", "Engine", "Timing", "bends_of", "declare", "declare_bends"]
 
 log = logging.getLogger(__name__)
 

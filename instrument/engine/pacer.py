@@ -28,10 +28,8 @@ Send = Callable[[np.ndarray, object], None]
 
 FIRST_RATE = 12.0  # frames per second until the source's own rate is known
 SLEW = 0.25  # how fast the rate may change: share of itself per second
-FILL, DRAIN = (
-    0.15,
-    0.3,
-)  # how far below or above the source's rate it may go to fill or drain the buffer: waiting is worse
+FILL = 0.15  # how far below the source's rate it may go to fill the buffer
+DRAIN = 0.3  # how far above, to drain it: waiting is worse
 SETTLE = 2.0  # seconds in which a surplus or lack is evened out
 LOCK = 0.04  # a set rate this near the source's plays every frame once
 MARGIN = (0.5, 6.0)  # frames to have left when the next burst comes: least, most
@@ -78,7 +76,7 @@ class Pacer:
         self.fade = False
         self._send, self._on_sent = send, on_sent
         self._clock, self._sleep = clock, sleep
-        self._lock = threading.Condition()
+        self._lock = threading.Lock()
         self._buffer: deque[tuple[np.ndarray, object, float]] = deque()
         self._shown: tuple[np.ndarray, object] = (draw_card(512, 288) if card is None else card, CARD)
         self._arrivals = ArrivalRate()
@@ -87,8 +85,6 @@ class Pacer:
         self._margin = 1.0
         self._surplus = 0.0  # frames left at the start of the last burst, beyond the margin
         self._credit = 0.0
-        self._asked: float | None = None  # when wait_for_room last let the source go on
-        self._making = 0.0  # seconds it then takes to the first frame of the burst
         self._due = self._stepped = clock()
         self._starving = False
         self._held = self._dropped = 0
@@ -106,29 +102,10 @@ class Pacer:
         with self._lock:
             if self._arrivals.push(now):
                 self._steer(now)
-            if self._asked is not None:
-                self._making = max(now - self._asked, 0.95 * self._making)
-                self._asked = None
             self._buffer.append((frame, stamp, now))
             while len(self._buffer) > self._room():
                 self._buffer.popleft()
                 self._dropped += 1
-
-    def wait_for_room(self, timeout: float = 1.0) -> bool:
-        """With a set `fps`, wait until a burst is wanted, so that a fast source does not work for the bin.
-
-        False if the time ran out. Without a set rate there is always room.
-        """
-        if self.fps is None:
-            return True
-        with self._lock:
-            there_is = self._lock.wait_for(lambda: self._closing or len(self._buffer) <= self._reserve(), timeout)
-            self._asked = self._clock()
-        return there_is
-
-    def _reserve(self) -> float:
-        """Frames that must wait when a burst is begun, to last until its first frame is here."""
-        return min(self._making * (self.fps or self._rate) + self._margin, 2 * self._arrivals.burst)
 
     def _room(self) -> int:
         return min(max(3 * self._arrivals.burst, LEAST_ROOM), MOST_ROOM) if self._measured else MOST_ROOM
@@ -157,7 +134,6 @@ class Pacer:
         """Stop sending; frames still waiting are not shown."""
         with self._lock:
             self._closing = True
-            self._lock.notify_all()
         if self._thread is not None:
             self._thread.join()
 
@@ -179,7 +155,6 @@ class Pacer:
             late = now - self._due
             self._due = self._due + period if late < period else now + period
             self._steps.append((now, period))
-            self._lock.notify_all()
         self._emit(mix(frame, *ahead) if ahead else frame, stamp, fresh)
         return self._due
 

@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 
 ADD, REMOVE = "out.add", "out.remove"
 Rule = Literal["off", "local", "any"]
-RULES: tuple[Rule, ...] = ("off", "local", "any")
 
 MOST = 16  # outputs at once
 WAITING = 32  # wishes not yet done
