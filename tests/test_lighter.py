@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 from torch import nn
@@ -60,51 +58,102 @@ def test_a_halved_decoder_makes_the_same_pictures() -> None:
         assert 0 < (lighter_shown - shown).square().mean().sqrt() < 1 / 255
 
 
-class Timed(nn.Module):
-    """A layer that is right (but for a share `off`) after so many seconds."""
+class Clock:
+    """Stands still but for layers that take so many seconds."""
 
-    def __init__(self, linear: nn.Linear, seconds: float, off: float = 0.0) -> None:
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+class Timed(nn.Module):
+    """A layer that is right (but for a share `off`) and takes so many seconds."""
+
+    def __init__(self, clock: Clock, linear: nn.Linear, seconds: float, off: float = 0.0) -> None:
         super().__init__()
-        # Every weight the same, as in the layer that tells whether a form is true, needs no product.
-        self.same = bool((linear.weight == linear.weight[0, 0]).all())
-        self.linear, self.seconds, self.off = linear, seconds, off
+        self.clock, self.linear, self.seconds, self.off = clock, linear, seconds, off
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        time.sleep(self.seconds)
-        return self.linear(x) * (1 + self.off) if self.same else x
+        self.clock.now += self.seconds
+        return self.linear(x) * (1 + self.off)
 
 
-def _quick(linear: nn.Linear) -> nn.Module:
-    return Timed(linear, 0.0)
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    """Layers as they are take a second."""
+    made, plain = Clock(), nn.Linear.forward
+
+    def forward(linear: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+        made.now += 1.0
+        return plain(linear, x)
+
+    monkeypatch.setattr(lighter, "time", made)
+    monkeypatch.setattr(nn.Linear, "forward", forward)
+    return made
 
 
-def _slow(linear: nn.Linear) -> nn.Module:
-    return Timed(linear, 0.1)
+def _form(clock: Clock, seconds: float | None, off: float = 0.0):
+    """Seconds besides those of the plain layer inside; None: there is no such form here."""
 
+    def form(linear: nn.Linear) -> nn.Module:
+        if seconds is None:
+            raise RuntimeError("no such engine here")
+        return Timed(clock, linear, seconds - 1.0, off)
 
-def _false(linear: nn.Linear) -> nn.Module:
-    return Timed(linear, 0.0, off=-0.5)
-
-
-def _missing(linear: nn.Linear) -> nn.Module:
-    raise RuntimeError("no such engine here")
+    return form
 
 
 @pytest.mark.parametrize(
     ("eight", "half", "words", "halved"),
     [
-        (_quick, _slow, "eight bits", False),
-        (_slow, _quick, "bfloat16", True),
-        (_quick, _quick, "bfloat16", True),  # the same speed: more bits
-        (_slow, _slow, "", False),
-        (_false, _slow, "", False),
-        (_missing, _quick, "bfloat16", True),
-        (_false, _missing, "", False),
+        ((0.5,), (2.0,), "eight bits", False),
+        ((0.3,), (0.5,), "eight bits", True),
+        ((2.0,), (0.5,), "bfloat16", True),
+        ((0.5,), (0.5,), "bfloat16", True),  # the same speed: more bits
+        ((0.45,), (0.5,), "bfloat16", True),  # hardly faster
+        ((0.9,), (0.9,), "", False),
+        ((2.0,), (2.0,), "", False),
+        ((0.5, -0.5), (2.0,), "", False),
+        ((0.5, float("nan")), (2.0,), "", False),
+        ((None,), (0.5,), "bfloat16", True),
+        ((0.5, -0.5), (None,), "", False),
     ],
 )
-def test_the_fewest_bits_that_pay_and_are_true_are_taken(monkeypatch, eight, half, words: str, halved: bool) -> None:
-    monkeypatch.setattr(lighter, "FORMS", {"eight bits": eight, "bfloat16": half})
-    monkeypatch.setattr(lighter, "_ROUNDS", 2)
-    chosen = lighter_layers(256, 1024, 512)  # milliseconds in single precision, and no tenth of a second
+def test_the_fewest_bits_that_pay_and_are_true_are_taken(monkeypatch, clock, eight, half, words, halved) -> None:
+    forms = {"eight bits": _form(clock, *eight), "bfloat16": _form(clock, *half)}
+    monkeypatch.setattr(lighter, "FORMS", forms)
+    chosen = lighter_layers(32, 64, 8)
     assert (chosen.words, chosen.half) == (words, halved)
-    assert chosen.layers is {"eight bits": eight, "bfloat16": half, "": None}[words]
+    assert chosen.layers is forms.get(words)
+
+
+class Scaleless(nn.Module):
+    """Right where all weights are 1, as those are that would overflow."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.register_buffer("sign", linear.weight.sign())
+        self.bias = linear.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(x, self.sign, self.bias)
+
+
+def test_a_form_must_be_true_of_more_than_loud_numbers(monkeypatch, clock) -> None:
+    monkeypatch.setattr(lighter, "FORMS", {"eight bits": Scaleless})
+    assert lighter_layers(32, 64, 8).layers is None
+
+
+def test_a_large_model_is_not_timed_for_long(monkeypatch, clock) -> None:
+    seen = []
+
+    class Seen(Timed):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(len(x))
+            return super().forward(x)
+
+    monkeypatch.setattr(lighter, "FORMS", {"eight bits": lambda linear: Seen(clock, linear, 0.0)})
+    lighter_layers(32, 64, 100_000)
+    assert max(seen) <= 1024
+    assert clock.now < 40  # two rounds of four, and a few for truth
