@@ -184,7 +184,7 @@ def render(options: argparse.Namespace) -> None:
     """The same engine without a clock: every frame is kept."""
     patch = open_patch(options)
     made = open_outputs(options.out, overwrite=True)
-    system = open_model(options, patch)
+    system = open_model(options, patch, live=False)
     rate, total = system.recipe.fps, max(1, round(options.seconds * system.recipe.fps))
     waiting: deque[np.ndarray] = deque()  # decoded in another thread, written in this one
     engine = _offline(options, system, patch, waiting)

@@ -118,7 +118,7 @@ def gallery(options: argparse.Namespace) -> None:
     """The gallery's sheets and its page."""
     torch.set_num_threads(model_threads(options.threads))
     try:
-        for line in page(open_model(options, Patch()), options.out):
+        for line in page(open_model(options, Patch(), live=False), options.out):
             print(line, flush=True)
     except OSError as problem:
         raise cannot_write("--out", options.out, problem) from None

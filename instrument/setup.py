@@ -80,9 +80,9 @@ def named(text: str) -> str | Path:
     return Path(text) if text.endswith((".yaml", ".yml")) or os.sep in text else text
 
 
-def open_model(options: argparse.Namespace, patch: Patch) -> System:
-    """The model asked for, or the patch's, loaded."""
-    return opener(options)(wanted_recipe(options, patch))
+def open_model(options: argparse.Namespace, patch: Patch, live: bool = True) -> System:
+    """The model asked for, or the patch's, loaded. Not `live`: it comes out the same every time, see `opener`."""
+    return opener(options, live)(wanted_recipe(options, patch))
 
 
 def wanted_recipe(options: argparse.Namespace, patch: Patch) -> Recipe:
@@ -96,8 +96,12 @@ def wanted_recipe(options: argparse.Namespace, patch: Patch) -> Recipe:
         raise UsageError(str(problem)) from None
 
 
-def opener(options: argparse.Namespace) -> Callable[[Recipe], System]:
-    """What loads the system of a recipe, on the device asked for. `--weights` are those of the first model alone."""
+def opener(options: argparse.Namespace, live: bool = True) -> Callable[[Recipe], System]:
+    """What loads the system of a recipe, on the device asked for. `--weights` are those of the first model alone.
+
+    Where it is not `live`, a CPU computes the model as it is: which layers are rounded for speed depends on what the
+    machine measures at that moment, and so would every bit of the picture.
+    """
     if options.device.partition(":")[0] not in DEVICES:
         raise UsageError(f"--device {options.device}: {suggest(options.device, DEVICES)}")
     try:
@@ -105,6 +109,7 @@ def opener(options: argparse.Namespace) -> Callable[[Recipe], System]:
     except (ValueError, RuntimeError) as problem:
         raise UsageError(str(problem)) from None
     first: list[str] = []
+    plain = options.plain or not (live or device.type == "cuda")
 
     def open_one(row: Recipe) -> System:
         first.append(row.name)
@@ -112,7 +117,7 @@ def opener(options: argparse.Namespace) -> Callable[[Recipe], System]:
         if options.decoder and row.parts != "own":
             row = with_decoder(row, options.decoder)
         system = open_system(row, device, pick_dtype(device), weights, options.models_dir, fit_of(options))
-        return system if options.plain else quickened(system, COMPILED)
+        return system if plain else quickened(system, COMPILED)
 
     return open_one
 

@@ -15,6 +15,7 @@ import av
 import numpy as np
 import pytest
 
+from instrument import setup
 from instrument.__main__ import main
 from tests.playing import PATIENCE, QUICK, bender
 
@@ -192,6 +193,17 @@ def test_render_makes_the_clip_asked_for_and_the_same_again(capsys: pytest.Captu
     assert (other != first).any()
     bent, _ = rendered("--seed", "3", "--set", "colour.gain=6")
     assert (bent != first).any()
+
+
+@pytest.mark.parametrize(("words", "asks"), [(("play",), True), (("render",), False)])
+def test_only_what_is_played_live_asks_the_machine_what_is_fast(monkeypatch, words, asks) -> None:
+    """A render comes out the same every time, however busy the machine is."""
+    asked = []
+    monkeypatch.setattr(setup, "quickened", lambda system, cache: asked.append(system) or system)
+    quick = [word for word in (*QUICK, "--out", "dummy", "--seconds", "0.1") if word != "--plain"]
+    live = ("--osc-port", "0", "--no-page", "--no-mdns") if asks else ()
+    assert run(*words, *quick, *live) == 0
+    assert bool(asked) == asks
 
 
 def test_render_writes_several_outputs_at_once() -> None:
