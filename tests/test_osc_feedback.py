@@ -188,7 +188,7 @@ def test_another_port_of_the_sender_can_be_named_and_only_some_addresses(params,
     assert ear.last("/bend/1/amount/n") == (1.0,) and not ear.of("/brush/gain")
 
 
-def test_what_cannot_be_is_answered_where_the_sender_listens(params, open_server, ears):
+def test_what_cannot_be_is_answered_where_the_sender_listens(params, open_server, ears, monkeypatch):
     server = open_server()
     client, ear = Client(server.port), ears()
     client.send("/subscribe", ear.port, "/petals/gain")
@@ -199,6 +199,11 @@ def test_what_cannot_be_is_answered_where_the_sender_listens(params, open_server
     back = ears(client)
     client.send("/petals/gina", 2)
     assert wait_until(lambda: back.of("/error")) and len(ear.of("/error")) == 1
+    monkeypatch.setattr(osc_feedback, "EXPIRES", 0.01)
+    client.send("/subscribe", ear.port)
+    assert wait_until(lambda: server.received == 5 and not server.feedback)
+    client.send("/petals/giny", 2)
+    assert wait_until(lambda: len(back.of("/error")) == 2) and len(ear.of("/error")) == 1, "it has expired"
 
 
 def test_how_it_plays_is_told_a_few_times_a_second(open_server, ears):

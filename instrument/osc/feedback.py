@@ -318,6 +318,11 @@ class Feedback:
         """Whether there was one."""
         return self._listeners.pop(key, None) is not None
 
+    def ear(self, key: str, otherwise: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        """Where the listener of that key is told things, as long as there is one."""
+        listener = self._listeners.get(key)
+        return otherwise if listener is None else listener.send
+
     def heard(self, key: str) -> bool:
         """The listener is alive; False if there is none."""
         listener = self._listeners.get(key)

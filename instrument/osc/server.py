@@ -101,7 +101,6 @@ class OscServer:
         self._tcp: socket.socket | None = None
         self._connections: dict[str, Connection] = {}
         self._senders: dict[Any, Sender] = {}
-        self._ears: dict[str, Callable[[bytes], None]] = {}  # origin -> where it listens, and is told its errors
         self._opened: list[socket.socket] = []
         self._selector = selectors.DefaultSelector()
         self._thread: threading.Thread | None = None
@@ -262,11 +261,10 @@ class OscServer:
     def _meet(self, address: Any) -> Sender:
         if len(self._senders) >= 1024:
             self._senders.clear()
-            self._ears.clear()
         host, port = address[:2]
         origin = f"osc:{host}:{port}"
         send = partial(_post, self._udp, address)
-        sender = Sender(host, f"{host}:{port}", origin, send, lambda packet: self._ears.get(origin, send)(packet))
+        sender = Sender(host, f"{host}:{port}", origin, send, lambda packet: self.feedback.ear(origin, send)(packet))
         self._senders[address] = sender
         return sender
 
@@ -317,10 +315,8 @@ class OscServer:
         port, subscription = subscriber(self._params, args, sender)
         if port is None or sender.origin in self._connections:
             listener = self._back_to(sender, subscription)
-            self._ears.pop(sender.origin, None)
         else:
             listener = self._at(sender.host, port, subscription)
-            self._ears[sender.origin] = listener.send
         self.feedback.add(sender.origin, listener)
 
     def _back_to(self, sender: Sender, subscription: Subscription) -> Listener:
@@ -338,7 +334,6 @@ class OscServer:
     def _unsubscribe(self, args: tuple[Any, ...], sender: Sender) -> None:
         if not self.feedback.remove(sender.origin):
             raise BadValue("there is no subscription from this address and port")
-        self._ears.pop(sender.origin, None)
 
     def _heard(self, sender: Sender) -> None:
         """A sign of life; and a new listener, where everybody who sends is told."""
