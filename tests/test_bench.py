@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
+import threading
 
 import pytest
 
 from instrument.__main__ import main
+from instrument.bench import knobs
 from instrument.bench.looks import bench_looks
 from instrument.bench.page import BrowserMissing, Load, bench_page, find_browser
-from instrument.bench.speed import KNOB_TRAVEL, Lane, bench
+from instrument.bench.speed import Lane, bench
 from instrument.bench.speed import _lane as lane
-from instrument.bench.speed import _turned as turned
 from instrument.measuring import BENCHES
 from instrument.state.patch import Patch, loads
 from instrument.surface.looks import AT_ONCE
 from pipelines.systems import System
 from tests import tiny
+from tests.playing import wait_until
 
 PATCH = """
 version: 1
@@ -63,8 +65,9 @@ def test_the_lanes_are_what_they_are_called() -> None:
     plain = patch().model_copy(update={"bends": [], "values": {}})
     unbent = last_frames(lane("unbent", system(), plain, 1), 3)
     neutral = last_frames(lane("neutral", system(), patch(), 1), 3)
-    made = turned(lane("bent", system(), patch(), 1))
-    assert made.engine.params["loud.gain"].travel == KNOB_TRAVEL or made.engine.params["loud.gain"].base != 1.0
+    made = lane("bent", system(), patch(), 1)
+    knobs.turn_all(made.engine)
+    assert made.engine.params["loud.gain"].base != 1.0 and made.engine.params["words.gain"].base != 1.0
     assert len(unbent) == 12 and unbent == neutral and last_frames(made, 3) != unbent
 
 
@@ -75,6 +78,16 @@ def test_a_turn_is_timed() -> None:
     assert len(made.chunks) == 2 and all(0 < seconds < 60 for seconds in made.chunks)
     made.forget()
     assert made.chunks == []
+
+
+@pytest.mark.parametrize(("played", "knob"), [(patch(), "loud.gain"), (Patch(), "master.mix")])
+def test_a_knob_is_turned_until_it_is_over(monkeypatch, played, knob) -> None:
+    monkeypatch.setattr(knobs, "TURN_EVERY", 0.001)
+    engine = lane("turned", system(), played, 1).engine
+    first, seen = engine.params[knob].base, set()
+    with knobs.turning(engine):
+        assert wait_until(lambda: seen.add(engine.params[knob].base) or len(seen) > 1)
+    assert "a hand" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_looking_is_measured_in_every_view() -> None:

@@ -7,23 +7,20 @@ does, so its frames a second are what a show would send; besides, the parts are 
 from __future__ import annotations
 
 import statistics
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 
+from instrument.bench.knobs import turn_all, turning
 from instrument.engine.engine import Engine
 from instrument.parameters.params import ParamSet
 from instrument.state.patch import Patch
-from pipelines.spec import ControlSpec
 from pipelines.stream import Stream
 from pipelines.systems import System
 from pipelines.tune import choose_attention, compile_blocks
 
-TURN_EVERY = 0.37  # seconds between two turns of the knob whose way to a frame is timed; no multiple of a chunk
-KNOB_TRAVEL = 0.6
 HEAD = f"{'':34}{'pass ms':>9}{'chunk ms':>10}{'decode ms':>11}{'fps':>8}{'/ first':>9}{'GiB':>7}{'knob ms':>9}"
 
 
@@ -99,9 +96,9 @@ def measure(name: str, system: System, patch: Patch, chunks: int, record: bool) 
 
     engine = Engine(stream, system.encoder, ParamSet(), show)
     engine.load(patch)
-    _turn(engine)
+    turn_all(engine)
     stream.read_prompt(system.encoder.encode(patch.prompt))
-    if record:
+    if stream.recorded:
         stream.rehearse(stream.bank)
     for _ in range(recipe.window // recipe.chunk + 2):  # until every chunk costs the same
         engine.play_chunk()
@@ -112,14 +109,6 @@ def measure(name: str, system: System, patch: Patch, chunks: int, record: bool) 
     fps = _play(engine, chunks)
     gib = torch.cuda.max_memory_allocated(device) / 2**30
     return Row(name, pass_ms, chunk_ms, decode_ms, fps, gib, 1000 * statistics.median(seen) if seen else float("nan"))
-
-
-def _turn(engine: Engine) -> None:
-    """Every knob off neutral."""
-    for bend in engine.stream.bank.bends:
-        for amount, spec in bend.lever.amounts.items():
-            if isinstance(spec, ControlSpec):
-                engine.params.set_normalised(f"{bend.name}.{amount}", KNOB_TRAVEL, "bench")
 
 
 def _parts(stream: Stream) -> tuple[float, float, float]:
@@ -139,24 +128,11 @@ def _parts(stream: Stream) -> tuple[float, float, float]:
 def _play(engine: Engine, chunks: int) -> float:
     """Frames a second of play, while a knob is turned from another thread."""
     frames = engine.stream.recipe.chunk * 4
-    over = threading.Event()
-    hand = threading.Thread(target=_keep_turning, args=(engine, over), daemon=True)
     engine.params.take_change()
-    hand.start()
-    start = time.perf_counter()
-    for _ in range(chunks):
-        engine.play_chunk()
-    engine.finish()
-    seconds = time.perf_counter() - start
-    over.set()
-    hand.join()
+    with turning(engine):
+        start = time.perf_counter()
+        for _ in range(chunks):
+            engine.play_chunk()
+        engine.finish()
+        seconds = time.perf_counter() - start
     return chunks * frames / seconds
-
-
-def _keep_turning(engine: Engine, over: threading.Event) -> None:
-    bends = engine.stream.bank.bends
-    knob = f"{bends[0].name}.{bends[0].lever.main}" if bends else "master.mix"
-    travel = 0.5
-    while not over.wait(TURN_EVERY):
-        travel = 1.1 - travel
-        engine.params.set_normalised(knob, travel, "bench")

@@ -6,14 +6,12 @@ import statistics
 import time
 from dataclasses import dataclass, field
 
+from instrument.bench.knobs import turn_all
 from instrument.engine.engine import Engine
 from instrument.parameters.params import ParamSet
 from instrument.state.patch import Patch
 from pipelines.quicken import make_stream
-from pipelines.spec import ControlSpec
 from pipelines.systems import System
-
-KNOB_TRAVEL = 0.6  # where every knob of the bent runs stands: off neutral, and safely so
 
 
 @dataclass
@@ -39,7 +37,8 @@ def bench(system: System, patch: Patch, chunks: int, threads: int) -> list[str]:
     """Play unbent, bent at neutral and bent off neutral in turn; the report's lines."""
     plain = patch.model_copy(update={"bends": [], "values": {}})
     lanes = [_lane("unbent", system, plain, threads), _lane("neutral", system, patch, threads)]
-    lanes.append(_turned(_lane("bent", system, patch, threads)))
+    lanes.append(_lane("bent", system, patch, threads))
+    turn_all(lanes[-1].engine)
     for _ in range(system.recipe.window + 2):  # fill the cache, so that every counted chunk costs the same
         for lane in lanes:
             lane.turn()
@@ -56,15 +55,6 @@ def _lane(name: str, system: System, patch: Patch, threads: int) -> Lane:
     engine = Engine(stream, system.encoder, ParamSet(), lambda frame, stamp: None, threads=threads)
     engine.load(patch)
     return Lane(name, engine)
-
-
-def _turned(lane: Lane) -> Lane:
-    params = lane.engine.params
-    for bend in lane.engine.stream.bank.bends:
-        for name, spec in bend.lever.amounts.items():
-            if isinstance(spec, ControlSpec):
-                params.set_normalised(f"{bend.name}.{name}", KNOB_TRAVEL, "bench")
-    return lane
 
 
 def _report(lanes: list[Lane], system: System, patch: Patch, chunks: int, threads: int) -> list[str]:
