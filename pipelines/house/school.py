@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from pipelines.checkpoint import LoadError
 from pipelines.load import fill
 
 Paper = tuple[Tensor, ...]  # so many lessons: pictures, and whatever is right of them, each [N, ...]
@@ -78,12 +79,17 @@ def save(network: nn.Module, path: Path, facts: dict[str, float]) -> None:
 
 def load(network: nn.Module, path: Path, remedy: str) -> dict[str, float]:
     """Fill the network, in single precision, and set it to judging; what is known of it. FileNotFoundError, with this
-    remedy, when there is no such file, LoadError when it is another's."""
+    remedy, when there is no such file, LoadError when it is broken or another's."""
     if not path.is_file():
         raise FileNotFoundError(f"no {type(network).__name__.lower()} at {path}; school one: {remedy}")
-    with safe_open(str(path), framework="pt") as file:
-        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
-        facts = json.loads(file.metadata()["facts"])
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+            facts = json.loads((file.metadata() or {}).get("facts", "null"))
+    except (SafetensorError, ValueError) as error:
+        raise LoadError(f"{path} cannot be read ({error}); school it again: {remedy}") from error
+    if not isinstance(facts, dict):
+        raise LoadError(f"{path} does not say what is known of it; school it again: {remedy}")
     fill(network, state, str(path))
     network.float().eval()
     return facts
