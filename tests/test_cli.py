@@ -221,6 +221,7 @@ def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
         assert words in shown
     for words in ("MIDI ports", "camera", "file", "dummy"):
         assert words in shown
+    assert all(line.endswith(".") for line in shown.partition("outputs\n")[2].splitlines()), "cut in a sentence"
 
 
 def test_models_says_what_is_here_and_what_gets_the_rest(tmp_path: Path, capsys, monkeypatch) -> None:

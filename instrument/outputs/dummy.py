@@ -21,8 +21,9 @@ MOST = 256 * 2**20  # bytes of frames kept; anybody may add one of these
 
 
 class DummyOutput(Output):
-    """Keeps the last `keep` frames as (seconds, frame) in `frames`, 256 MiB at most; `dummy:log.jsonl` writes the
-    log."""
+    """Keeps the last `keep` frames, 256 MiB at most; `dummy:log.jsonl` writes the log.
+
+    `frames` are (seconds, frame)."""
 
     options: ClassVar = {"keep": int}
 
