@@ -84,7 +84,7 @@ def test_a_turn_is_timed() -> None:
 def test_a_knob_is_turned_until_it_is_over(monkeypatch, played, knob) -> None:
     monkeypatch.setattr(knobs, "TURN_EVERY", 0.001)
     engine = lane("turned", system(), played, 1).engine
-    first, seen = engine.params[knob].base, set()
+    seen = set()
     with knobs.turning(engine):
         assert wait_until(lambda: seen.add(engine.params[knob].base) or len(seen) > 1)
     assert "a hand" not in {thread.name for thread in threading.enumerate()}

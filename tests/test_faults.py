@@ -2,7 +2,7 @@
 that fails, an encoder's process killed, bends that make no numbers, at random. Nothing else is disturbed: another
 output has its frames evenly, the engine has no fault, and what failed comes back where it can.
 
-A receiver that freezes is in test_ndi.py, memory that runs out in test_switch.py, a disk full of events in
+A receiver that freezes is in test_ndi.py, memory that runs out in test_switch_memory.py, a disk full of events in
 test_events.py.
 """
 

@@ -22,7 +22,7 @@ from tests.playing import wait_until
 from tests.test_engine import Encoder
 from tests.test_guard import BROKEN
 from tests.test_replay import Recorder
-from tests.test_switch import PATCH, Live
+from tests.switching import PATCH, Live
 from tests.tiny import RECIPE, taehv, wan
 
 SECOND = "model: tiny\nprompt: a moon\nbends: [{name: b, lever: self.out.gain}]"

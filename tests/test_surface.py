@@ -1,120 +1,17 @@
 """The page's server, with real sockets."""
 
 import asyncio
-import json
 import math
-import socket
-import struct
 import threading
 import time
-from contextlib import asynccontextmanager, contextmanager
 
 import aiohttp
-import numpy as np
 import pytest
-import simplejpeg
 
-from instrument.parameters.params import ParamSet
 from instrument.surface.feed import finite
-from instrument.surface.guard import is_own_host, own_names
 from instrument.surface.server import Surface, SurfaceError
-from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec, TextSpec, TriggerSpec
-
-
-def some_params():
-    params = ParamSet()
-    params.add("petals.gain", ControlSpec(0, 8, 1, "cubed"), group="petals")
-    params.add("petals.on", SwitchSpec(True), group="petals")
-    params.add("petals.fold", ChoiceSpec(("product", "sum"), "product"), group="petals")
-    params.add("prompt.text", TextSpec("ice"), group="prompt")
-    params.add("panic", TriggerSpec(), group="engine")
-    return params
-
-
-@contextmanager
-def serving(params=None, status=lambda: {"fps": 17.5, "warnings": []}):
-    surface = Surface(params or some_params(), status, port=0)
-    surface.start()
-    try:
-        yield surface
-    finally:
-        surface.close()
-
-
-def picture(shade, width=64, height=32):
-    return np.full((height, width, 3), shade, np.uint8)
-
-
-class Page:
-    """What the page does, in Python: reads the wire format, acknowledges unless told not to."""
-
-    def __init__(self, ws, acks=True):
-        self.ws, self.acks = ws, acks
-        self.params, self.values, self.pictures, self.statuses, self.errors = [], {}, [], [], []
-        self.binaries, self.heard, self.play = 0, {}, {}
-
-    async def until(self, fact, seconds=5.0):
-        end = time.monotonic() + seconds
-        while not fact():
-            left = end - time.monotonic()
-            assert left > 0, f"did not happen: {self.values} {self.errors}"
-            await self.read(left)
-
-    async def rest(self, seconds):
-        """Read whatever comes for a while."""
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            try:
-                await self.read(left)
-            except asyncio.TimeoutError:
-                return
-
-    async def read(self, timeout):
-        message = await asyncio.wait_for(self.ws.receive(), timeout)
-        if message.type == aiohttp.WSMsgType.TEXT:
-            self.text(json.loads(message.data))
-        elif message.type == aiohttp.WSMsgType.BINARY:
-            await self.binary(message.data)
-        else:
-            raise ConnectionError(message)
-
-    def text(self, message):
-        if "params" in message:
-            self.params = message["params"]
-            self.structure = message["structure"]
-            self.values = {param["id"]: param["value"] for param in self.params}
-        self.values.update(message.get("values", {}))
-        self.play.update(message.get("play", {}))
-        if "status" in message:
-            self.statuses.append(message["status"])
-        if "error" in message:
-            self.errors.append(message["error"])
-
-    async def binary(self, data):
-        self.binaries += 1
-        number, structure, set_count, moving, _, size = struct.unpack_from("<IHHHHI", data)
-        count = set_count + moving
-        places = struct.unpack_from(f"<{count}H", data, 16)
-        start = 16 + 2 * (count + count % 2)
-        numbers = struct.unpack_from(f"<{count}f", data, start)
-        assert structure == self.structure % 2**16
-        ids = [self.params[place]["id"] for place in places]
-        self.values.update(zip(ids[:set_count], numbers[:set_count], strict=True))
-        self.heard.update(zip(ids[set_count:], numbers[set_count:], strict=True))
-        jpeg = data[start + 4 * count :]
-        assert len(jpeg) == size
-        if jpeg:
-            self.pictures.append(simplejpeg.decode_jpeg(jpeg))
-        if self.acks:
-            await self.ws.send_json({"ack": number})
-
-
-@asynccontextmanager
-async def opened(surface, acks=True):
-    async with aiohttp.ClientSession() as session, session.ws_connect(f"{surface.url}ws") as ws:
-        page = Page(ws, acks)
-        await page.until(lambda: page.params)
-        yield page
+from pipelines.spec import ControlSpec
+from tests.wire import opened, picture, serving, some_params
 
 
 def test_the_page_and_its_parts_are_served():
@@ -326,82 +223,6 @@ def test_new_parameters_appear_and_old_ones_go():
         asyncio.run(play(surface))
 
 
-def test_pictures_arrive_and_a_held_one_is_sent_once():
-    async def play(surface):
-        frame = picture(200)
-        async with opened(surface) as page:
-            surface.show(frame)
-            await page.until(lambda: page.pictures)
-            for _ in range(5):
-                surface.show(frame)
-            await page.rest(0.2)
-            assert len(page.pictures) == 1
-            assert page.pictures[0].shape == (32, 64, 3) and abs(int(page.pictures[0][0, 0, 0]) - 200) < 3
-        async with opened(surface) as late:
-            await late.until(lambda: late.pictures)  # who comes later sees it at once
-
-    with serving() as surface:
-        asyncio.run(play(surface))
-
-
-def test_a_page_that_does_not_acknowledge_is_sent_no_more():
-    params = some_params()
-
-    async def play(surface):
-        async with opened(surface, acks=False) as page:
-            for shade in range(30):
-                surface.show(picture(8 * shade))
-                params.set("petals.gain", shade / 4)
-                await page.rest(0.02)
-            assert page.binaries == 2
-            await page.ws.send_json({"ack": 2})
-            page.acks = True
-            await page.until(lambda: abs(int(page.pictures[-1][0, 0, 0]) - 232) < 4)
-            assert len(page.pictures) <= 3  # straight to the newest
-            await page.until(lambda: page.values["petals.gain"] == 29 / 4)
-
-    with serving(params) as surface:
-        asyncio.run(play(surface))
-
-
-def test_a_late_acknowledgement_takes_no_credit_back():
-    params = some_params()
-
-    async def play(surface):
-        async with opened(surface, acks=False) as page:
-            for gain in (2, 3):
-                params.set("petals.gain", gain)
-                await page.until(lambda gain=gain: page.values["petals.gain"] == gain)
-            for number in (2, 1):  # the first was a picture, and took its time
-                await page.ws.send_json({"ack": number})
-            for gain in (4, 5):
-                params.set("petals.gain", gain)
-                await page.until(lambda gain=gain: page.values["petals.gain"] == gain)
-
-    with serving(params) as surface:
-        asyncio.run(play(surface))
-
-
-def test_the_picture_is_not_encoded_for_nobody(monkeypatch):
-    encoded = []
-    real = simplejpeg.encode_jpeg
-    monkeypatch.setattr(simplejpeg, "encode_jpeg", lambda *args: encoded.append(1) or real(*args))
-
-    async def play(surface):
-        async with opened(surface) as one, opened(surface) as two:
-            surface.show(picture(10))
-            await one.until(lambda: one.pictures)
-            await two.until(lambda: two.pictures)
-
-    with serving() as surface:
-        for shade in range(10):
-            surface.show(picture(shade))
-        time.sleep(0.05)
-        assert encoded == []
-        asyncio.run(play(surface))
-    assert 1 <= len(encoded) <= 2  # the last of the ten, perhaps, and one for both pages
-
-
 def test_status_comes_by_itself():
     async def play(surface):
         async with opened(surface) as page:
@@ -459,118 +280,6 @@ def test_nonsense_and_oversize():
         asyncio.run(play(surface))
 
 
-@pytest.mark.parametrize(
-    ("headers", "allowed"),
-    [
-        ({}, True),
-        ({"Host": "localhost:8800"}, True),
-        ({"Host": "127.0.0.1"}, True),
-        ({"Host": "evil.example"}, False),
-        ({"Host": "127.0.0.1.evil.example"}, False),
-        ({"Host": "[::1"}, False),
-        ({"Host": ""}, False),
-        ({"Origin": "http://evil.example"}, False),
-        ({"Origin": "null"}, False),
-        ({"Origin": "http://localhost:9999", "Host": "localhost:8800"}, False),
-        ({"Origin": "http://localhost:8800", "Host": "localhost:8800"}, True),
-        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, False),
-        ({"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"}, False),
-        ({"Sec-Fetch-Site": "same-origin"}, True),
-    ],
-)
-@pytest.mark.parametrize("path", ["", "api/params", "ws", "stream.mjpeg"])
-def test_strangers_are_refused(headers, allowed, path):
-    async def visit(surface):
-        surface.show(picture(1))
-        async with aiohttp.ClientSession() as session, session.get(surface.url + path, headers=headers) as answer:
-            return answer.status
-
-    with serving() as surface:
-        status = asyncio.run(visit(surface))
-    assert (status != 403) == allowed
-
-
-def test_a_link_from_elsewhere_may_lead_here_but_no_further():
-    async def visit(surface):
-        headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
-        async with aiohttp.ClientSession() as session:
-            async with session.get(surface.url, headers=headers) as answer:
-                assert answer.status == 200
-            async with session.get(surface.url + "api/params", headers=headers) as answer:
-                assert answer.status == 403
-
-    with serving() as surface:
-        asyncio.run(visit(surface))
-
-
-def test_own_names():
-    names = own_names("0.0.0.0")
-    assert is_own_host("192.168.1.7:8800", names) and is_own_host("[fe80::1]:8800", names)
-    assert is_own_host(f"{socket.gethostname()}:8800", names) or "_" in socket.gethostname()
-    assert not is_own_host(None, names) and not is_own_host("rebind.example:8800", names)
-
-
-def test_mjpeg_for_everything_else():
-    async def watch(surface):
-        stop = asyncio.Event()
-
-        async def show():
-            shade = 0
-            while not stop.is_set():
-                shade = (shade + 40) % 256
-                surface.show(picture(shade))
-                await asyncio.sleep(0.02)
-
-        showing = asyncio.create_task(show())
-        data = b""
-        async with aiohttp.ClientSession() as session, session.get(surface.url + "stream.mjpeg") as answer:
-            assert answer.content_type == "multipart/x-mixed-replace"
-            while data.count(b"--frame\r\n") < 4:
-                data += await asyncio.wait_for(answer.content.readany(), 5)
-        stop.set()
-        await showing
-        return data
-
-    with serving() as surface:
-        data = asyncio.run(watch(surface))
-    parts = data.split(b"--frame\r\n")[1:-1]
-    shades = {int(simplejpeg.decode_jpeg(part.split(b"\r\n\r\n", 1)[1])[0, 0, 0]) // 10 for part in parts}
-    assert len(parts) >= 3 and len(shades) >= 2
-
-
-def test_viewers_are_limited_and_free_their_place():
-    async def crowd(surface):
-        async with aiohttp.ClientSession() as session:
-            sockets = [await session.ws_connect(surface.url + "ws") for _ in range(16)]
-            with pytest.raises(aiohttp.WSServerHandshakeError) as error:
-                await session.ws_connect(surface.url + "ws")
-            assert error.value.status == 503
-            for ws in sockets:
-                await ws.close()
-        end = time.monotonic() + 3
-        while surface.pages and time.monotonic() < end:
-            await asyncio.sleep(0.02)
-        assert surface.pages == 0
-
-    with serving() as surface:
-        asyncio.run(crowd(surface))
-
-
-def test_an_mjpeg_viewer_that_left_frees_its_place_without_a_new_picture():
-    async def visit(surface):
-        surface.show(picture(1))
-        async with aiohttp.ClientSession() as session, session.get(surface.url + "stream.mjpeg") as answer:
-            await asyncio.wait_for(answer.content.readany(), 5)
-            assert len(surface._viewers) == 1
-        end = time.monotonic() + 4
-        while surface._viewers and time.monotonic() < end:
-            await asyncio.sleep(0.05)
-        assert not surface._viewers
-
-    with serving() as surface:
-        asyncio.run(visit(surface))
-
-
 def test_a_taken_port_says_so():
     with serving() as surface:
         port = int(surface.url.rsplit(":", 1)[1].strip("/"))
@@ -601,15 +310,6 @@ def test_closing_is_quick_with_pages_open_and_the_port_is_free_again():
     again = Surface(some_params(), dict, port=port)
     again.start()
     again.close()
-
-
-def test_show_is_cheap():
-    with serving() as surface:
-        frames = [picture(n, 512, 288) for n in range(200)]
-        began = time.perf_counter()
-        for frame in frames:
-            surface.show(frame)
-        assert (time.perf_counter() - began) / 200 < 0.001
 
 
 def test_finite():

@@ -1,10 +1,8 @@
-"""Another model or size while the show plays, and every way in which that, or a patch, can fail."""
+"""Another model or size while the show plays, beside the one that plays, and every way in which that can fail."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,9 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from instrument.engine import curtain, memory, stage, switch
+from instrument.engine import curtain, stage
 from instrument.engine.curtain import Curtain
-from instrument.engine.engine import Engine
 from instrument.engine.switch import Crossing
 from instrument.mapping.rig import Rig
 from instrument.outputs import parse
@@ -24,73 +21,13 @@ from instrument.parameters.params import ParamSet
 from instrument.show import Doors, Show
 from instrument.state.patch import PatchError, loads
 from pipelines.checkpoint import LoadError
-from pipelines.codec import Chunk
 from pipelines.recipes import HOUSE, RECIPES, Recipe, sized
-from pipelines.stream import Stream
 from pipelines.systems import System, open_system
 from pipelines.text import Prompt
 from tests.playing import wait_until
+from tests.switching import OTHER, PATCH, Live, system
 from tests.test_engine import Encoder
-from tests.tiny import CONFIG, RECIPE, taehv, wan
-
-PATCH = """
-model: tiny
-prompt: a purple tulip swaying
-seed: 3
-bends:
-  - {name: loud, lever: ffn.out.gain}
-  - {name: words, lever: cross.map.gain, scope: {tokens: tulip, layers: [1, 2]}}
-values: {words.gain: 2.0}
-"""
-OTHER = replace(RECIPE, name="other", config=replace(CONFIG, num_layers=5), width=64, height=48)
-
-
-def system(row: Recipe) -> System:
-    return System(row, wan(config=row.config), taehv(), Encoder())
-
-
-class Live:
-    """An engine on the tiny model that can open two others, played by hand."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, text: str = PATCH) -> None:
-        monkeypatch.setitem(RECIPES, "tiny", RECIPE)
-        monkeypatch.setitem(RECIPES, "other", OTHER)
-        self.opened: list[str] = []
-        self.told: list[str] = []
-        self.frames: list[tuple[np.ndarray, object]] = []
-        self.fault: Exception | None = None
-        self.encoder: type[Encoder] = Encoder  # of the others
-        self.lost = False  # whether what played cannot be loaded again either
-        self.params = ParamSet(notices=self.told.append)
-        made = system(RECIPE)
-        stream = Stream(made.model, made.decoder, RECIPE, seed=3)
-        self.engine = Engine(stream, made.encoder, self.params, lambda frame, stamp: self.frames.append((frame, stamp)))
-        self.engine.tell = self.told.append
-        self.engine.switch.play(made, self.open)
-        self.engine.switch.free = lambda device: 2**40
-        self.engine.load(loads(text, name="first"))
-        self.chunks(2)
-
-    def open(self, row: Recipe) -> System:
-        self.opened.append(row.name)
-        if self.fault is not None and (row.name != "tiny" or self.lost):
-            raise self.fault
-        return replace(system(row), encoder=self.encoder())
-
-    def chunks(self, count: int) -> list[tuple[int, int]]:
-        """Play; the sizes of the frames."""
-        before = len(self.frames)
-        for _ in range(count):
-            self.engine.play_chunk()
-        self.engine.finish()
-        return [(frame.shape[1], frame.shape[0]) for frame, _ in self.frames[before:]]
-
-    def until_told(self, text: str) -> None:
-        end = time.monotonic() + 60
-        while not any(text in line for line in self.told) and time.monotonic() < end:
-            self.chunks(1)
-            time.sleep(0.01)
-        assert any(text in line for line in self.told), self.told
+from tests.tiny import CONFIG
 
 
 @pytest.fixture
@@ -156,6 +93,7 @@ prompts: [{text: a moon, weight: 1}, {text: a green star, weight: 0.5}]
 bends: [{name: far, lever: self.out.gain, scope: {layers: [2, 2]}}]
 snapshots: {low: {far.gain: 0.5}}
 """
+
 WIDE = "model: tiny\nprompt: a hill\nbends: [{name: wide, lever: self.map.gain, scope: {heads: 3}}]"
 
 
@@ -300,70 +238,6 @@ def test_a_patch_that_does_not_fit_the_other_model_leaves_everything_as_it_was(l
     assert set(live.chunks(1)) == {(96, 64)}
 
 
-def test_without_memory_for_two_the_picture_is_held_meanwhile(live: Live) -> None:
-    live.engine.switch.free = lambda device: 0
-    live.params.set("loud.gain", 1.25)
-    live.params.set("engine.model", "other", "osc")
-    live.until_told("no memory for two systems: the picture is held until other 64x48 is loaded")
-    assert set(live.chunks(1)) == {(64, 48)} and live.opened == ["other"]
-    assert live.params["loud.gain"].base == 1.25
-
-
-def test_without_memory_for_two_the_last_chunk_is_shown_before_its_decoder_goes(live: Live) -> None:
-    live.engine.switch.free = lambda device: 0
-    decode = live.engine.stream.decode
-
-    def slow(chunk: Chunk) -> Iterator[np.ndarray]:
-        time.sleep(0.2)  # of a thread of its own; the engine is at the switch meanwhile
-        yield from decode(chunk)
-
-    live.engine.stream.decode = slow
-    live.params.set("engine.model", "other", "osc")
-    end = time.monotonic() + 60
-    while live.engine.stream.recipe.name != "other" and time.monotonic() < end:
-        live.engine.play_chunk()  # and does not wait for its frames
-    live.chunks(1)
-    sizes = [(frame.shape[1], frame.shape[0]) for frame, _ in live.frames]
-    assert sizes.count((96, 64)) % 4 == 0 and sizes == sorted(sizes, reverse=True) and not live.engine.fault
-
-
-def test_without_memory_for_two_a_failing_one_gives_the_old_one_back(live: Live) -> None:
-    live.engine.switch.free = lambda device: 0
-    live.fault = torch.OutOfMemoryError("CUDA out of memory")
-    live.params.set("loud.gain", 1.25)
-    old = live.engine.stream
-    live.params.set("engine.model", "other", "osc")
-    live.until_told("tiny 96x64 is loaded again")
-    assert live.opened == ["other", "tiny"] and live.engine.stream is not old
-    assert next(old.model.parameters()).device.type == "meta"  # its memory is free
-    assert set(live.chunks(2)) == {(96, 64)} and live.params["loud.gain"].base == 1.25
-
-
-def test_with_nothing_left_to_play_it_tries_again_until_something_can(
-    live: Live, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(switch, "AGAIN", 0.1)
-    live.engine.switch.free = lambda device: 0
-    live.fault, live.lost = torch.OutOfMemoryError("CUDA out of memory"), True
-    live.params.set("loud.gain", 1.25)
-    thread = threading.Thread(target=live.engine.run)
-    thread.start()
-    try:
-        live.params.set("engine.model", "other", "osc")
-        assert wait_until(lambda: "nothing plays: tiny 96x64 cannot be loaded" in live.engine.fault)
-        assert "choose a smaller model or size" in live.engine.fault and "tried again every" in live.engine.fault
-        tried = len(live.opened)
-        assert wait_until(lambda: len(live.opened) > tried + 1)
-        live.params.set("engine.size", "64x48", "osc")  # the hands have the last word
-        assert wait_until(lambda: "nothing plays: tiny 64x48" in live.engine.fault)
-        live.lost = False
-        assert wait_until(lambda: not live.engine.fault and live.frames[-1][0].shape[:2] == (48, 64))
-        assert live.params["loud.gain"].base == 1.25 and live.params["engine.size"].base == "64x48"
-    finally:
-        live.engine.stop()
-        thread.join()
-
-
 def test_the_last_wish_counts(live: Live) -> None:
     live.params.set("engine.model", "other", "osc")
     live.chunks(1)
@@ -392,59 +266,6 @@ def test_a_refusal_does_not_swallow_another_wish(live: Live) -> None:
     live.params.set("engine.size", "128x96", "osc")  # before the engine has looked
     live.until_told("now playing tiny 128x96")
     assert any("did you mean 'tiny'" in line for line in live.told)
-
-
-def test_what_memory_is_needed() -> None:
-    like = torch.empty(0, dtype=torch.float32)
-    stream = Stream(wan(config=OTHER.config), taehv(), OTHER)
-    kept = stream.cache.k.nbytes + stream.cache.v.nbytes
-    assert memory.cache_bytes(OTHER, 4) == kept
-    assert memory.needed(OTHER, like, True) == int(1.25 * kept) + memory.RESERVE
-    assert memory.needed(HOUSE, like, False) > memory.needed(HOUSE, like, True) + 30 * 2**20
-    assert 0 < memory.free(torch.device("cpu")) < 2**45
-
-
-# --- patches that fail ---
-
-
-def test_a_patch_for_which_there_is_no_memory_leaves_everything_as_it_was(live: Live) -> None:
-    def no_memory(*given, **more):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
-
-    second = loads("model: tiny\nprompt: a moon\nbends: [{name: b, lever: self.out.gain}]", name="second")
-    live.engine.desk.set_list([live.engine.stage.patch, second])
-    live.params.set("loud.gain", 2.25)
-    live.engine.stream.make_bank = no_memory
-    end = live.engine.stream.cache.end
-    live.params.trigger("patch.next")
-    live.until_told("second cannot be played (OutOfMemoryError: CUDA out of memory")
-    assert live.params["loud.gain"].base == 2.25 and live.engine.stream.cache.end > end
-
-
-def test_a_patch_that_runs_out_of_memory_in_its_first_chunk_gives_way_to_the_one_before(live: Live) -> None:
-    real, greedy = live.engine.stream._forward, []
-
-    def forward(x, timestep, place, step, bias):
-        if live.engine.stage.patch.name == "second":
-            greedy.append(step)
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(x, timestep, place, step, bias)
-
-    live.engine.stream._forward = forward
-    second = loads("model: tiny\nprompt: a moon\nbends: [{name: b, lever: self.out.gain}]", name="second")
-    live.engine.desk.set_list([live.engine.stage.patch, second])
-    thread = threading.Thread(target=live.engine.run)
-    thread.start()
-    try:
-        live.params.trigger("patch.next")
-        assert wait_until(lambda: greedy and any("what played before goes on" in line for line in live.told))
-        shown = len(live.frames)
-        assert wait_until(lambda: len(live.frames) > shown + 8 and not live.engine.fault)
-    finally:
-        live.engine.stop()
-        thread.join()
-    assert "second cannot be played (OutOfMemoryError: CUDA out of memory)" in live.told[-1] and greedy == [0]
-    assert live.engine.stage.patch.name == "first" and "loud.gain" in live.params and "b.gain" not in live.params
 
 
 # --- the whole show ---
@@ -497,27 +318,3 @@ def test_the_curtain_fades_from_the_held_picture() -> None:
     assert means == [200, 100, 50, 0, 0]
     hung.cross(Crossing(0.0), 0.0)
     assert hung(np.full((4, 6, 3), 7, np.uint8)).max() == 7
-
-
-LIMITED = """
-import resource, sys, time, torch
-from instrument.engine.engine import Engine
-from instrument.parameters.params import ParamSet
-from instrument.state.patch import loads
-from tests.test_switch import *
-mp = pytest.MonkeyPatch()
-live = Live(mp)
-used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 64 * 2**20,) * 2)
-live.params.set("engine.size", "1920x1088", "osc")
-live.until_told("what plays goes on")
-assert set(live.chunks(2)) == {(96, 64)}, live.told
-print(live.told[-1])
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="limits a process's memory as Linux does")
-def test_memory_that_really_runs_out_leaves_the_show_playing() -> None:
-    done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "tiny 1920x1088 cannot be played" in done.stdout and "memory" in done.stdout
