@@ -19,10 +19,10 @@ from pipelines.recipes import RECIPES, Recipe
 from pipelines.stream import Stream
 from pipelines.systems import System
 from tests.playing import wait_until
+from tests.switching import PATCH, Live
 from tests.test_engine import Encoder
 from tests.test_guard import BROKEN
 from tests.test_replay import Recorder
-from tests.switching import PATCH, Live
 from tests.tiny import RECIPE, taehv, wan
 
 SECOND = "model: tiny\nprompt: a moon\nbends: [{name: b, lever: self.out.gain}]"

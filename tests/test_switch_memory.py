@@ -91,6 +91,29 @@ def test_with_nothing_left_to_play_it_tries_again_until_something_can(
         thread.join()
 
 
+def test_a_patch_chosen_while_nothing_plays_is_what_comes_back(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(switch, "AGAIN", 0.05)
+    second = loads("model: tiny\nprompt: a moon\nbends: [{name: b, lever: self.out.gain}]", name="second")
+    live.engine.desk.set_list([live.engine.stage.patch, second])
+    live.engine.switch.free = lambda device: 0
+    live.fault, live.lost = OSError("the disk is gone"), True
+    thread = threading.Thread(target=live.engine.run)
+    thread.start()
+    try:
+        live.params.set("engine.model", "other", "osc")
+        assert wait_until(lambda: "nothing plays: tiny 96x64" in live.engine.fault)
+        tried = len(live.opened)
+        live.params.trigger("patch.next")
+        assert wait_until(lambda: len(live.opened) > tried + 1)
+        assert "now playing second" not in live.told
+        live.lost = False
+        assert wait_until(lambda: not live.engine.fault and "now playing tiny 96x64" in live.told)
+        assert live.engine.stage.patch is second and "b.gain" in live.params and "loud.gain" not in live.params
+    finally:
+        live.engine.stop()
+        thread.join()
+
+
 def test_what_memory_is_needed() -> None:
     like = torch.empty(0, dtype=torch.float32)
     stream = Stream(wan(config=OTHER.config), taehv(), OTHER)

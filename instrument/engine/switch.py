@@ -107,7 +107,9 @@ class Switch:
 
     def suits(self, patch: Patch, playing: Patch | None) -> bool:
         """Whether a patch plays on this system. A model chosen over the patch's own (`--model`) holds for patches of
-        the same model too."""
+        the same model too. None does while nothing plays."""
+        if self._lost is not None:
+            return False
         if self.system is None:
             return playing is None or patch.model == playing.model
         return _suits(patch, playing or patch, self.system.recipe)
@@ -125,6 +127,9 @@ class Switch:
         if self.open_system is None:
             self._tell(f"{patch.name} is for another model or size; start with it")
             return False
+        if self._lost is not None and _suits(patch, self._lost[0].patch, self._lost[0].recipe):
+            self._wanted = Wish(self._lost[0].recipe, patch)
+            return True
         return self._wish(patch.model, patch.pixels, patch)
 
     def overtaken(self) -> None:
