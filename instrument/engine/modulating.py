@@ -26,7 +26,6 @@ from pipelines.spec import Value
 
 MOST_MODULATORS = 64
 WAITING = 16  # wishes that may meet in one step
-LONGEST_LINE = 4000  # characters; a drawn table of 256 points takes about half
 ORIGIN = "modulating"
 
 
@@ -81,8 +80,6 @@ class Modulating:
         self._wishes.append((wish, True))
 
     def _add(self, text: str) -> Wish:
-        if len(text) > LONGEST_LINE:
-            raise ModulatingError(f"the line has {len(text)} characters; at most {LONGEST_LINE} are read")
         return partial(self._adding, read_line(text))
 
     def _duplicate(self, text: str) -> Wish:
