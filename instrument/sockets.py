@@ -20,6 +20,7 @@ MANY = 2**32  # message numbers begin again
 
 
 def asks_for_socket(request: web.Request) -> bool:
+    """Whether a websocket is to be opened, and no answer is wanted."""
     return request.headers.get("Upgrade", "").lower() == "websocket"
 
 

@@ -1,4 +1,5 @@
-"""Words typed on the command line, and sizes wherever they are typed, as values; refusals say what would do."""
+"""Words typed on the command line, and sizes wherever they are typed, as values; refusals (argparse.ArgumentTypeError)
+say what would do."""
 
 from __future__ import annotations
 
@@ -34,22 +35,27 @@ def folder(text: str) -> Path:
 
 
 def seconds(text: str) -> float:
+    """A length of time, seconds, more than 0."""
     return _number(text, 1e-3, 1e9, "seconds, more than 0")
 
 
 def rate(text: str) -> float:
+    """Frames per second."""
     return _number(text, 0.1, 240, "frames per second, 0.1 to 240")
 
 
 def count(text: str) -> int:
+    """How many of something, at least one."""
     return _whole(text, 1, 10**6, "a whole number, 1 or more")
 
 
 def none_or_more(text: str) -> int:
+    """How many of something, or none."""
     return _whole(text, 0, 1000, "a whole number of blocks, 0 or more")
 
 
 def port(text: str) -> int:
+    """A port; 0 is any that is free."""
     return _whole(text, 0, 65535, "a port, 1 to 65535, or 0 for any free one")
 
 

@@ -47,7 +47,7 @@ class Page:
         self.params, self.values, self.pictures, self.statuses, self.errors = [], {}, [], [], []
         self.binaries, self.heard, self.play = 0, {}, {}
 
-    async def until(self, fact, seconds=5.0):
+    async def until(self, fact, seconds=20.0):
         end = time.monotonic() + seconds
         while not fact():
             left = end - time.monotonic()
