@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import get_args
 
+import torch
+
 from instrument import outputs
 from instrument.bench.page import BrowserMissing
 from instrument.bench.soak import SoakFailed
 from instrument.engine.metrics import MetricsError
+from instrument.engine.threads import model_threads
 from instrument.mapping.classify import LearnError
 from instrument.modulation.audioin import AudioError
 from instrument.osc.server import OscPortError
@@ -108,6 +111,7 @@ def opener(options: argparse.Namespace, live: bool = True) -> Callable[[Recipe],
         device = pick_device(options.device)
     except (ValueError, RuntimeError) as problem:
         raise UsageError(str(problem)) from None
+    torch.set_num_threads(model_threads(options.threads))  # so that what is measured is what will play
     first: list[str] = []
     plain = options.plain or not (live or device.type == "cuda")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 
 from instrument import setup
 from instrument.__main__ import main
@@ -199,11 +200,12 @@ def test_render_makes_the_clip_asked_for_and_the_same_again(capsys: pytest.Captu
 def test_only_what_is_played_live_asks_the_machine_what_is_fast(monkeypatch, words, asks) -> None:
     """A render comes out the same every time, however busy the machine is."""
     asked = []
-    monkeypatch.setattr(setup, "quickened", lambda system, cache: asked.append(system) or system)
+    monkeypatch.setattr(setup, "quickened", lambda system, cache: asked.append(torch.get_num_threads()) or system)
+    torch.set_num_threads(2)
     quick = [word for word in (*QUICK, "--out", "dummy", "--seconds", "0.1") if word != "--plain"]
     live = ("--osc-port", "0", "--no-page", "--no-mdns") if asks else ()
     assert run(*words, *quick, *live) == 0
-    assert bool(asked) == asks
+    assert asked == ([1] if asks else []), "with the threads that will play"
 
 
 def test_render_writes_several_outputs_at_once() -> None:
