@@ -7,6 +7,9 @@ import time
 import numpy as np
 import pytest
 
+from instrument.osc.codec import decode, encode
+from instrument.osc.router import Router, Sender
+from instrument.parameters.params import BadValue
 from instrument.state import saving
 from instrument.state.patch import dump, loads
 from tests.test_engine import Playing
@@ -178,15 +181,43 @@ def test_solo_silences_the_others_and_no_switch_moves():
         ("bend.add", "cross.map.gain ../x", "is no name for a bend"),
         ("bend.add", "cross.map.gain two words", "is no name for a bend"),
         ("bend.remove", "wrods", "did you mean 'words'?"),
+        ("bend.remove", "words grain", "no bend 'words grain'"),
         ("bend.duplicate", "nothing", "no bend 'nothing'"),
     ],
 )
-def test_what_cannot_be_is_told_and_nothing_changes(id, words, answer):
+def test_what_cannot_be_is_answered_to_who_asked_and_nothing_changes(id, words, answer):
     stage = Stage()
     before, ids = stage.engine.stream.bank, stage.params.ids()
-    stage.ask(id, words)
-    assert answer in stage.said[-1]
-    assert stage.engine.stream.bank is before and stage.params.ids() == ids
+    with pytest.raises(BadValue, match=f"^{id}: ") as problem:
+        stage.params.set(id, words, "page")
+    assert answer in str(problem.value)
+    told = []
+    sender = Sender("127.0.0.1", "a patcher", "osc:1", told.append)
+    Router(stage.params).take(encode("/" + id.replace(".", "/"), *words.split()), sender)
+    (message,) = [message for packet in told for bundle in decode(packet) for message in bundle.messages]
+    assert message.address == "/error" and answer in message.args[0]
+    assert stage.params[id].base == ""
+    stage.ask("bend.add", "ffn.in.gain late")  # and a good one right after works
+    assert stage.said == ["added bend late"] and stage.params.ids()[: len(ids)] == ids
+    assert stage.engine.stream.bank is not before
+
+
+def test_a_wish_may_speak_of_one_made_just_before():
+    stage = Stage()
+    wishes = [("add", "ffn.in.gain one"), ("duplicate", "one two"), ("remove", "one"), ("remove", "words")]
+    wishes.append(("add", "self.map.gain words"))  # a name that is free by then
+    for what, words in wishes:
+        stage.params.set(f"bend.{what}", words, "osc")
+    stage.until(lambda: len(stage.said) == len(wishes))
+    assert stage.bends == ["loud", "grain", "two", "words"] and "words.tokens" not in stage.params
+
+
+def test_a_storm_is_bounded():
+    stage = Stage()
+    with pytest.raises(BadValue, match="wishes wait already; send 'ffn.in.gain' again in a moment"):
+        for _ in range(100):
+            stage.params.set("bend.add", "ffn.in.gain", "osc")
+    stage.until(lambda: stage.bends[-1] == "ffn_in_gain32")
 
 
 def test_several_wishes_are_carried_out_in_turn():

@@ -138,6 +138,7 @@ def test_a_copy_has_the_values_and_is_off():
         ("modulator.add", "lfo: sine, to: prompt.text", "prompt.text is a text"),
         ("modulator.add", "lfo: sine, depth: 7", "depth: should be less than or equal to 1, not 7"),
         ("modulator.add", "lfo: sine, dept: 1", "did you mean 'depth'?"),
+        ("modulator.add", "lfo: sine, to: words.gain, loud.gain", "write to: [words.gain, loud.gain]"),
         ("modulator.add", "lfo: sine, name: words", "the name 'words' is taken"),
         ("modulator.add", "lfo: sine, name: panic", "the name 'panic' is taken"),
         ("modulator.add", "lfo: sine, name: ../x", "should be one word"),

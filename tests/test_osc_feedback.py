@@ -156,6 +156,19 @@ def test_a_correction_that_may_have_been_lost_is_said_again_until_the_sender_is_
     assert said(1.0) == []
 
 
+def test_a_number_between_two_choices_is_answered_with_the_choice_it_became(params, open_server, ears):
+    server = open_server()
+    client = Client(server.port)
+    ear = ears(client)
+    client.send("/subscribe")
+    assert wait_until(lambda: ear.last("/mode") is not None)
+    for sent, heard in ((0.6, "sum"), (0.7, "sum"), (0.2, "product")):
+        before = len(ear.of("/mode"))
+        client.send("/mode", sent)
+        assert wait_until(lambda: len(ear.of("/mode")) > before), sent  # noqa: B023
+        assert ear.last("/mode") == (heard,)
+
+
 def test_a_sweep_is_throttled_and_its_last_value_arrives(params, open_server, ears):
     server = open_server()
     client = Client(server.port)

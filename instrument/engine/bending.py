@@ -1,7 +1,7 @@
 """Bends that come and go while the show plays: add, duplicate, remove, and hearing some alone.
 
-What is wished for is worked out beside the loop, a bank with it, and swapped between two chunks. Only what is wished
-for changes: every other bend keeps its values, its noise and its place, and the rest of the patch is not touched. A
+A wish is checked as it is made, so that whoever made it is told what is wrong. It is worked out beside the loop, a bank
+with it, and swapped between two chunks. Only what is wished for changes: every other bend keeps its values, its noise and its place, and the rest of the patch is not touched. A
 change is one step of undo. Knows parameters, patches and the stream's banks; no network and no time.
 """
 
@@ -18,7 +18,7 @@ from instrument.engine import memory
 from instrument.engine.console import Console
 from instrument.engine.loading import ADD, DUPLICATE, REMOVE, bends_of, declare_bends
 from instrument.engine.naming import name_like, name_problem, taken_names
-from instrument.parameters.params import ParamSet, shorten, suggest
+from instrument.parameters.params import BadValue, ParamSet, shorten, suggest
 from instrument.state.patch import BendSpec, Patch, PatchError
 from instrument.state.patchdesk import PatchDesk
 from instrument.state.rewording import with_bend, without_bend
@@ -31,6 +31,7 @@ from pipelines.stream import Stream
 log = logging.getLogger(__name__)
 
 MOST_BENDS = 128
+WAITING = 32  # wishes that may wait for their turn
 ORIGIN = "bending"
 
 
@@ -62,51 +63,68 @@ class _Ready:
     bends: tuple[Bend, ...]
     bank: StreamBank
     of: tuple[Patch, StreamBank]  # what it was made from
-    wish: Wish
-    steps_back: bool
 
 
 class Bending:
-    """One show's. `tell` takes one line for the player. Everything but the work in its own thread is called by the
-    engine's."""
+    """One show's. `tell` takes one line for the player. Wishes come from any thread; the rest is called
+    by the engine's, but for the work in a thread of its own."""
 
     def __init__(self, params: ParamSet, desk: PatchDesk, console: Console, tell: Callable[[str], None]) -> None:
         self._params, self._desk, self._console, self._tell = params, desk, console, tell
-        self._wishes: deque[tuple[Wish, bool]] = deque(maxlen=MOST_BENDS)
+        self._wishes: deque[tuple[Wish, bool]] = deque()  # the first is being worked out
         self._worker: ThreadPoolExecutor | None = None
         self._job: Future[_Ready] | None = None
-        self._seen = {id: params[id].version for id in (ADD, DUPLICATE, REMOVE)}
+        makers = {ADD: self._adding, DUPLICATE: self._duplicating, REMOVE: self._removing}
+        for id, make in makers.items():
+            params.watchers[id] = partial(self._wished, id, make)
 
     def close(self) -> None:
         if self._worker is not None:
             self._worker.shutdown()
 
-    # --- what is wished for ---
+    # --- what is wished for: in whichever thread, under the parameters' lock ---
+
+    def _wished(self, id: str, make: Callable[[list[str], Patch], Edit], value: Value, origin: str) -> None:
+        """A text was set. Raises BadValue, and then it is not."""
+        words = str(value).split()
+        if not words or origin == ORIGIN:
+            return
+        if len(self._wishes) >= WAITING:
+            raise BadValue(f"{id}: {WAITING} wishes wait already; send '{shorten(' '.join(words))}' again in a moment")
+        wish = partial(make, words)
+        try:
+            wish(self._expected())
+        except ValueError as problem:
+            raise BadValue(f"{id}: {problem}") from None
+        self._wishes.append((wish, True))
+
+    def _expected(self) -> Patch:
+        """What will play once all that waits is carried out, so that a wish may speak of one made just before."""
+        patch = self._desk.playing
+        for wish, _ in self._wishes:
+            try:
+                patch = _changed(wish(patch), patch)
+            except ValueError:  # told when its turn comes
+                continue
+        return patch
 
     def tick(self) -> None:
-        """Take up what was asked for; called before every denoising step, so that few wishes meet in one."""
-        makers = {ADD: self._adding, DUPLICATE: self._duplicating, REMOVE: self._removing}
-        for id, make in makers.items():
-            parameter = self._params[id]
-            if parameter.version == self._seen[id]:
-                continue
-            with self._params.together():
-                words = str(parameter.base).split()
-                self._params.set(id, "", ORIGIN)  # the same words may be sent again
-                self._seen[id] = parameter.version
-            if words:
-                self._wishes.append((partial(make, words), True))
+        """The texts are taken up: empty again, for all to see."""
+        with self._params.together():
+            for id in (ADD, DUPLICATE, REMOVE):
+                if self._params[id].base:
+                    self._params.set(id, "", ORIGIN)
 
     def _adding(self, words: list[str], patch: Patch) -> Edit:
         levers = discover()
         lever, name = words[0], " ".join(words[1:])
         if lever not in levers:
-            raise BendingError(f"{ADD}: no lever '{shorten(lever)}'; {suggest(lever, list(levers))}")
+            raise BendingError(f"no lever '{shorten(lever)}'; {suggest(lever, list(levers))}")
         spec = BendSpec(name=self._free_name(name, lever.replace(".", "_"), patch), lever=lever)
         return Edit(spec, len(patch.bends), True, {})
 
     def _duplicating(self, words: list[str], patch: Patch) -> Edit:
-        place = self._place(DUPLICATE, words[0], patch)
+        place = self._place(words[0], patch)
         spec = patch.bends[place]
         name = self._free_name(" ".join(words[1:]), spec.name, patch)
         values = {f"{name}{id.removeprefix(spec.name)}": value for id, value in self._values_of(spec.name).items()}
@@ -114,19 +132,21 @@ class Bending:
         return Edit(spec.model_copy(update={"name": name, "values": {}}), place + 1, True, values)
 
     def _removing(self, words: list[str], patch: Patch) -> Edit:
-        place = self._place(REMOVE, words[0], patch)
+        place = self._place(" ".join(words), patch)
         spec = patch.bends[place]
         return Edit(spec, place, False, self._values_of(spec.name), patch)
 
-    def _place(self, what: str, name: str, patch: Patch) -> int:
+    def _place(self, name: str, patch: Patch) -> int:
         names = [bend.name for bend in patch.bends]
         if name not in names:
-            raise BendingError(f"{what}: no bend '{shorten(name)}'; {suggest(name, names)}")
+            raise BendingError(f"no bend '{shorten(name)}'; {suggest(name, names)}")
         return names.index(name)
 
     def _free_name(self, wanted: str, like: str, patch: Patch) -> str:
         """The name wanted, or one like another that is not taken."""
-        taken = taken_names(self._params, patch)
+        names = {bend.name for bend in patch.bends}
+        leaving = {bend.name for bend in self._desk.playing.bends} - names
+        taken = taken_names(self._params, patch) - leaving
         if len(patch.bends) >= MOST_BENDS:
             raise BendingError(f"there are {MOST_BENDS} bends already; remove one first")
         if wanted and (problem := name_problem(wanted, "bend", taken)):
@@ -148,33 +168,36 @@ class Bending:
             try:
                 ready = job.result()
             except (BendingError, PatchError, ValueError) as problem:
-                self._tell(str(problem))
+                self._drop(str(problem))
             except Exception as problem:  # out of memory, say: nothing has changed
                 memory.give_back()
                 log.exception("the bends could not be changed")
-                self._tell(f"the bends stay as they are ({type(problem).__name__}: {shorten(str(problem))})")
+                self._drop(f"the bends stay as they are ({type(problem).__name__}: {shorten(str(problem))})")
             else:
-                if self._swap(ready, stream, ids):
+                if (self._desk.playing, stream.bank) == ready.of:  # else another patch came in between: once more
+                    self._swap(ready, stream, ids)
                     swapped = ready.patch, ready.bends, ready.bank
         if self._job is None and self._wishes:
-            self._begin(*self._wishes.popleft(), stream)
+            self._begin(stream)
         return swapped
 
-    def _begin(self, wish: Wish, steps_back: bool, stream: Stream) -> None:
-        self._worker = self._worker or ThreadPoolExecutor(1, "bending")
-        self._job = self._worker.submit(self._prepare, wish, steps_back, stream, self._desk.playing)
+    def _drop(self, why: str) -> None:
+        with self._params.together():
+            self._wishes.popleft()
+        self._tell(why)
 
-    def _prepare(self, wish: Wish, steps_back: bool, stream: Stream, patch: Patch) -> _Ready:
+    def _begin(self, stream: Stream) -> None:
+        self._worker = self._worker or ThreadPoolExecutor(1, "bending")
+        self._job = self._worker.submit(self._prepare, self._wishes[0][0], stream, self._desk.playing)
+
+    def _prepare(self, wish: Wish, stream: Stream, patch: Patch) -> _Ready:
         """In the worker's thread: the changed patch and its bank. Raises BendingError, PatchError, ValueError."""
         edit, old = wish(patch), stream.bank
         changed = _changed(edit, patch)
         bends = bends_of(changed, stream.model.config)
-        return _Ready(edit, changed, bends, stream.make_bank(bends, like=old), (patch, old), wish, steps_back)
+        return _Ready(edit, changed, bends, stream.make_bank(bends, like=old), (patch, old))
 
-    def _swap(self, ready: _Ready, stream: Stream, ids: list[str]) -> bool:
-        if (self._desk.playing, stream.bank) != ready.of:  # another patch came in between
-            self._wishes.appendleft((ready.wish, ready.steps_back))
-            return False
+    def _swap(self, ready: _Ready, stream: Stream, ids: list[str]) -> None:
         edit, name = ready.edit, ready.edit.spec.name
         with self._params.together(), self._console.history.paused():
             self._console.rack.name_targets()  # places are about to change
@@ -189,11 +212,11 @@ class Bending:
                 if id in self._params:
                     self._params.set(id, value, ORIGIN)
             self._desk.edited(ready.patch)
+            _, steps_back = self._wishes.popleft()
         stream.play(ready.bank)
-        if ready.steps_back:
+        if steps_back:
             self._console.history.step(partial(self._redo, edit.back()), partial(self._redo, edit))
         self._tell(self._said(edit))
-        return True
 
     def _said(self, edit: Edit) -> str:
         """What has happened, and to whom it matters."""
@@ -214,7 +237,8 @@ class Bending:
                 return replace(edit, place=min(edit.place, len(names)))
             return self._removing([edit.spec.name], patch)
 
-        self._wishes.append((again, False))
+        with self._params.together():
+            self._wishes.append((again, False))
 
 
 def _changed(edit: Edit, patch: Patch) -> Patch:

@@ -109,6 +109,7 @@ _DOCS = {
 }
 _FIRST = {"hold": CHANCE, "follow": "audio.level"}  # what stands after a kind that names something, to begin with
 _COMMON = {"name", "to", "depth", "on"}
+_LISTS = ("to", "table")  # settings of several values
 
 
 class ModulatorSpec(Strict):
@@ -138,6 +139,22 @@ class ModulatorSpec(Strict):
     rise: Time = "10 ms"
     fall: Time = "200 ms"
     gain: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_have_brackets(cls, data: Any) -> Any:
+        """In one line YAML takes the second of `to: a.b, c.d` for a key of its own, without a value."""
+        listed: dict[str, list[Any]] = {}
+        last = None
+        for key, value in data.items() if isinstance(data, dict) else ():
+            if key in cls.model_fields or value is not None:
+                last = key
+            elif last in _LISTS:
+                first = data[last] if isinstance(data[last], list) else [data[last]]
+                listed.setdefault(last, first).append(key)
+        for key, items in listed.items():
+            raise ValueError(f"several need brackets: write {key}: [{', '.join(map(str, items))}]")
+        return data
 
     @model_validator(mode="after")
     def _one_kind(self) -> ModulatorSpec:

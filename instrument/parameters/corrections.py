@@ -15,6 +15,8 @@ _NEAR = 1e-6  # of a parameter's range: what a value loses on its way as 32 bits
 
 def differs(spec: Spec, sent: Value, taken: Value) -> bool:
     """Whether a number became another one. Of a switch any number says plainly what it means."""
+    if isinstance(spec, ChoiceSpec):
+        return not isinstance(sent, str) and not float(sent).is_integer()
     return isinstance(spec, ControlSpec) and sent != taken and abs(sent - taken) > _NEAR * (spec.hi - spec.lo)
 
 

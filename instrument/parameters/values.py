@@ -78,12 +78,13 @@ def _as_switch(value: Any) -> bool:
 
 
 def _as_choice(spec: ChoiceSpec, value: Any) -> str:
-    """An option by its name, or by its number from 0 as buttons and menus of other programs send it."""
+    """An option by its name, or by its number from 0, rounded, as buttons and menus of other programs send it."""
     if isinstance(value, str) and value in spec.options:
         return value
-    if isinstance(value, Real) and not isinstance(value, bool) and value in range(len(spec.options)):
-        return spec.options[int(value)]
-    raise ValueError(f"send one of: {', '.join(spec.options)}")
+    last = len(spec.options) - 1
+    if isinstance(value, Real) and not isinstance(value, bool) and -0.5 <= value <= last + 0.5:
+        return spec.options[min(round(value), last)]
+    raise ValueError(f"send one of: {', '.join(spec.options)}; or its number, 0 to {last}")
 
 
 def clamped(spec: Spec, value: Value) -> Value:
