@@ -324,7 +324,7 @@ def mapping(options: argparse.Namespace) -> None:
     if options.action == "check":
         problems = mappings.Mapping(file, _params_of(open_patch(options))).problems()
         if problems:
-            raise UsageError("; ".join([*problems[:8], *(["..."] if len(problems) > 8 else [])]))
+            raise UsageError("; ".join([*problems[:8], *([f"and {len(problems) - 8} more"] if problems[8:] else [])]))
         print(f"{options.mapping}: {len(file.bindings)} lines, {len(file.bound)} bindings, all of {options.patch}")
     elif options.out is None:
         print(draw_sheet(file, options.mapping))

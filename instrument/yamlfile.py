@@ -41,6 +41,20 @@ _WORDS = {  # the validator's words for what programmers know by other names
     "bool_type": "should be true or false",
 }
 
+_REMEDIES = {  # a part of the YAML reader's words -> what usually helps
+    "'\\t'": "indent with spaces, not tabs",
+    "but got '<stream end>'": "close every bracket",
+    "but got '{'": 'put text that has braces between quotes: "bend.{n}.amount"',
+    "but got '<scalar>'": "put a comma between two settings, and close every quote",
+    "but got ':'": "put a comma between two settings",
+    "mapping values are not allowed here": "put text that has a colon between quotes, and line settings up",
+    "expected <block end>": "line the settings up, and begin every item of a list with - at the same place",
+    "found unexpected end of stream": "close every quote",
+    "cannot start any token": "put the text between quotes",
+    "expected alphabetic or numeric character": 'put text that has * or & between quotes: "*.gain"',
+    "found undefined alias": 'put text that begins with * between quotes: "*.gain"',
+}
+
 
 class FileError(ValueError):
     """A file cannot be used. The text names file, line (from 1; 0 = the whole file), what is wrong and the remedy."""
@@ -155,7 +169,8 @@ def parse(text: str, file: str, error: type[FileError]) -> Document:
         data = round_trip().load(io.StringIO(text))
     except MarkedYAMLError as problem:
         mark = problem.problem_mark or problem.context_mark
-        raise error(file, mark.line + 1 if mark else 1, f"not valid YAML: {problem.problem}") from None
+        line = mark.line + 1 if mark else 1
+        raise error(file, line, f"not valid YAML: {problem.problem}{_remedy(problem.problem or '')}") from None
     except (YAMLError, ValueError, RecursionError) as problem:
         raise error(file, 1, f"not valid YAML: {shorten(str(problem))}") from None
     lines: dict[tuple[str | int, ...], int] = {(): 1}
@@ -164,6 +179,11 @@ def parse(text: str, file: str, error: type[FileError]) -> Document:
     except ValueError as problem:
         raise error(file, 1, str(problem)) from None
     return Document(file, plain, lines)
+
+
+def _remedy(problem: str) -> str:
+    """What usually puts right what the YAML reader stumbled over; empty where that is anybody's guess."""
+    return next((f"; {remedy}" for sign, remedy in _REMEDIES.items() if sign in problem), "")
 
 
 def _plain(node: Any, path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int]) -> Any:

@@ -28,6 +28,7 @@ FILES = {
     "lever.yaml": "version: 1\nprompt: a moon\nbends:\n  - {name: a, lever: ffn.out.gian}\n",
     "value.yaml": "version: 1\nprompt: a moon\nvalues: {nope.gain: 1}\n",
     "knob.yaml": "bindings:\n  - {cc: 300, to: a.gain}\n",
+    "row.yaml": "bindings:\n  - {cc: 0-7, to: hue}\n",
     "open.yaml": "bindings:\n  - {cc: 3, to: a.gain\n",
 }
 
@@ -141,6 +142,8 @@ def test_a_busy_port_is_named_with_its_remedy(
         (("mapping", "check", "nanokontrol"), "did you mean 'nanokontrol2'?"),
         (("mapping", "check", "knob.yaml"), "knob.yaml:2: bindings 1 cc"),
         (("mapping", "check", "default", "--patch", "undertow"), "cc 7: 'bend.8.amount': this patch has no such bend"),
+        (("mapping", "check", "row.yaml"), "row.yaml:2: cc 0: no parameter 'hue'; there are: "),
+        (("mapping", "check", "row.yaml"), "... (and 7 more of this row)"),
         (("mapping", "show", "default", "--out", "nowhere/sheet.svg"), "--out nowhere/sheet.svg: cannot be written"),
         (("mapping", "draw", "default"), "invalid choice: 'draw'"),
         (("bench", "--chunks", "0"), "a whole number, 1 or more"),

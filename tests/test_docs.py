@@ -8,8 +8,10 @@ import pytest
 
 from instrument.__main__ import _parser
 from instrument.engine.loading import declared
+from instrument.mapping import mapping
 from instrument.modulation.modspec import KINDS, ModulatorSpec, parameters_of
 from instrument.state import patch
+from pipelines.recipes import recipe
 from tests.tiny import CONFIG
 
 ROOT = Path(__file__).parent.parent
@@ -37,6 +39,13 @@ def test_every_example_can_be_read(name):
     assert examples
     for example in examples:
         patch.loads(example, name)
+
+
+def test_the_example_of_a_mapping_fits_the_patch_of_all_levers(tmp_path):
+    example = re.search(r"```yaml\n(# my\.yaml.*?)```", text("midi.md"), re.S)[1]
+    (tmp_path / "my.yaml").write_text(example, encoding="utf-8")
+    params = declared(patch.load("all-levers"), recipe("house").config, 3)
+    assert mapping.Mapping(mapping.load(tmp_path / "my.yaml"), params).problems() == []
 
 
 def test_every_parameter_of_a_show_is_documented_and_nothing_else():

@@ -27,7 +27,10 @@ def cc(key, value, channel=1):
             "profile: lpd8\nbindings:\n  - {control: knop.1, to: a}",
             "m.yaml:3: Akai LPD8 has no control 'knop.1'; did you mean 'knob.1'?",
         ),
-        ('profile: lpd8\nbindings: [{control: "fader.{n}", to: a}]', "has no control 'fader.{n}'"),
+        (
+            'profile: lpd8\nbindings: [{control: "fader.{n}", to: a}]',
+            "has no control 'fader.{n}'; there are: button.{n}, knob.{n}, ",
+        ),
         ("bindings: [{cc14: 32, to: a}]", "cc14: should be less than or equal to 31, not 32"),
         ("bindings: [{cc: 7-200, to: a}]", "cc: should be less than or equal to 127, not 200"),
         ("bindings: [{cc: loud, to: a}]", "should be a whole number, a range such as 0-7 or a list"),

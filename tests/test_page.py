@@ -29,7 +29,7 @@ def make_params():
     return params
 
 
-STATUS = {"fps": 17.5, "fps_sent": 17.4, "latency_ms": 84, "warnings": ["a thing to know"]}
+STATUS = {"fps": 17.5, "fps_sent": 17.4, "latency_ms": 84, "warnings": ["one of old", "a thing to know"]}
 
 
 class Stage(Tab):
@@ -251,6 +251,21 @@ def test_the_picture_shows(stage):
 def test_the_status_line(stage):
     text = stage.until(lambda: (t := stage.browser.find_element("id", "status").text) and "17.5 fps" in t and t)
     assert "84 ms" in text and "a thing to know" in text
+    assert text.index("a thing to know") < text.index("one of old")  # which is what is cut off
+
+
+def test_a_phone_shows_what_went_wrong(stage):
+    resize(stage.browser, 375, 667)
+    try:
+        where = """
+            const box = document.querySelector('#status .warning').getBoundingClientRect();
+            return [box.left, box.top, box.right - innerWidth, box.bottom - innerHeight];
+        """
+        stage.until(lambda: stage.js("return innerWidth") == 375)
+        left, top, right, bottom = stage.until(lambda: (box := stage.js(where))[2] <= 0 and box)
+        assert left >= 0 and top > 600 and bottom <= 0
+    finally:
+        resize(stage.browser, 1280, 720)
 
 
 def test_a_new_structure_rebuilds_and_keeps_the_focus(stage):

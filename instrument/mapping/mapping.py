@@ -336,14 +336,19 @@ class Mapping:
         return str(UnknownParameter(target, self.params.names()))
 
     def problems(self) -> list[str]:
-        """What does not fit the parameters there are now, a line each: for a check before the show."""
-        found: dict[str, None] = {}
+        """What does not fit the parameters there are now: for a check before the show. Of a binding that makes a whole
+        row the first that does not fit, and how many more."""
+        found: dict[int, list[str]] = {}
         for bound in self.file.bound:
             here: dict[str, str] = {}
             if bound.target is not None:
                 self._make(bound, here)
-            found |= {f"{self.file.where(bound.index)}: {bound.words}: {problem}": None for problem in here.values()}
-        return list(found)
+            found.setdefault(bound.index, []).extend(f"{bound.words}: {problem}" for problem in here.values())
+        return [
+            f"{self.file.where(index)}: {words[0]}" + (f" (and {len(words) - 1} more of this row)" if words[1:] else "")
+            for index, words in found.items()
+            if words
+        ]
 
     def _tell(self, bound: Bound, about: str, problem: str) -> None:
         if (bound.index, about) not in self._told:

@@ -237,7 +237,8 @@ class Profile(Strict):
         else:
             found = [self._parts[name]] if name in self._parts else []
         if not found:
-            raise ValueError(f"{self.name} has no control '{name}'; {suggest(name, list(self._parts))}")
+            rows = dict.fromkeys(re.sub(r"\.\d+$", ".{n}", each) for each in self._parts)
+            raise ValueError(f"{self.name} has no control '{name}'; {suggest(name, [*rows, *self._parts])}")
         return found
 
     def part_of(self, kind: str, key: int | str, channel: int) -> Part | None:
