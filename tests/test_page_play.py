@@ -257,6 +257,14 @@ def test_modulators_come_and_go(page, playing):
     target.send_keys("loud.gian")
     page.find("square: a new lfo").click()
     until(lambda: "did you mean 'loud.gain'?" in page.text("body"))
+    assert target.get_attribute("value") == "loud.gian"  # what was written stays, to be put right
+    target.clear()
+    target.send_keys("loud.gain")
+    page.find("square: a new lfo").click()
+    until(lambda: page.text(".bend-head h2").startswith("lfo1"))
+    assert playing.value("lfo1.to") == "loud.gain"
+    playing.params.set("modulator.remove", "lfo1", "osc")
+    until(lambda: not page.all('.strip[data-modulator="lfo1"]'))
     for name in ("thump", "thump2", "other"):
         playing.params.set("modulator.remove", name, "osc")
         until(lambda name=name: not page.all(f'.strip[data-modulator="{name}"]'))

@@ -45,6 +45,12 @@ class Bends {
     this.#outer.hear("state", (changes) => {
       if ("bends" in changes || "network" in changes || "levers" in changes) this.#draw();
     });
+    this.#outer.hear("refused", () => {
+      if (!this.#known) return;
+      this.#known = null;
+      this.#choosing = true; // to choose again
+      this.#draw();
+    });
     this.#outer.hear("selected", () => {
       this.#choosing = false;
       this.#mark();

@@ -43,7 +43,10 @@ const link = new Link({
     status.show(values);
     store.report(values);
   },
-  error: (text) => status.error(text),
+  error: (text) => {
+    status.error(text);
+    store.dispatchEvent(new CustomEvent("refused", { detail: text }));
+  },
 });
 store.connect(link);
 

@@ -6,6 +6,8 @@ import { onPress } from "./finger.js";
 import { newModulator } from "./newmodulator.js";
 import { button, named } from "./parts.js";
 
+const PATIENCE = 3000; // ms after which an answer is lost
+
 /** Builds the view in `root`; returns how to end it. */
 export function modulators(store, root) {
   const view = new Modulators(store, root);
@@ -25,6 +27,7 @@ class Modulators {
   #open = ""; // what the pane was made of
   #choosing = false;
   #known = null; // names when another was asked for; it is looked at as soon as it is there
+  #patience;
   #add = button("quiet", "add", () => {
     this.#choosing = !this.#choosing;
     this.#draw();
@@ -48,10 +51,12 @@ class Modulators {
       if ("modulators" in changes || ("kinds" in changes && this.#choosing)) this.#draw();
       if ("signals" in changes) this.#meter();
     });
+    this.#outer.hear("refused", () => this.#asked(null)); // the form is still there, to be put right
     this.#draw();
   }
 
   end() {
+    this.#asked(null);
     for (const controls of [this.#outer, this.#strips, this.#below]) controls.end();
     this.#root.replaceChildren();
   }
@@ -64,7 +69,8 @@ class Modulators {
     const there = this.#all;
     const come = this.#known && there.find(([name]) => !this.#known.has(name));
     if (come) {
-      this.#known = null;
+      this.#asked(null);
+      this.#choosing = false;
       this.#chosen = come[0];
     } else if (!there.some(([name]) => name === this.#chosen)) this.#chosen = there[0]?.[0] ?? "";
     if (JSON.stringify(there) !== this.#shown) this.#drawStrips(there);
@@ -109,14 +115,16 @@ class Modulators {
     this.#below.end();
     this.#below = new Controls(store);
     this.#pane.replaceChildren();
-    if (this.#choosing) newModulator(store, this.#pane, this.#add, () => this.#wait());
+    if (this.#choosing) newModulator(store, this.#pane, this.#add, () => this.#asked(new Set(this.#all.map(([name]) => name))));
     else this.#pane.append(this.#heading(this.#chosen), this.#settings(this.#chosen));
   }
 
-  #wait() {
-    this.#choosing = false;
-    this.#known = new Set(this.#all.map(([name]) => name));
-    this.#draw();
+  /** One was asked for, when these were known; it comes or is refused. Until then the form takes nothing more. */
+  #asked(known) {
+    this.#known = known;
+    this.#pane.inert = known !== null;
+    clearTimeout(this.#patience);
+    if (known) this.#patience = setTimeout(() => (this.#pane.inert = false), PATIENCE);
   }
 
   #heading(name) {
