@@ -278,12 +278,15 @@ def test_a_new_structure_rebuilds_and_keeps_the_focus(stage):
 
 
 def test_nothing_overflows(stage):
-    for width, height in ((1280, 720), (820, 1180), (1920, 1080), (390, 844)):
+    for width, height in ((1280, 720), (820, 1180), (1920, 1080), (390, 844), (375, 667), (667, 375)):
         resize(stage.browser, width, height)
         time.sleep(0.1)
         assert stage.js("return document.documentElement.scrollWidth") <= width
         assert stage.js("return document.documentElement.scrollHeight") <= height
         assert stage.find("panic").rect["y"] < height
+        view = stage.js("return document.querySelector('.view:not([hidden])').getBoundingClientRect().toJSON()")
+        foot = stage.js("return document.getElementById('status').getBoundingClientRect().top")
+        assert view["height"] > 200 and view["bottom"] <= foot + 1, (width, height, view, foot)
     resize(stage.browser, 1280, 720)
 
 
