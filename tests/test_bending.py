@@ -214,7 +214,7 @@ def test_a_wish_may_speak_of_one_made_just_before():
 
 def test_a_storm_is_bounded():
     stage = Stage()
-    with pytest.raises(BadValue, match="wishes wait already; send 'ffn.in.gain' again in a moment"):
+    with pytest.raises(BadValue, match=r"wishes wait already; send 'ffn\.in\.gain' again in a moment"):
         for _ in range(100):
             stage.params.set("bend.add", "ffn.in.gain", "osc")
     stage.until(lambda: stage.bends[-1] == "ffn_in_gain32")

@@ -162,11 +162,11 @@ def test_a_number_between_two_choices_is_answered_with_the_choice_it_became(para
     ear = ears(client)
     client.send("/subscribe")
     assert wait_until(lambda: ear.last("/mode") is not None)
-    for sent, heard in ((0.6, "sum"), (0.7, "sum"), (0.2, "product")):
+    for sent, taken in ((0.6, "sum"), (0.7, "sum"), (0.2, "product")):
         before = len(ear.of("/mode"))
         client.send("/mode", sent)
-        assert wait_until(lambda: len(ear.of("/mode")) > before), sent  # noqa: B023
-        assert ear.last("/mode") == (heard,)
+        assert wait_until(lambda before=before: len(ear.of("/mode")) > before), sent
+        assert ear.last("/mode") == (taken,)
 
 
 def test_a_sweep_is_throttled_and_its_last_value_arrives(params, open_server, ears):

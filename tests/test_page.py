@@ -262,7 +262,7 @@ def test_a_phone_shows_what_went_wrong(stage):
             return [box.left, box.top, box.right - innerWidth, box.bottom - innerHeight];
         """
         stage.until(lambda: stage.js("return innerWidth") == 375)
-        left, top, right, bottom = stage.until(lambda: (box := stage.js(where))[2] <= 0 and box)
+        left, top, _, bottom = stage.until(lambda: (box := stage.js(where))[2] <= 0 and box)
         assert left >= 0 and top > 600 and bottom <= 0
     finally:
         resize(stage.browser, 1280, 720)

@@ -1,8 +1,9 @@
 """Bends that come and go while the show plays: add, duplicate, remove, and hearing some alone.
 
 A wish is checked as it is made, so that whoever made it is told what is wrong. It is worked out beside the loop, a bank
-with it, and swapped between two chunks. Only what is wished for changes: every other bend keeps its values, its noise and its place, and the rest of the patch is not touched. A
-change is one step of undo. Knows parameters, patches and the stream's banks; no network and no time.
+with it, and swapped between two chunks. Only what is wished for changes: every other bend keeps its values, its noise
+and its place, and the rest of the patch is not touched. A change is one step of undo. Knows parameters, patches and the
+stream's banks; no network and no time.
 """
 
 from __future__ import annotations
