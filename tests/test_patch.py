@@ -98,7 +98,7 @@ def test_values_of_the_patch_win_over_those_in_its_bends():
         ("a: [1,\nb", "song.yaml:2: not valid YAML: expected ',' or ']'"),
         ("seed: 1\nseed: 2", "song.yaml:2: not valid YAML: found duplicate key"),
         ("a:\n\t- 1", "cannot start any token; indent with spaces, not tabs"),
-        ("a: {b: bend.{n}.gain}", 'but got \'{\'; put text that has braces between quotes: "bend.{n}.amount"'),
+        ("a: {b: bend.{n}.gain}", "but got '{'; put text that has braces between quotes: \"bend.{n}.amount\""),
         ("a: {b: 1 c: 2}", "but got ':'; put a comma between two settings"),
         ("a: [1, 2", "but got '<stream end>'; close every bracket"),
         ('a: "b', "song.yaml:1: not valid YAML: found unexpected end of stream; close every quote"),
