@@ -32,7 +32,7 @@ from pipelines.speech import Speech
 from pipelines.taehv import SPACE_SCALE
 from pipelines.text import Prompt, Spoken
 from pipelines.transfer import Ahead, mark
-from pipelines.tune import settled
+from pipelines.tune import compiling, settled
 from pipelines.wan import TextMemory, Wan
 
 
@@ -287,7 +287,7 @@ class Stream:
         place = self._passes.place(start, frames)
         x, t = self._sampler.noise(frames), self._passes.times(GRID, frames)
         bias = self._passes.past_bias(place, 0.5)  # of any weight that a hand may give the past
-        with torch.inference_mode():
+        with torch.inference_mode(), compiling():
             for mask in (None, bias):
                 for _ in range(2):  # a kind of pass is recorded when it comes again
                     bank.fold(0)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import torch
@@ -74,7 +76,42 @@ def compile_blocks(model: Wan, cache: Path | None = None) -> None:
         block.compile(dynamic=False, options={"emulate_precision_casts": True})
 
 
-def settled() -> AbstractContextManager:
+class _Compiler:
+    """The compiler's stance, which the whole process shares, kept by counting who wants what: contexts of several
+    threads end in any order."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wishes = {"settled": 0, "compiling": 0}
+
+    @contextmanager
+    def wish(self, kind: str) -> Iterator[None]:
+        self._count(kind, 1)
+        try:
+            yield
+        finally:
+            self._count(kind, -1)
+
+    def _count(self, kind: str, by: int) -> None:
+        with self._lock:
+            before = self._stance()
+            self._wishes[kind] += by
+            if self._stance() != before:
+                torch.compiler.set_stance(self._stance())
+
+    def _stance(self) -> str:
+        return "eager_on_recompile" if self._wishes["settled"] and not self._wishes["compiling"] else "default"
+
+
+_COMPILER = _Compiler()
+
+
+def settled() -> AbstractContextManager[None]:
     """A context in which nothing is compiled any more: what has no compiled form runs without one. A show must not
-    stand still for a compiler."""
-    return torch.compiler.set_stance("eager_on_recompile")
+    stand still for a compiler. Where another thread is `compiling` meanwhile, that comes first."""
+    return _COMPILER.wish("settled")
+
+
+def compiling() -> AbstractContextManager[None]:
+    """A context in which what has no compiled form yet gets one, also while a show is settled in another thread."""
+    return _COMPILER.wish("compiling")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipelines.tune import attention_times, choose_attention, compile_blocks, settled
+from pipelines.tune import attention_times, choose_attention, compile_blocks, compiling, settled
 from tests.tiny import wan
 
 
@@ -23,6 +23,32 @@ def test_nothing_is_compiled_once_the_show_is_on() -> None:
     with settled():
         seen += [layer(first), layer(other)[:2]]
     assert len(compiled) == 1 and all(torch.equal(each, seen[0]) for each in seen)
+
+
+def test_several_threads_may_settle_and_compile_in_any_order() -> None:
+    """The stance is the whole process's: whoever ends first must not leave it to the others as it was then."""
+    compiled = []
+
+    def backend(graph, inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    layer = torch.compile(lambda x: x.cos() + 1, dynamic=False, backend=backend)
+    show, other, warm = settled(), settled(), compiling()
+    show.__enter__()
+    other.__enter__()
+    layer(torch.ones(2))
+    assert not compiled
+    warm.__enter__()
+    layer(torch.ones(3))
+    assert len(compiled) == 1, "a system that is made ready beside a show is compiled"
+    show.__exit__(None, None, None)
+    warm.__exit__(None, None, None)
+    layer(torch.ones(4))
+    assert len(compiled) == 1, "the other show is still on"
+    other.__exit__(None, None, None)
+    layer(torch.ones(5))
+    assert len(compiled) == 2
 
 
 @pytest.mark.gpu
