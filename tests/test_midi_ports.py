@@ -209,6 +209,7 @@ def test_the_server_may_die_and_come_back(jack, listen, told):
     heard = Recorder()
     plugged = Controller("phoenix")
     running = listen("phoenix", heard)
+    assert wait_until(lambda: running.status()["ports"] == ["phoenix:out"])
     plugged.send(0xB0, 1, 1)
     assert wait_until(lambda: len(heard.touches) == 1)
     jack.stop()
