@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.house.batches import Dice, one_caption, shots
+from pipelines.house.batches import SIBLING, Dice, one_caption, shots
 from pipelines.house.data import LatentBank
 from pipelines.house.diffusion import Learner, Teacher
 from pipelines.house.loop import Session
@@ -67,7 +67,7 @@ class Streams:
         """Tokens [N, text_len] for the next clip; some streams are told another scene, often a sibling's."""
         retold = self.dice.unit(len(self.scene)) < RETOLD
         other = torch.where(
-            self.dice.unit(len(self.scene)) < 0.7, self.scene ^ 1, self.dice.below(len(self.bank), len(self.scene))
+            self.dice.unit(len(self.scene)) < SIBLING, self.scene ^ 1, self.dice.below(len(self.bank), len(self.scene))
         ).clamp(max=len(self.bank) - 1)
         self.scene = torch.where(retold, other, self.scene)
         return one_caption(self.bank, self.scene, self.dice)
