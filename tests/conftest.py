@@ -10,8 +10,11 @@ from hypothesis import settings
 from instrument.midi.ports import MidiPorts
 from tests.jack import Controller, running_jack
 
-settings.register_profile("busy", deadline=None)  # a machine that does other things too is no fault
-settings.load_profile("busy")
+# No deadline: a machine that does other things too is no fault. The same examples every time, so that the same code
+# gets the same answer; `--hypothesis-profile explore` looks for others.
+settings.register_profile("repeat", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None)
+settings.load_profile("repeat")
 
 # As `bender` does, and before any test imports torch: waiting threads soon sleep, so that others may have a core.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# Beside its largest weight a row has nothing else that single precision can hold: what is left of it then is nothing.
+TINY = 2.0**-126
 PAD_MODES = {"zeros": "constant", "border": "edge", "reflection": "symmetric"}
 
 
@@ -35,19 +37,31 @@ class Bent:
 
 def attention(bends: list[Bent], q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int, int]) -> Tensor:
     """q, k, v [B, L, heads, d] -> [B, Lq, heads, d]."""
-    q, k, v = q.double(), k.double(), v.double()
+    v = v.double()
     heads, keys = v.shape[2], v.shape[1]
-    logits = torch.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(q.shape[-1])
-    logits = logits * _product(bends, "map.focus", "focus", heads, 1)[None, :, :, None][..., 0][..., None]
-    share = _product([b for b in bends if b.renormalize], "map.gain", "gain", heads, keys)
-    a = (logits + share.log()[None, :, None, :]).softmax(-1).nan_to_num(0.0)  # no key left: an empty row
+    logits = focused(bends, q, k)
+    share = product([b for b in bends if b.renormalize], "map.gain", "gain", heads, keys)
+    left = kept(logits, share)
+    a = (logits + share.log()[None, :, None, :]).softmax(-1).where(left >= TINY, 0.0)  # nothing left: an empty row
     a = _moved(a, bends, grid)
-    a = a * _product([b for b in bends if not b.renormalize], "map.gain", "gain", heads, keys)[None, :, None, :]
-    v = v * _product(bends, "value.gain", "gain", heads, keys).T[None, :, :, None]
+    a = a * product([b for b in bends if not b.renormalize], "map.gain", "gain", heads, keys)[None, :, None, :]
+    v = v * product(bends, "value.gain", "gain", heads, keys).T[None, :, :, None]
     return torch.einsum("bhqk,bkhd->bqhd", a, v)
 
 
-def _product(bends: list[Bent], lever: str, amount: str, heads: int, columns: int) -> Tensor:
+def focused(bends: list[Bent], q: Tensor, k: Tensor) -> Tensor:
+    """The logits [B, heads, Lq, Lk] under every focus."""
+    logits = torch.einsum("bqhd,bkhd->bhqk", q.double(), k.double()) / math.sqrt(q.shape[-1])
+    return logits * product(bends, "map.focus", "focus", q.shape[2], 1)[None, :, :, None]
+
+
+def kept(logits: Tensor, share: Tensor) -> Tensor:
+    """[B, heads, Lq, 1]: how much of each row of the map is left under gains [heads, Lk], of which the largest is 1."""
+    peak = share.amax(-1, keepdim=True)
+    return (logits.softmax(-1) * (share / peak.where(peak > 0, 1.0))[None, :, None, :]).sum(-1, keepdim=True)
+
+
+def product(bends: list[Bent], lever: str, amount: str, heads: int, columns: int) -> Tensor:
     """[heads, columns]: the product of 1 + w (g - 1) over the bends of this lever."""
     out = torch.ones(heads, columns, dtype=torch.float64)
     for bend in bends:
@@ -169,7 +183,7 @@ def in_time(video: Tensor, amounts: dict[str, Any]) -> Tensor:
 
 def hidden(bends: list[Bent], z: Tensor) -> Tensor:
     """Gain, then threshold, on hidden activations [B, L, ffn_dim]; the rms is of the vector after the gain."""
-    z = z.double() * _product(bends, "hidden.gain", "gain", 1, z.shape[-1])[0]
+    z = z.double() * product(bends, "hidden.gain", "gain", 1, z.shape[-1])[0]
     limit = torch.zeros(z.shape[-1], dtype=torch.float64)
     for bend in bends:
         if bend.lever == "hidden.threshold":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipelines.bends.bank import Bank, Bend
@@ -108,6 +109,7 @@ def test_cross_attention_is_what_the_built_map_says(case, fixed: bool, seed: int
     q, k, v = _qkv(heads, grid[0] * grid[1] * grid[2], columns, seed)
     got = _bank(case, columns, 16, fixed).layers[layer].attention("cross", q, k, v, grid, None)
     slow = [seen(step, layer) for _, _, seen in bends]
+    assume(_holds(slow, q, k))
     unmoved = oracle.attention([bend for bend in slow if bend.lever != "map.transform"], q, k, v, grid)
     _close(got, oracle.attention(slow, q, k, v, grid), unmoved)
 
@@ -130,6 +132,40 @@ def test_hidden_levers_are_what_they_say(case, fixed: bool, seed: int) -> None:
     z = torch.randn(2, grid[0] * grid[1] * grid[2], columns, generator=generator)
     got = _bank(case, 4, columns, fixed).layers[layer].at("ffn.hidden", z)
     _close(got, oracle.hidden([seen(step, layer) for _, _, seen in bends], z))
+
+
+def _holds(bends: list[oracle.Bent], q: torch.Tensor, k: torch.Tensor) -> bool:
+    """Whether what is left of every renormalised row is plainly a number of single precision, or plainly none."""
+    left = _left(bends, q, k)
+    return not ((left > 1e-4 * oracle.TINY) & (left < 1e4 * oracle.TINY)).any()
+
+
+def _left(bends: list[oracle.Bent], q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+    sharing = [bend for bend in bends if bend.renormalize]
+    share = oracle.product(sharing, "map.gain", "gain", q.shape[2], k.shape[1])
+    return oracle.kept(oracle.focused(bends, q, k), share)
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_of_a_row_that_had_one_word_only_nothing_is_left(fixed: bool) -> None:
+    """Focus 8 twice, and the strongest word gone of a map whose rows are normalised: the next would have 1e-50."""
+    focus, gain = LEVERS["cross.map.focus"], LEVERS["cross.map.gain"]
+    bends = [Bend("a", focus, Scope()), Bend("b", focus, Scope()), Bend("c", gain, Scope(tokens="0"), renormalize=True)]
+    shape = BankShape(1, 1, 8, 16, 2, (1, 1, 1), torch.device("cpu"), torch.float32, None, fixed)
+    bank = Bank(bends, shape, 1)
+    bank.read_prompt(Words("", (), 2))
+    bank.write({"a.focus": 8.0, "b.focus": 8.0, "c.gain": 0.0})
+    bank.fold(0)
+    q = torch.ones(1, 1, 1, 8)
+    k = torch.stack([torch.full((1, 1, 8), 0.65), torch.zeros(1, 1, 8)], dim=1)
+    got = bank.layers[0].attention("cross", q, k, torch.ones_like(k), (1, 1, 1), None)
+    everywhere = [
+        oracle.Bent("map.focus", {"focus": 8.0}),
+        oracle.Bent("map.focus", {"focus": 8.0}),
+        oracle.Bent("map.gain", {"gain": 0.0}, columns=[1.0, 0.0], renormalize=True),
+    ]
+    assert 0 < _left(everywhere, q, k) < oracle.TINY
+    assert got.eq(0).all() and oracle.attention(everywhere, q, k, torch.ones_like(k), (1, 1, 1)).eq(0).all()
 
 
 def _close(got: torch.Tensor, expected: torch.Tensor, largest: torch.Tensor | None = None) -> None:
