@@ -41,8 +41,8 @@ class Show:
 
     def tick(self, seconds: float = 0.0) -> dict:
         self.now += seconds
-        for id, _ in self.params.drain_timed():
-            self.console.obey(id, self.now)
+        for event in self.params.drain_timed():
+            self.console.obey(event.id, self.now, event.origin)
         self.console.tick(self.now)
         return self.params.tick(self.now)
 

@@ -31,7 +31,7 @@ def test_triggers_know_their_time_and_some_may_wait(params):
     before = time.monotonic()
     params.trigger("panic")
     params.trigger("next")
-    [(id, at)] = params.drain_timed(but=("panic",))
+    [(id, at, _)] = params.drain_timed(but=("panic",))
     assert id == "next" and before <= at <= time.monotonic()
     assert params.drain() == ["panic"]
 

@@ -19,6 +19,7 @@ from instrument.engine import memory
 from instrument.engine.console import Console
 from instrument.engine.loading import ADD, DUPLICATE, REMOVE, bends_of, declare_bends
 from instrument.engine.naming import name_like, name_problem, taken_names
+from instrument.parameters.answers import Tell
 from instrument.parameters.params import BadValue, ParamSet, shorten, suggest
 from instrument.state.patch import BendSpec, Patch, PatchError
 from instrument.state.patchdesk import PatchDesk
@@ -71,8 +72,10 @@ class Bending:
     by the engine's, but for the work in a thread of its own."""
 
     def __init__(self, params: ParamSet, desk: PatchDesk, console: Console, tell: Callable[[str], None]) -> None:
-        self._params, self._desk, self._console, self._tell = params, desk, console, tell
-        self._wishes: deque[tuple[Wish, bool]] = deque()  # the first is being worked out
+        self._params, self._desk, self._console = params, desk, console
+        self._tell = Tell(tell, params.answers)
+        # With whether it is a step of undo, and whose it is; the first is being worked out.
+        self._wishes: deque[tuple[Wish, bool, str]] = deque()
         self._worker: ThreadPoolExecutor | None = None
         self._job: Future[_Ready] | None = None
         makers = {ADD: self._adding, DUPLICATE: self._duplicating, REMOVE: self._removing}
@@ -97,12 +100,12 @@ class Bending:
             wish(self._expected())
         except ValueError as problem:
             raise BadValue(f"{id}: {problem}") from None
-        self._wishes.append((wish, True))
+        self._wishes.append((wish, True, origin))
 
     def _expected(self) -> Patch:
         """What will play once all that waits is carried out, so that a wish may speak of one made just before."""
         patch = self._desk.playing
-        for wish, _ in self._wishes:
+        for wish, *_ in self._wishes:
             try:
                 patch = _changed(wish(patch), patch)
             except ValueError:  # told when its turn comes
@@ -184,8 +187,8 @@ class Bending:
 
     def _drop(self, why: str) -> None:
         with self._params.together():
-            self._wishes.popleft()
-        self._tell(why)
+            _, _, origin = self._wishes.popleft()
+        self._tell(why, origin)
 
     def _begin(self, stream: Stream) -> None:
         self._worker = self._worker or ThreadPoolExecutor(1, "bending")
@@ -213,7 +216,7 @@ class Bending:
                 if id in self._params:
                     self._params.set(id, value, ORIGIN)
             self._desk.edited(ready.patch)
-            _, steps_back = self._wishes.popleft()
+            _, steps_back, _ = self._wishes.popleft()
         stream.play(ready.bank)
         if steps_back:
             self._console.history.step(partial(self._redo, edit.back()), partial(self._redo, edit))
@@ -239,7 +242,7 @@ class Bending:
             return self._removing([edit.spec.name], patch)
 
         with self._params.together():
-            self._wishes.append((again, False))
+            self._wishes.append((again, False, ""))
 
 
 def _changed(edit: Edit, patch: Patch) -> Patch:

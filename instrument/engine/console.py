@@ -15,6 +15,7 @@ from instrument.modulation.ableton import AbletonLink, LinkMissing
 from instrument.modulation.clock import FASTEST, INTERNAL, LINK, SLOWEST, SOURCES, Clock
 from instrument.modulation.modspec import ModulatorSpec
 from instrument.modulation.modulators import Rack
+from instrument.parameters.answers import Tell
 from instrument.parameters.params import GLIDE, ParamSet
 from instrument.state import morph
 from instrument.state.history import History
@@ -69,7 +70,7 @@ class Console:
 
     def __init__(self, params: ParamSet, tell: Callable[[str], None]) -> None:
         declare(params)
-        self.params, self._tell = params, tell
+        self.params, self._tell = params, Tell(tell, params.answers)
         self.clock = Clock()
         self.rack = Rack(params, self.clock)
         self.history = History(params)
@@ -84,17 +85,17 @@ class Console:
         self._commands = self._table()
         params.modulate(self.rack)
 
-    def _table(self) -> dict[str, Callable[[float], None]]:
-        """Trigger -> what it does, given when it was fired."""
-        table: dict[str, Callable[[float], None]] = {
-            "clock.tap": self._tap,
-            "clock.downbeat": self.clock.downbeat,
-            "undo": lambda at: self._step_back(self.history.undo, "undo"),
-            "redo": lambda at: self._step_back(self.history.redo, "redo"),
+    def _table(self) -> dict[str, Callable[[float, str], None]]:
+        """Trigger -> what it does, given when it was fired and by whom."""
+        table: dict[str, Callable[[float, str], None]] = {
+            "clock.tap": lambda at, by: self._tap(at),
+            "clock.downbeat": lambda at, by: self.clock.downbeat(at),
+            "undo": lambda at, by: self._step_back(self.history.undo, "undo", by),
+            "redo": lambda at, by: self._step_back(self.history.redo, "redo", by),
         }
         for pad in range(1, PADS + 1):
-            table[f"snapshot.{pad}.recall"] = lambda at, pad=pad: self.on_time("snapshot", partial(self.recall, pad))
-            table[f"snapshot.{pad}.store"] = lambda at, pad=pad: self.store(pad)
+            table[f"snapshot.{pad}.recall"] = lambda at, by, pad=pad: self._wish_for(pad, by)
+            table[f"snapshot.{pad}.store"] = lambda at, by, pad=pad: self.store(pad)
         return table
 
     def load(
@@ -149,12 +150,12 @@ class Console:
             self._morph = None
         self._follow_faders()
 
-    def obey(self, id: str, at: float) -> bool:
-        """A trigger was fired at `at`; whether it was one of the console's own. Any may fire a modulator."""
+    def obey(self, id: str, at: float, origin: str = "") -> bool:
+        """A trigger was fired at `at` by `origin`; whether it was one of the console's. Any may fire a modulator."""
         self.rack.fire(id)
         command = self._commands.get(id)
         if command is not None:
-            command(at)
+            command(at, origin)
         return command is not None
 
     def on_time(self, label: str, action: Callable[[], None]) -> None:
@@ -177,9 +178,9 @@ class Console:
         elif id == "clock.bar":
             self.clock.set_bar(int(value))
         elif id == "clock.source":
-            self._listen_to(str(value))
+            self._listen_to(str(value), self.params[id].origin)
         elif id == GOTO and self.params[id].origin != RECALLED:
-            self.on_time("snapshot", partial(self.recall, int(value)))
+            self._wish_for(int(value), self.params[id].origin)
 
     # --- the clock ---
 
@@ -189,14 +190,14 @@ class Console:
             self.params.set("clock.tempo", tempo, INTERNAL)
             self._link.set_tempo(tempo)
 
-    def _listen_to(self, source: str) -> None:
+    def _listen_to(self, source: str, origin: str) -> None:
         try:
             if source == LINK:
                 self._link.start()
             else:
                 self._link.close()
         except LinkMissing as problem:
-            self._tell(str(problem))
+            self._tell(str(problem), origin)
             self.params.set("clock.source", INTERNAL, "clock")
             source = INTERNAL
         self.clock.follow(source, self._now)
@@ -214,10 +215,13 @@ class Console:
         self.snapshots[slot] = Snapshot(name, state(self.params))
         self._tell(f"stored snapshot {slot}")
 
-    def recall(self, slot: int) -> None:
-        """Set what the snapshot holds, over `morph.seconds`."""
+    def _wish_for(self, slot: int, origin: str) -> None:
+        self.on_time("snapshot", partial(self.recall, slot, origin))
+
+    def recall(self, slot: int, origin: str = "") -> None:
+        """Set what the snapshot holds, over `morph.seconds`; it is `origin` who wished so."""
         if slot and slot not in self.snapshots:
-            self._tell(f"snapshot {slot} is empty; store it first")
+            self._tell(f"snapshot {slot} is empty; store it first", origin)
             return
         values = self.snapshots[slot].values if slot else self._home.values
         with self.params.together():
@@ -246,7 +250,13 @@ class Console:
             if len(slots) == 4:
                 self._blend(slots, morph.corners(float(heard["morph.x"]), float(heard["morph.y"])))
             else:
-                self._tell(f"morph.corners cannot be '{heard['morph.corners']}'; write four numbers such as 1 2 3 4")
+                remedy = "write four numbers such as 1 2 3 4"
+                self._tell(f"morph.corners cannot be '{heard['morph.corners']}'; {remedy}", self._mover(moved))
+
+    def _mover(self, moved: set[str]) -> str:
+        """The hand that moved one of these last; nobody where a modulator did."""
+        newest = max((self.params[id] for id in moved), key=lambda parameter: parameter.version)
+        return newest.origin if newest.base == self._faders[newest.id] else ""
 
     def _blend(self, slots: list[int], weights: tuple[float, ...]) -> None:
         """What any of the snapshots holds, between them all; what one lacks is as the file has it."""
@@ -256,10 +266,10 @@ class Console:
         full = [{id: values.get(id, self._home.values[id]) for id in ids if id in self._home.values} for values in own]
         morph.write(self.params, morph.between(self.params, full, weights))
 
-    def _step_back(self, step: Callable[[], bool], word: str) -> None:
+    def _step_back(self, step: Callable[[], bool], word: str, origin: str) -> None:
         self._morph = None
         if not step():
-            self._tell(f"nothing to {word}")
+            self._tell(f"nothing to {word}", origin)
 
     def calm(self, pressed: int) -> None:
         """Panic: no morph, no glide, and every modulator off that was not switched on since version `pressed`."""

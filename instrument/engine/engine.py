@@ -28,6 +28,7 @@ from instrument.engine.switch import Crossing, Ready, Switch
 from instrument.engine.tempo import Tempo, Timing
 from instrument.engine.threads import one_thread, prepare_thread
 from instrument.engine.videoin import STRENGTH, VideoIn
+from instrument.parameters.parameter import Fired
 from instrument.parameters.params import ParamSet
 from instrument.state.patch import Patch, PatchError
 from instrument.state.patchdesk import PatchDesk
@@ -259,10 +260,10 @@ class Engine:
 
     def _obey(self) -> None:
         """Commands, another patch or system, and the seed: what would tear a chunk apart waits until here."""
-        for name, at in self.params.drain_timed():
-            self._hear(name, at)
-            if name in self._commands:
-                self._commands[name]()
+        for event in self.params.drain_timed():
+            self._hear(event)
+            if event.id in self._commands:
+                self._commands[event.id]()
         self.desk.tick()  # what was asked for before another patch says what plays
         self._change_patch()
         self._change_system()
@@ -273,31 +274,31 @@ class Engine:
             self.stream.reset(seed)
         self._listen()
 
-    def _hear(self, name: str, at: float) -> None:
+    def _hear(self, event: Fired) -> None:
         """A trigger of the console, the prompts or the desk."""
+        id, at, origin = event
         at = at if self.clock is time.monotonic else self.clock()
-        if not (self.console.obey(name, at) or self.prompts.obey(name)):
-            self.desk.obey(name)
+        if not (self.console.obey(id, at, origin) or self.prompts.obey(id, origin)):
+            self.desk.obey(id, origin)
 
     def _change_patch(self) -> None:
         patch = self.desk.take()
         if patch is None:
             return
         if not self.switch.suits(patch, self.stage.patch):
-            if not self.switch.wish_for(patch):
+            if not self.switch.wish_for(patch, self.desk.asker):
                 self.desk.refused()
             return
         try:
             self.load(patch)
             self._say(f"now playing {patch.name}")
         except PatchError as problem:  # nothing has changed
-            self._say(str(problem))
-            self.desk.refused()
+            self.desk.refused(str(problem))
         except Exception as problem:  # out of memory, say: nothing has changed either
             memory.give_back()
-            self.desk.refused()
             log.exception("patch %s could not be loaded", patch.name)
-            self._say(f"{patch.name} cannot be played ({type(problem).__name__}: {problem}); what plays goes on")
+            fault = f"{type(problem).__name__}: {problem}"
+            self.desk.refused(f"{patch.name} cannot be played ({fault}); what plays goes on")
 
     def _change_bends(self) -> None:
         """A bend more or less, once its bank is ready."""
@@ -324,9 +325,9 @@ class Engine:
         end."""
         now, panicked = self.clock(), False
         waiting = self._commands.keys() - {PANIC} if breakable else self._commands
-        for name, at in self.params.drain_timed(but=waiting):
-            self._hear(name, at)
-            if name == PANIC:
+        for event in self.params.drain_timed(but=waiting):
+            self._hear(event)
+            if event.id == PANIC:
                 self._panic()
                 panicked = True
         self.console.tick(now)

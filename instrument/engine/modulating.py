@@ -18,6 +18,7 @@ from instrument.engine.naming import name_like, name_problem, taken_names
 from instrument.engine.stage import Stage
 from instrument.modulation.modspec import ModulatorSpec, free_name, named, own_parameters, read_line, reworded
 from instrument.modulation.modulators import problems_of
+from instrument.parameters.answers import Tell
 from instrument.parameters.params import BadValue, ParamSet, shorten, suggest
 from instrument.state.patch import Patch
 from instrument.state.patchdesk import PatchDesk
@@ -57,8 +58,9 @@ class Modulating:
     def __init__(
         self, params: ParamSet, desk: PatchDesk, console: Console, stage: Stage, tell: Callable[[str], None]
     ) -> None:
-        self._params, self._desk, self._console, self._stage, self._tell = params, desk, console, stage, tell
-        self._wishes: deque[tuple[Wish, bool]] = deque()
+        self._params, self._desk, self._console, self._stage = params, desk, console, stage
+        self._tell = Tell(tell, params.answers)
+        self._wishes: deque[tuple[Wish, bool, str]] = deque()  # with whether it is a step of undo, and whose it is
         makers = {MOD_ADD: self._add, MOD_DUPLICATE: self._duplicate, MOD_REMOVE: self._remove}
         for id, make in makers.items():
             params.watchers[id] = partial(self._wished, id, make)
@@ -77,7 +79,7 @@ class Modulating:
             wish(self._desk.playing)
         except ValueError as problem:
             raise BadValue(f"{id}: {problem}") from None
-        self._wishes.append((wish, True))
+        self._wishes.append((wish, True, origin))
 
     def _add(self, text: str) -> Wish:
         return partial(self._adding, read_line(text))
@@ -134,11 +136,11 @@ class Modulating:
     def tick(self) -> None:
         """Carry out what was wished for."""
         while self._wishes:
-            wish, steps_back = self._wishes.popleft()
+            wish, steps_back, origin = self._wishes.popleft()
             try:
                 edit = wish(self._desk.playing)
             except ValueError as problem:  # what it speaks of has gone, or come, since
-                self._tell(str(problem))
+                self._tell(str(problem), origin)
                 continue
             self._carry_out(edit, steps_back)
         with self._params.together():
@@ -187,4 +189,4 @@ class Modulating:
                 raise ModulatingError(f"nothing is brought back: {problem}")
             return replace(edit, place=min(edit.place, len(patch.modulators)))
 
-        self._wishes.append((again, False))
+        self._wishes.append((again, False, ""))

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 
 from instrument.engine.encoding import Encodings
+from instrument.parameters.answers import Tell
 from instrument.parameters.params import ParamSet, shorten
 from instrument.state.patch import MOST_PROMPTS, VOICE_TEXTS, VOICE_WEIGHTS, VOICES, Patch
 from pipelines.bends import scope
@@ -82,11 +83,11 @@ class PromptDesk:
         tell: Callable[[str], None],
     ) -> None:
         declare(params)
-        self._params, self._on_time, self._tell = params, on_time, tell
+        self._params, self._on_time, self._tell = params, on_time, Tell(tell, params.answers)
         self._list: tuple[str, ...] = ()
         self._place = -1
         self._seen = {id: params[id].version for id in (PROMPT, GOTO)}
-        self._encodings = Encodings(encoder, tell)
+        self._encodings = Encodings(encoder, self._not_encoded)
         self.use(encoder, torch.device("cpu"))
 
     def use(self, encoder: TextEncoder, device: torch.device, known: Mapping[str, Prompt] | None = None) -> None:
@@ -96,7 +97,7 @@ class PromptDesk:
         if encoder is not self._encodings.encoder:
             patient = self._encodings.patient
             self._encodings.close()
-            self._encodings = Encodings(encoder, self._tell)
+            self._encodings = Encodings(encoder, self._not_encoded)
             self._encodings.patient = patient
         self._encodings.learn(known or {})
         self._device = device
@@ -138,10 +139,10 @@ class PromptDesk:
 
     # --- the engine's side ---
 
-    def obey(self, id: str) -> bool:
+    def obey(self, id: str, origin: str = "") -> bool:
         """A trigger was fired; whether it was one of the list's."""
         if id in (NEXT, PREVIOUS):
-            self._on_time("prompt", partial(self._step, 1 if id == NEXT else -1))
+            self._on_time("prompt", partial(self._step, 1 if id == NEXT else -1, origin))
         return id in (NEXT, PREVIOUS)
 
     def follow(self) -> None:
@@ -150,7 +151,7 @@ class PromptDesk:
         if goto.version != self._seen[GOTO]:
             self._seen[GOTO] = goto.version
             if goto.origin != ORIGIN and goto.base > 0:
-                self._on_time("prompt", partial(self._play, int(goto.base) - 1))
+                self._on_time("prompt", partial(self._play, int(goto.base) - 1, goto.origin))
         if text.version != self._seen[PROMPT]:
             self._follow_text()
 
@@ -182,6 +183,13 @@ class PromptDesk:
         parts = self._said.spoken.parts if self._said else ()
         found = {row: prompt.tokens[row] for prompt, _ in reversed(parts) for row in _words_in(tokens, prompt)}
         return [found.get(row, str(row)) for row in rows]
+
+    def _not_encoded(self, why: str) -> None:
+        """The encoder refused a text: whoever has set it in a voice is answered."""
+        voices = [self._params[id] for id in VOICE_TEXTS]
+        askers = {voice.origin for voice in voices if self._encodings.refusals([str(voice.base)]) == [why]}
+        for asker in sorted(askers) or [""]:
+            self._tell(why, asker)
 
     # --- from wishes to embeddings ---
 
@@ -237,10 +245,10 @@ class PromptDesk:
 
     # --- the list ---
 
-    def _step(self, by: int) -> None:
-        self._play(self._place + by)
+    def _step(self, by: int, origin: str) -> None:
+        self._play(self._place + by, origin)
 
-    def _play(self, place: int) -> None:
+    def _play(self, place: int, origin: str) -> None:
         if 0 <= place < len(self._list):
             self._place = place
             self._params.set(PROMPT, self._list[place], ORIGIN)
@@ -248,9 +256,9 @@ class PromptDesk:
             return
         self._follow_text()  # what is shown is what plays
         if self._list:
-            self._tell(f"the patch's prompt_list has {len(self._list)} prompts, no number {place + 1}")
+            self._tell(f"the patch's prompt_list has {len(self._list)} prompts, no number {place + 1}", origin)
         else:
-            self._tell("the patch has no prompts to go along; give it a prompt_list")
+            self._tell("the patch has no prompts to go along; give it a prompt_list", origin)
 
     def _follow_text(self) -> None:
         """Show where the prompt that is set stands in the list. One that is not there leaves the place as it was."""

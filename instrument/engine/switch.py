@@ -19,6 +19,7 @@ from instrument.engine import memory
 from instrument.engine.loading import MODEL, SIZE, declared, prepare
 from instrument.engine.stage import Act, Stage, texts_of, with_songs
 from instrument.engine.status import Pace
+from instrument.parameters.answers import Tell
 from instrument.parameters.params import ParamSet
 from instrument.state.patch import VOICE_TEXTS, Patch, PatchError
 from instrument.typed import size_of
@@ -47,6 +48,7 @@ class Wish:
 
     recipe: Recipe
     patch: Patch | None = None
+    origin: str = ""  # who wished so
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Switch:
         self.free: Callable[[torch.device], int] = memory.free
         self.needed: Callable[[Recipe, torch.Tensor, bool], int] = memory.needed
         self.notice = ""
-        self._params, self._tell, self._beside = params, tell, beside
+        self._params, self._tell, self._beside = params, Tell(tell, params.answers), beside
         self._seen = {id: params[id].version for id in (MODEL, SIZE)}
         self._wanted: Wish | None = None
         self._loading: tuple[Wish, Future[Ready | None]] | None = None
@@ -122,15 +124,15 @@ class Switch:
             raise patch.error(str(problem), "model") from None
         declared(patch, row.config, len(row.steps))
 
-    def wish_for(self, patch: Patch) -> bool:
+    def wish_for(self, patch: Patch, origin: str = "") -> bool:
         """Play a patch that needs another system. False, and told, where there can be no other."""
         if self.open_system is None:
-            self._tell(f"{patch.name} is for another model or size; start with it")
+            self._tell(f"{patch.name} is for another model or size; start with it", origin)
             return False
         if self._lost is not None and _suits(patch, self._lost[0].patch, self._lost[0].recipe):
-            self._wanted = Wish(self._lost[0].recipe, patch)
+            self._wanted = Wish(self._lost[0].recipe, patch, origin)
             return True
-        return self._wish(patch.model, patch.pixels, patch)
+        return self._wish(patch.model, patch.pixels, patch, origin)
 
     def overtaken(self) -> None:
         """Another patch plays now: one that was still to come is not wished for any more."""
@@ -144,35 +146,35 @@ class Switch:
             parameter = self._params[id]
             if parameter.version != self._seen[id]:
                 self._seen[id] = parameter.version
-                self._asked(id, str(parameter.base))
+                self._asked(id, str(parameter.base), parameter.origin)
 
-    def _asked(self, id: str, text: str) -> None:
+    def _asked(self, id: str, text: str, origin: str) -> None:
         if self.open_system is None:
-            self._tell(f"{id} cannot change here; it can in `bender play`")
+            self._tell(f"{id} cannot change here; it can in `bender play`", origin)
         elif id == MODEL:
-            self._wish(text, None, None)
+            self._wish(text, None, None, origin)
         else:
             size = size_of(text)
             if size is None:
-                self._refuse(f"{id} cannot be '{text}'; write for example 384x224")
+                self._refuse(f"{id} cannot be '{text}'; write for example 384x224", origin)
             else:
-                self._wish("", size, None)
+                self._wish("", size, None, origin)
 
-    def _wish(self, model: str, size: tuple[int, int] | None, patch: Patch | None) -> bool:
+    def _wish(self, model: str, size: tuple[int, int] | None, patch: Patch | None, origin: str) -> bool:
         """The last wish counts. False, and told, for what cannot be."""
         now = self.system.recipe
         try:
             row = recipe(model) if model and model != now.name else now
             row = sized(row, *size) if size else row
         except (LookupError, ValueError) as problem:
-            self._refuse(str(problem))
+            self._refuse(str(problem), origin)
             return False
-        self._wanted = Wish(row, patch)
+        self._wanted = Wish(row, patch, origin)
         return True
 
-    def _refuse(self, problem: str) -> None:
+    def _refuse(self, problem: str, origin: str) -> None:
         self.notice = ""
-        self._tell(problem)
+        self._tell(problem, origin)
         self._show()
 
     # --- between two chunks ---
@@ -211,7 +213,7 @@ class Switch:
                 return self._plays(ready)
         except Exception as problem:  # missing files, out of memory, a patch that does not fit: the old one plays on
             log.info("switch failed", exc_info=problem)
-            self._refuse(f"{_name(wish.recipe)} cannot be played ({said(problem)}); what plays goes on")
+            self._refuse(f"{_name(wish.recipe)} cannot be played ({said(problem)}); what plays goes on", wish.origin)
             self._beside.submit(memory.give_back)  # what was loaded of it is still held by the failure itself
             if wish.patch is not None:
                 stage.refused()
@@ -245,7 +247,8 @@ class Switch:
             return self._put_on(stage, job, None if wish.patch else values)
         except Exception as problem:
             again = _name(self.system.recipe)
-            self._tell(f"{_name(wish.recipe)} cannot be played ({said(problem)}); {again} is loaded again")
+            failed = f"{_name(wish.recipe)} cannot be played ({said(problem)})"
+            self._tell(f"{failed}; {again} is loaded again", wish.origin)
         return self._back(stage)
 
     def _put_on(self, stage: Stage, job: Job, values: dict[str, Value] | None) -> Ready:

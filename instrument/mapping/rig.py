@@ -21,6 +21,7 @@ from instrument.mapping.mapping import Mapping, MappingError, MappingFile
 from instrument.mapping.rigdesk import RigDesk
 from instrument.midi.driver import port_matches
 from instrument.midi.ports import Listener
+from instrument.parameters.answers import Tell
 from instrument.parameters.params import ParamSet
 from instrument.parameters.touch import Touch
 from instrument.yamlfile import FileError
@@ -68,7 +69,7 @@ class Rig(Listener):
     ) -> None:
         """`device`: a pattern instead of those of the mappings; then every mapping hears every port."""
         self._params = params
-        self._notices = notices or log.warning
+        self._notices = Tell(notices or log.warning, params.answers)
         self._device = device
         self._slots: list[_Slot] = []
         self._ports: dict[str, Send | None] = {}
@@ -223,13 +224,13 @@ class Rig(Listener):
             if slot.which is not None and _stamps(slot.stamps) != slot.stamps:
                 self._reload(index, slot)
 
-    def reload(self) -> None:
-        """Read all files again, saved or not."""
+    def reload(self, origin: str = "") -> None:
+        """Read all files again, saved or not, as `origin` wished."""
         for index, slot in enumerate(self._slots):
             if slot.which is not None:
-                self._reload(index, slot)
+                self._reload(index, slot, origin)
 
-    def _reload(self, index: int, slot: _Slot) -> None:
+    def _reload(self, index: int, slot: _Slot, origin: str = "") -> None:
         stamps = _stamps(slot.stamps)
         if None in stamps.values():
             return
@@ -237,7 +238,7 @@ class Rig(Listener):
         try:
             file = mappings.load(slot.which, slot.folder)
         except FileError as problem:
-            self._notices(f"{problem}; the mapping as it was plays on")
+            self._notices(f"{problem}; the mapping as it was plays on", origin)
             return
         fresh = Mapping(file, self._params, self._notices)
         fresh.adopt(slot.playing)

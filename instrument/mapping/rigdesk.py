@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from instrument.mapping.classify import LearnError
+from instrument.parameters.answers import Tell
 from instrument.parameters.params import ParamSet, UnknownParameter, shorten
 from instrument.yamlfile import FileError
 from pipelines.spec import ControlSpec, TextSpec, TriggerSpec
@@ -40,17 +41,18 @@ def declare(params: ParamSet) -> None:
 class RigDesk:
     """Follows its parameters, and shows in them what is the case."""
 
-    def __init__(self, params: ParamSet, rig: Rig, tell: Callable[[str], None]) -> None:
+    def __init__(self, params: ParamSet, rig: Rig, tell: Tell) -> None:
         declare(params)
         self._params, self._rig, self._tell = params, rig, tell
-        self._acts: dict[str, Callable[[Any], None]] = {
+        self._acts: dict[str, Callable[[Any, str], None]] = {
             LOAD: self._load,
-            RELOAD: lambda count: rig.reload(),
+            RELOAD: lambda count, origin: rig.reload(origin),
             PAGE: self._page,
             LEARN: self._learn,
         }
         self._seen = {id: params[id].version for id in self._acts}
         self._result: dict[str, Any] = {}
+        self._learner = ""  # who asked to learn last
 
     def tick(self) -> None:
         """Do what was asked for since, then show how things stand."""
@@ -60,17 +62,17 @@ class RigDesk:
             if version != self._seen[id]:
                 self._seen[id] = version
                 if origin != ORIGIN:
-                    self._guarded(act, value)
+                    self._guarded(act, value, origin)
         self._show_result()
         self._show(LOAD, ", ".join(self._rig.names))
         self._show(PAGE, self._rig.page)
         self._show(LEARN, self._rig.learner.armed or "")
 
-    def _guarded(self, act: Callable[[Any], None], value: Any) -> None:
+    def _guarded(self, act: Callable[[Any, str], None], value: Any, origin: str) -> None:
         try:
-            act(value)
+            act(value, origin)
         except (FileError, LearnError, UnknownParameter, LookupError) as problem:
-            self._tell(shorten(str(problem), _LONGEST))
+            self._tell(shorten(str(problem), _LONGEST), origin)
             if act == self._learn:
                 self._show(CAUGHT, shorten(f"{value}: {problem}", _LONGEST))
 
@@ -87,17 +89,21 @@ class RigDesk:
             self._result = result
             if result:
                 words = result.get("error") or f"{result['caught']}, in {result['file']}"
-                self._show(CAUGHT, shorten(f"{result['target']}: {words}", _LONGEST))
+                text = shorten(f"{result['target']}: {words}", _LONGEST)
+                self._show(CAUGHT, text)
+                if "error" in result:
+                    self._tell(text, self._learner)
 
     # --- what a hand asks for ---
 
-    def _load(self, names: str) -> None:
+    def _load(self, names: str, origin: str) -> None:
         self._rig.swap([name for name in (part.strip() for part in names.split(",")) if name])
 
-    def _page(self, number: float) -> None:
+    def _page(self, number: float, origin: str) -> None:
         self._rig.go(int(number))
 
-    def _learn(self, target: str) -> None:
+    def _learn(self, target: str, origin: str) -> None:
+        self._learner = origin
         if target:
             self._rig.arm(target)
         else:

@@ -127,6 +127,8 @@ class OscQuery:
         while self._clients:
             await asyncio.sleep(BEAT)
             self.router.play_due()
+            senders = {client.sender.origin: client.sender for client in self._clients}
+            self.router.answer(senders.get)
             noted, status = changes.take(), {}
             if time.monotonic() >= status_at:
                 status_at = time.monotonic() + STATUS_EVERY

@@ -13,11 +13,12 @@ import itertools
 import logging
 import struct
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from instrument.osc.codec import IMPULSE, Bundle, Message, OscError, decode, encode, is_pattern, matches
+from instrument.osc.complaints import Complaints
 from instrument.parameters.params import BadValue, ParamSet, UnknownParameter, shorten
 from instrument.parameters.touch import OscSources, Touch
 from pipelines.spec import ControlSpec, SwitchSpec, TextSpec, TriggerSpec
@@ -33,7 +34,6 @@ _WORDS_A_SECOND = 20  # log lines and /error answers
 _REPEATED = 1.0  # seconds in which the same complaint is made to the same sender once
 _REFUSED = 60.0  # the same, for bundles dated too far ahead: a clock that is wrong stays wrong
 _PLAIN = {b",f\0\0": struct.Struct(">f"), b",i\0\0": struct.Struct(">i")}  # the tags of one number
-_REMEMBERED = 1024  # complaints and senders
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,7 @@ class Router:
         self._gathered = 0
         self._order = itertools.count()
         self._complaints = Complaints(_WORDS_A_SECOND)
+        self._answered, _ = params.answers.since(0)  # what came before is no answer to anybody here
         self._matched: dict[str, list[str]] = {}
         self._routes: dict[str, tuple[Put, str]] = {}
         self._heads: dict[bytes, tuple[str, struct.Struct]] = {}  # a packet but for its number
@@ -340,41 +341,19 @@ class Router:
         if self._complaints.allows((sender.name, text), quiet):
             self._tell(text, sender)
 
+    def answer(self, known: Callable[[str], Sender | None]) -> None:
+        """Say to senders, `known` by their origins, what became of wishes that could not be answered at once."""
+        self._answered, words = self._params.answers.since(self._answered)
+        for origin, text in words:
+            sender = known(origin)
+            if sender is not None and self._complaints.allows((sender.name, text), _REPEATED):
+                sender.reply("/error", text)
+
     def _tell(self, text: str, sender: Sender) -> None:
         more = self._complaints.take_missed()
         more = f" ({more} more like this not shown)" if more else ""
         self._notices(f"OSC from {sender.name}: {text}{more}")
         sender.reply("/error", text)
-
-
-class Complaints:
-    """Which of many complaints are made: `most` in any second on the clock, and none twice while it is fresh."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._second = 0
-        self._used = 0
-        self._missed = 0
-        self._fresh: dict[Hashable, float] = {}
-
-    def allows(self, about: Hashable, quiet: float = 0.0) -> bool:
-        """Whether to make it now; the same again only after `quiet` seconds."""
-        now = time.monotonic()
-        if int(now) != self._second:
-            self._second, self._used = int(now), 0
-        if now < self._fresh.get(about, 0.0) or self._used >= self._most:
-            self._missed += 1
-            return False
-        self._used += 1
-        if len(self._fresh) >= _REMEMBERED:
-            self._fresh.clear()
-        self._fresh[about] = now + quiet
-        return True
-
-    def take_missed(self) -> int:
-        """How many were not made since the last call."""
-        missed, self._missed = self._missed, 0
-        return missed
 
 
 def address_of(name: str) -> str:

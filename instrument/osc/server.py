@@ -230,7 +230,15 @@ class OscServer:
         for key, _ in self._selector.select(min(wait for wait in waits if wait is not None)):
             key.data()
         self.router.play_due()
+        self.router.answer(self._known)
         self.feedback.beat()
+
+    def _known(self, origin: str) -> Sender | None:
+        """Whoever sends from there."""
+        connection = self._connections.get(origin)
+        if connection is not None:
+            return connection.sender
+        return next((sender for sender in self._senders.values() if sender.origin == origin), None)
 
     # --- UDP ---
 

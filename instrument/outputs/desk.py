@@ -14,10 +14,12 @@ import queue
 import re
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from instrument.outputs import Output, OutputError, OutputGroup, parse
+from instrument.parameters.answers import Tell
 from instrument.parameters.params import ParamSet, shorten
 from pipelines.spec import Value
 
@@ -73,21 +75,21 @@ class OutputDesk:
     def __init__(
         self, params: ParamSet, group: OutputGroup, tell: Callable[[str], None], folder: Path, rule: Rule = "local"
     ) -> None:
-        self._params, self._group, self._tell = params, group, tell
+        self._params, self._group, self._tell = params, group, Tell(tell, params.answers)
         self._folder, self._rule = folder, rule
-        self._wishes: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
+        self._wishes: queue.SimpleQueue[tuple[str, str, str] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        params.watchers[ADD] = lambda value, origin: self._wish(ADD, value)
-        params.watchers[REMOVE] = lambda value, origin: self._wish(REMOVE, value)
+        params.watchers[ADD] = partial(self._wish, ADD)
+        params.watchers[REMOVE] = partial(self._wish, REMOVE)
 
-    def _wish(self, id: str, value: Value) -> None:
+    def _wish(self, id: str, value: Value, origin: str) -> None:
         """Called by whoever sets the parameter, under its lock: must not wait."""
         if not value or self._thread is None:
             return
         if self._wishes.qsize() >= WAITING:
-            self._tell(f"{id}: too many at once; wait until those before are done")
+            self._tell(f"{id}: too many at once; wait until those before are done", origin)
             return
-        self._wishes.put((id, str(value)))
+        self._wishes.put((id, str(value), origin))
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="outputs", daemon=True)
@@ -102,14 +104,14 @@ class OutputDesk:
 
     def _run(self) -> None:
         while (wish := self._wishes.get()) is not None:
-            id, text = wish
+            id, text, origin = wish
             try:
                 (self._add if id == ADD else self._remove)(text)
             except OutputError as problem:
-                self._tell(str(problem))
+                self._tell(str(problem), origin)
             except Exception as problem:  # whatever a library does when it opens: the show goes on
                 log.exception("output %s", shorten(text))
-                self._tell(f"{id} {shorten(text)}: {type(problem).__name__}: {problem}")
+                self._tell(f"{id} {shorten(text)}: {type(problem).__name__}: {problem}", origin)
             if self._wishes.empty():  # all is done: the same may be asked for again
                 for each in (ADD, REMOVE):
                     self._params.set(each, "", "outputs")

@@ -65,3 +65,11 @@ class Change(NamedTuple):
     origin: str
     block: int
     at: float  # time.monotonic
+
+
+class Fired(NamedTuple):
+    """One event of a trigger: which, when on `time.monotonic`, and who fired it."""
+
+    id: str
+    at: float
+    origin: str

@@ -19,9 +19,10 @@ from contextlib import contextmanager
 from numbers import Real
 from typing import Any
 
+from instrument.parameters.answers import Answers
 from instrument.parameters.corrections import Corrections, differs, strays
 from instrument.parameters.glide import Glides
-from instrument.parameters.parameter import Change, Parameter
+from instrument.parameters.parameter import Change, Fired, Parameter
 from instrument.parameters.values import (
     LONGEST_TEXT,
     BadValue,
@@ -61,7 +62,7 @@ class ParamSet:
         self._bases: dict[str, Value] = {}  # of all but triggers
         self._recent: dict[str, Parameter] = {}  # the longest unchanged first
         self._aliases: dict[str, str] = {}
-        self._fired: list[tuple[str, float]] = []
+        self._fired: list[Fired] = []
         self._version = self._structure = self._block = self._depth = 0
         self._changed_at: float | None = None
         self._noticed: set[str] = set()
@@ -72,6 +73,7 @@ class ParamSet:
         self._moving: dict[str, Value] = {}
         self._travels: dict[str, tuple[int, float]] = {}
         self.corrections = Corrections()  # read it under `together`
+        self.answers = Answers()
         self.recorder: Callable[[Change], None] | None = None
         self.watchers: dict[str, Callable[[Value, str], None]] = {}  # of every set, (value, origin); must not wait
 
@@ -292,23 +294,22 @@ class ParamSet:
         self._recent[parameter.id] = self._recent.pop(parameter.id)
 
     def _fire(self, parameter: Parameter, origin: str) -> None:
-        self._fired.append((parameter.id, time.monotonic()))
+        self._fired.append(Fired(parameter.id, time.monotonic(), origin))
         self._mark(parameter, parameter.base + 1, origin)
 
     # --- values out ---
 
     def drain(self) -> list[str]:
         """Ids of every trigger fired since the last drain, in the order they were fired."""
-        return [id for id, _ in self.drain_timed()]
+        return [event.id for event in self.drain_timed()]
 
-    def drain_timed(self, but: Container[str] = ()) -> list[tuple[str, float]]:
-        """(id, `time.monotonic` of it) of every trigger fired and not yet drained; those of `but` wait on."""
+    def drain_timed(self, but: Container[str] = ()) -> list[Fired]:
+        """Every event fired and not yet drained; those of `but` wait on."""
         with self._lock:
             if not self._fired:
                 return []
-            waiting = [event for event in self._fired if event[0] in but]
-            taken = [event for event in self._fired if event[0] not in but]
-            self._fired = waiting
+            taken = [event for event in self._fired if event.id not in but]
+            self._fired = [event for event in self._fired if event.id in but]
             return taken
 
     def take_change(self) -> float | None:

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from instrument.parameters.answers import Tell
 from instrument.parameters.params import ParamSet, shorten
 from instrument.state import patch as patches
 from instrument.state import saving
@@ -24,6 +25,8 @@ GOTO, LOAD, NAME = "patch.goto", "patch.load", "patch.name"
 NEXT, PREVIOUS, RELOAD, SAVE = "patch.next", "patch.previous", "patch.reload", "patch.save"
 _BETWEEN_SAVES = 1.0  # seconds
 ORIGIN = "desk"
+
+_Awaited = tuple[Future, str]  # what the disk is asked, and who wished for it
 
 
 def declare(params: ParamSet) -> None:
@@ -49,14 +52,15 @@ class PatchDesk:
         declare(params)
         self.folder: Path | None = None
         self.snapshots: Callable[[], Mapping[int, Snapshot]] = dict
-        self._params, self._on_time, self._tell = params, on_time, tell
+        self._params, self._on_time, self._tell = params, on_time, Tell(tell, params.answers)
         self._list: list[Patch] = []
         self._place = 0
         self._playing = Patch()
-        self._wanted: Patch | None = None
+        self._wanted: tuple[Patch, str] | None = None  # and who wished for it
+        self._asker = ""  # who wished for what was taken last
         self._worker: ThreadPoolExecutor | None = None
-        self._loading: Future[Patch] | None = None
-        self._saving: Future[Path] | None = None
+        self._loading: _Awaited | None = None
+        self._saving: _Awaited | None = None
         self._saved_at = -_BETWEEN_SAVES
         self._seen = {id: params[id].version for id in (GOTO, LOAD)}
         self._commands = {
@@ -77,11 +81,11 @@ class PatchDesk:
 
     # --- the engine's side ---
 
-    def obey(self, id: str) -> bool:
+    def obey(self, id: str, origin: str = "") -> bool:
         """A trigger was fired; whether it was one of the desk's."""
         command = self._commands.get(id)
         if command is not None:
-            command()
+            command(origin)
         return command is not None
 
     def tick(self) -> None:
@@ -91,14 +95,21 @@ class PatchDesk:
             if parameter.version != self._seen[id]:
                 self._seen[id] = parameter.version
                 if parameter.origin != ORIGIN:
-                    act(parameter.base)
+                    act(parameter.base, parameter.origin)
         self._loading = self._answer(self._loading, self._want)
-        self._saving = self._answer(self._saving, lambda file: self._tell(f"saved {file}"))
+        self._saving = self._answer(self._saving, lambda file, origin: self._tell(f"saved {file}"))
 
     def take(self) -> Patch | None:
         """The patch to play from now on, once; None to go on with the one that plays."""
-        wanted, self._wanted = self._wanted, None
-        return wanted
+        if self._wanted is None:
+            return None
+        (patch, self._asker), self._wanted = self._wanted, None
+        return patch
+
+    @property
+    def asker(self) -> str:
+        """The origin of the wish for the patch taken last."""
+        return self._asker
 
     @property
     def playing(self) -> Patch:
@@ -125,42 +136,45 @@ class PatchDesk:
         self._place = next((place for place, each in enumerate(self._list) if each is patch), self._place)
         self.refused()
 
-    def refused(self) -> None:
-        """What plays, on surfaces: after a wish that could not be met, too, so that the same may be wished again."""
+    def refused(self, why: str = "") -> None:
+        """What plays, on surfaces: after a wish that could not be met, too, so that the same may be wished again.
+        `why`, if it is not told yet, goes to who wished for what was taken last."""
+        if why:
+            self._tell(why, self._asker)
         self._params.set(LOAD, self._playing.name, ORIGIN)
         self._params.set(GOTO, self._place + 1, ORIGIN)
 
     # --- what a hand asks for ---
 
-    def _want(self, patch: Patch) -> None:
-        self._on_time("patch", partial(setattr, self, "_wanted", patch))
+    def _want(self, patch: Patch, origin: str) -> None:
+        self._on_time("patch", partial(setattr, self, "_wanted", (patch, origin)))
 
-    def _step(self, by: int) -> None:
+    def _step(self, by: int, origin: str) -> None:
         place = self._place + by
         if 0 <= place < len(self._list):
-            self._want(self._list[place])
+            self._want(self._list[place], origin)
         else:
-            self._tell("there is no other patch in the set list; give several with --patch")
+            self._tell("there is no other patch in the set list; give several with --patch", origin)
 
-    def _goto(self, number: object) -> None:
+    def _goto(self, number: object, origin: str) -> None:
         if 1 <= int(number) <= len(self._list):
-            self._want(self._list[int(number) - 1])
+            self._want(self._list[int(number) - 1], origin)
         else:
-            self._tell(f"patch.goto {number}: the set list has {len(self._list)}")
+            self._tell(f"patch.goto {number}: the set list has {len(self._list)}", origin)
             self.refused()
 
-    def _load(self, name: object) -> None:
+    def _load(self, name: object, origin: str) -> None:
         if name:
-            self._loading = self._work(partial(patches.load, str(name), self.folder))
+            self._loading = self._work(partial(patches.load, str(name), self.folder)), origin
 
-    def _reload(self) -> None:
+    def _reload(self, origin: str) -> None:
         file = self._playing.file
         which = Path(file) if file else self._playing.name
-        self._loading = self._work(partial(patches.load, which, self.folder))
+        self._loading = self._work(partial(patches.load, which, self.folder)), origin
 
-    def _save(self) -> None:
+    def _save(self, origin: str) -> None:
         if self.folder is None:
-            self._tell("there is no folder to save into; start with --patches-dir FOLDER")
+            self._tell("there is no folder to save into; start with --patches-dir FOLDER", origin)
             return
         now = time.monotonic()
         if now - self._saved_at < _BETWEEN_SAVES:
@@ -168,22 +182,23 @@ class PatchDesk:
         self._saved_at = now
         state = saving.as_patch(self._playing, self._params, self.snapshots())
         name = str(self._params[NAME].base) or self._playing.name
-        self._saving = self._work(partial(saving.save, state, self.folder, name))
+        self._saving = self._work(partial(saving.save, state, self.folder, name)), origin
 
     def _work(self, action: Callable[[], object]) -> Future:
         self._worker = self._worker or ThreadPoolExecutor(1, "patches")
         return self._worker.submit(action)
 
-    def _answer(self, future: Future | None, use: Callable[[object], None]) -> Future | None:
+    def _answer(self, awaited: _Awaited | None, use: Callable[[object, str], None]) -> _Awaited | None:
         """Once it is there: use it, or tell what went wrong. None when nothing is awaited any more."""
-        if future is None or not future.done():
-            return future
+        if awaited is None or not awaited[0].done():
+            return awaited
+        future, origin = awaited
         try:
-            use(future.result())
+            use(future.result(), origin)
         except (PatchError, SaveError) as problem:
-            self._tell(str(problem))
+            self._tell(str(problem), origin)
             self.refused()
         except Exception as problem:  # a disk that fails, no memory, a fault of ours: what plays goes on
-            self._tell(f"the patch folder: {type(problem).__name__}: {shorten(str(problem))}")
+            self._tell(f"the patch folder: {type(problem).__name__}: {shorten(str(problem))}", origin)
             self.refused()
         return None

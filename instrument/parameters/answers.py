@@ -1,0 +1,51 @@
+"""What became of wishes that cannot be answered at once, such as a patch that turns out not to be there: words to
+whoever made them.
+
+A part that refuses a wish says so with its Tell: to the player, and by the wish's origin to who made it. Whoever keeps
+the door of that origin (OSC, OSCQuery) asks for new words now and then and sends them from a thread of its own, so that
+nobody waits here. Knows origins; nothing of doors.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+MOST = 256  # words kept; doors ask ten times a second
+
+
+class Answers:
+    """The latest words to each origin. Any thread; never waits."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._words: deque[tuple[int, str, str]] = deque(maxlen=MOST)
+        self._count = 0
+
+    def put(self, origin: str, text: str) -> None:
+        """One line to an origin; one that no door knows is never fetched."""
+        with self._lock:
+            self._count += 1
+            self._words.append((self._count, origin, text))
+
+    def since(self, count: int) -> tuple[int, list[tuple[str, str]]]:
+        """(the number to ask with next time, each (origin, text) put since `count`, the oldest first)."""
+        if count == self._count:  # nearly always
+            return count, []
+        with self._lock:
+            return self._count, [(origin, text) for number, origin, text in self._words if number > count]
+
+
+class Tell:
+    """Says a line to the player, and to whoever made the wish that it answers."""
+
+    def __init__(self, player: Callable[[str], None], answers: Answers) -> None:
+        """`player` must not wait."""
+        self._player, self._answers = player, answers
+
+    def __call__(self, text: str, to: str = "") -> None:
+        """`to`: the origin of the wish; empty where it was nobody's."""
+        self._player(text)
+        if to:
+            self._answers.put(to, text)
