@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from instrument import typed
 from instrument.osc import PORT as OSC_PORT
+from instrument.osc.send import WAIT
 from instrument.parameters.params import suggest
 from instrument.surface import PORT as PAGE_PORT
 
@@ -71,7 +72,8 @@ def _ask(options: argparse.Namespace) -> int:
     place = options.host, options.osc_port
     try:
         if options.command == "send":
-            send(options.id, options.values, place)
+            for line in send(options.id, options.values, place, options.wait):
+                print(f"taken as: {line}")
         else:
             print("\n".join(get(options.id, place)))
         return 0
@@ -185,6 +187,8 @@ def _send(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", help="a parameter's id, such as petals.gain, or an OSC address")
     parser.add_argument("values", nargs="*", help="its value; two for a range; none for a trigger or to flip a switch")
     _door(parser)
+    text = "seconds to wait for what the show finds out later, that there is no such patch, say (default: %(default)g)"
+    parser.add_argument("--wait", type=typed.waiting, default=WAIT, help=text)
 
 
 def _get(parser: argparse.ArgumentParser) -> None:

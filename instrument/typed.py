@@ -39,6 +39,11 @@ def seconds(text: str) -> float:
     return _number(text, 1e-3, 1e9, "seconds, more than 0")
 
 
+def waiting(text: str) -> float:
+    """A length of time that may be none, seconds."""
+    return _number(text, 0, 1e6, "seconds, 0 or more")
+
+
 def rate(text: str) -> float:
     """Frames per second."""
     return _number(text, 0.1, 240, "frames per second, 0.1 to 240")

@@ -1,10 +1,15 @@
 """From a shell to a show that plays: `bender send` and `bender get` over a real socket."""
 
+import socket
+import threading
+
 import pytest
 
 from instrument.__main__ import main
+from instrument.osc.codec import encode
 from instrument.osc.send import SendError, get, send
 from instrument.osc.server import OscServer
+from instrument.parameters.answers import Tell
 from tests.oscing import free_port, some_params, wait_until
 
 
@@ -78,7 +83,49 @@ def test_the_commands(place, params, capsys):
     assert main(["send", "petals.layers.center", "4", *where]) == 0
     assert main(["send", "petals.gain", "-1", *where]) == 0, "numbers below 0 are no options; this one is clamped"
     assert params["petals.gain"].base == 0
+    assert capsys.readouterr().out == "taken as: petals.gain 0\n"
     assert main(["get", "petals.layers.center", *where]) == 0
     assert capsys.readouterr().out == "petals.layers.center 4\n"
     assert main(["send", "petals.gian", "1", *where]) == 2
     assert "did you mean 'petals.gain'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("id", "values", "taken"),
+    [
+        ("petals.gain", ["99"], ["petals.gain 8"]),
+        ("bend.1.amount", ["-3"], ["bend.1.amount 0"]),
+        ("petals.gain/n", ["1.5"], ["petals.gain.n 1"]),
+        ("petals.layers", ["2", "99"], ["petals.layers 2 29"]),
+        ("count", ["3.4"], ["count 3"]),
+        ("mode", ["0.8"], ["mode sum"]),
+        ("petals.gain", ["2.5"], []),
+        ("mode", ["1"], []),
+        ("freeze", ["7"], []),
+        ("prompt", ["ice"], []),
+        ("panic", [], []),
+    ],
+)
+def test_a_value_that_is_not_taken_as_it_is_is_told(place, id, values, taken):
+    assert send(id, values, place, 2.0 if taken else 0.2) == taken
+
+
+def test_of_the_same_value_again_nothing_is_told_however_many_listen(place, params):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.connect(place)
+        other.send(encode("/subscribe"))
+        for _ in range(3):
+            assert send("petals.gain", ["2.5"], place, 0.2) == []
+        other.send(encode("/unsubscribe"))
+
+
+def test_what_is_found_out_later_is_an_error_too(place, params, capsys):
+    def refuse(value, origin):
+        late = Tell(lambda text: None, params.answers)
+        threading.Timer(0.2, late, (f"no such patch: {value}", origin)).start()
+
+    params.watchers["prompt"] = refuse
+    where = ["--osc-port", str(place[1])]
+    assert main(["send", "prompt", "undertwo", "--wait", "60", *where]) == 2, "as soon as it is there"
+    assert capsys.readouterr().err == "bender: no such patch: undertwo\n"
+    assert main(["send", "prompt", "undertwo", "--wait", "0", *where]) == 0, "who does not wait is not told"

@@ -1,7 +1,8 @@
 """`bender send` and `bender get`: one message from a shell to a show that plays, and what the show answers.
 
-A ping follows every message. UDP on one machine keeps the order, so what has come before the pong is the answer. Knows
-the addresses of OSC; nothing of parameters.
+A ping follows every message. UDP on one machine keeps the order, so what has come before the pong is the answer; what
+the show finds out later, that there is no such patch, say, comes within a moment. Knows the addresses of OSC; nothing
+of parameters.
 """
 
 from __future__ import annotations
@@ -9,38 +10,47 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from instrument.osc.codec import Message, OscError, decode, encode
+from instrument.osc.codec import Message, OscError, decode, encode, encode_bundle
 from instrument.osc.router import address_of
 
 PATIENCE = 3.0  # seconds for a pong
+WAIT = 1.0  # seconds for what the show finds out later: a slow chunk, and a look into a folder
+PING = encode("/bender/ping")
 _QUIET = 0.3  # seconds without another value after which there are no more
+_SOON = 0.1  # seconds in which the first value comes, if there is one
 
 
 class SendError(OSError):
     """Nothing can be sent, nobody answers, or the show refuses; the text says which, and what would do."""
 
 
-def send(id: str, values: list[str], place: tuple[str, int]) -> None:
-    """Set, fire or flip a parameter, by its id or its OSC address, of the show at (host, port). Raises SendError."""
-    with _line(id, place) as line:
-        line.send(encode(_address(id), *map(_argument, values)))
-        _raise_errors(_until_pong(line))
+def send(id: str, values: list[str], place: tuple[str, int], wait: float = WAIT) -> list[str]:
+    """Set, fire or flip a parameter, by its id or its OSC address, of the show at (host, port). Where a value was not
+    taken as it is, but clamped, say: `id value` as it counts. `wait`: seconds for what the show finds out later.
+    Raises SendError."""
+    address, sent = _address(id), tuple(map(_argument, values))
+    with _line(id, place) as line, _listening(line, address) as told:
+        if all(message.address == "/error" for message in told):  # what is wrong with the address is said once more
+            _until_told(line)
+        line.send(encode_bundle([encode(address, *sent), PING]))  # in one: what is told after the pong comes of it
+        _raise_errors(_to_pong(line))
+        later = _for_a_while(line, wait)
+    _raise_errors(later)
+    newest = {message.address: message.args for message in later if message.args not in ((), ("",), sent)}
+    return [_line_of(address, args) for address, args in newest.items()]
 
 
 def get(id: str, place: tuple[str, int]) -> list[str]:
     """`id value` of every parameter that an id, or a pattern such as *.gain, means. Raises SendError."""
-    with _line(id, place) as line:
-        line.send(encode("/subscribe", _address(id)))
-        told = _until_pong(line)
+    with _line(id, place) as line, _listening(line, _address(id)) as told:
         _raise_errors(told)
         told += _until_quiet(line)
-        line.send(encode("/unsubscribe"))
     newest = {message.address: message.args for message in told}
     if not newest:
         raise SendError(f"{id}: this show has no such value; bender params lists those of a patch")
-    return [f"{address[1:].replace('/', '.')} {' '.join(map(_shown, args))}" for address, args in newest.items()]
+    return [_line_of(address, args) for address, args in newest.items()]
 
 
 @contextmanager
@@ -60,14 +70,45 @@ def _line(id: str, place: tuple[str, int]) -> Iterator[socket.socket]:
         raise SendError(f"{id} cannot be sent to {where}: {problem}") from None
 
 
+@contextmanager
+def _listening(line: socket.socket, address: str) -> Iterator[list[Message]]:
+    """Be told what the address, or pattern, shows; what has come before the first pong."""
+    line.send(encode("/subscribe", address))
+    try:
+        yield _until_pong(line)
+    finally:
+        line.send(encode("/unsubscribe"))
+
+
 def _until_pong(line: socket.socket) -> list[Message]:
     """What comes before the answer to a ping. Raises TimeoutError."""
-    line.send(encode("/bender/ping"))
+    line.send(PING)
+    return _to_pong(line)
+
+
+def _to_pong(line: socket.socket) -> list[Message]:
     end, found = time.monotonic() + PATIENCE, []
     while not any(message.address == "/bender/pong" for message in found):
         line.settimeout(max(0.001, end - time.monotonic()))
         found += _messages(line)
     return [message for message in found if message.address != "/bender/pong"]
+
+
+def _until_told(line: socket.socket) -> None:
+    """Let pass what the show tells of itself first; nothing of a trigger."""
+    line.settimeout(_SOON)
+    with suppress(TimeoutError):
+        line.recv(65536)
+
+
+def _for_a_while(line: socket.socket, seconds: float) -> list[Message]:
+    """What comes until the time is over, or something is refused."""
+    end, found = time.monotonic() + seconds, []
+    with suppress(TimeoutError):
+        while (left := end - time.monotonic()) > 0 and not any(message.address == "/error" for message in found):
+            line.settimeout(left)
+            found += _messages(line)
+    return found
 
 
 def _until_quiet(line: socket.socket) -> list[Message]:
@@ -97,6 +138,10 @@ def _raise_errors(messages: list[Message]) -> None:
 
 def _address(id: str) -> str:
     return id if id.startswith("/") else address_of(id)
+
+
+def _line_of(address: str, args: tuple[object, ...]) -> str:
+    return f"{address[1:].replace('/', '.')} {' '.join(map(_shown, args))}"
 
 
 def _argument(word: str) -> int | float | str:
