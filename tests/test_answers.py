@@ -119,6 +119,9 @@ def test_saving_without_a_folder_and_reloading_a_broken_mapping(show: Show, clie
     (folder / "own.yaml").write_text("bindings: [{cc: 1, to: loud.gain, curve: bent}]\n")
     client.send("/mapping/reload")
     assert "the mapping as it was plays on" in error(client.answer())
+    (folder / "own.yaml").write_text("bindings: [{cc: 1, to: loud.gian}]\n")
+    client.send("/mapping/reload")
+    assert "own.yaml:1: cc 1: no parameter 'loud.gian'; did you mean 'loud.gain'?" in error(client.answer())
 
 
 def test_learning_answers_when_what_was_touched_cannot_be_learnt(show: Show, client: Client, folder: Path) -> None:

@@ -252,3 +252,52 @@ def test_pages_are_part_of_the_status(rig, tmp_path):
     rig.mappings[0].go("high")
     assert rig.status()["pages"] == {str(path): "high"}
     assert rig.names == [str(path)]
+
+
+# --- targets that are not there ---
+
+
+ASTRAY = """device: x
+bindings:
+  - {cc: 1, to: gain}
+  - {cc: 3, to: gian}
+  - {cc: 4-5, to: "mix{n}"}
+  - {cc: 6, trigger: freeze}
+"""
+
+
+def test_targets_that_are_not_there_are_told_in_one_line_when_a_mapping_is_read(rig, told, tmp_path):
+    path = tmp_path / "own.yaml"
+    save(path, "device: x\nbindings: [{cc: 3, to: gain}]")
+    rig.load(path)
+    assert told == []
+    save(path, ASTRAY)
+    rig.refresh(0.0)
+    [read, warning] = told
+    assert "read again" in read and "no parameter 'gian'; did you mean 'gain'?" in warning
+    assert warning.startswith(f"{path}:4: cc 3") and warning.endswith(f" (and 2 more: bender mapping check {path})")
+    rig.refresh(1.0)
+    assert len(told) == 2, "once for each time it is read"
+    save(path, ASTRAY.replace("gian", "gain").replace("mix{n}", "mix").replace("trigger: freeze", "trigger: panic"))
+    rig.refresh(2.0)
+    assert len(told) == 3 and "read again" in told[2]
+
+
+def test_one_that_is_loaded_or_swapped_in_is_looked_at_too(rig, params, told, tmp_path):
+    (tmp_path / "one.yaml").write_text("bindings: [{cc: 3, to: gian}]")
+    (tmp_path / "two.yaml").write_text("bindings: [{cc: 3, to: mxi}]")
+    rig.load("one", tmp_path)
+    assert len(told) == 1 and told[0].endswith("did you mean 'gain'?")
+    rig.swap(["one", "two"], "osc:a")
+    assert len(told) == 2 and told[1].endswith("did you mean 'mix'?"), "what plays already is not told again"
+    assert params.answers.since(0)[1] == [("osc:a", told[1])]
+
+
+def test_targets_for_whatever_patch_plays_and_mappings_that_ship_are_not_told(rig, told, tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text('bindings: [{cc: 1-8, to: "bend.{n}.amount"}, {cc: 9, to: "*.hue"}, {cc: 10, to: bend.1.layers}]')
+    rig.load(path)
+    for name in mapping.available():
+        rig.load(name)
+    rig.reload()
+    assert all("read again" in line for line in told)

@@ -335,13 +335,14 @@ class Mapping:
             return f"no parameter matches '{target}'; bender params lists those of a patch"
         return str(UnknownParameter(target, self.params.names()))
 
-    def problems(self) -> list[str]:
+    def problems(self, certain: bool = False) -> list[str]:
         """What does not fit the parameters there are now: for a check before the show. Of a binding that makes a whole
-        row the first that does not fit, and how many more."""
+        row the first that does not fit, and how many more. `certain`: not targets that are meant for whatever patch
+        plays, by a bend's position or by a pattern."""
         found: dict[int, list[str]] = {}
         for bound in self.file.bound:
             here: dict[str, str] = {}
-            if bound.target is not None:
+            if bound.target is not None and not (certain and _for_any_patch(bound.target)):
                 self._make(bound, here)
             found.setdefault(bound.index, []).extend(f"{bound.words}: {problem}" for problem in here.values())
         return [
@@ -354,3 +355,8 @@ class Mapping:
         if (bound.index, about) not in self._told:
             self._told.add((bound.index, about))
             self._notices(f"{self.file.where(bound.index)}: {bound.words} does nothing: {problem}")
+
+
+def _for_any_patch(target: str) -> bool:
+    """Whether a target means whatever a patch may have of its kind."""
+    return "*" in target or _POSITION.match(target) is not None

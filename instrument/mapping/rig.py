@@ -84,6 +84,7 @@ class Rig(Listener):
         slot = self._read(which, folder)
         self._named[str(which)], self._folder = which, folder or self._folder
         self._slots.append(slot)
+        self._warn(slot)
         self._desk.tick()
         return slot.playing.file
 
@@ -95,9 +96,9 @@ class Rig(Listener):
         """Add a mapping that is not watched."""
         self._slots.append(_Slot(None, None, file, Mapping(file, self._params, self._notices)))
 
-    def swap(self, names: list[str]) -> None:
-        """Play these mappings instead: names, or what was given to `load`. Those that play already go on where they
-        are. Raises MappingError, ProfileError; then nothing has changed."""
+    def swap(self, names: list[str], origin: str = "") -> None:
+        """Play these mappings instead, as `origin` wished: names, or what was given to `load`. Those that play already
+        go on where they are. Raises MappingError, ProfileError; then nothing has changed."""
         if not names:
             raise MappingError("mapping.load", 0, f"name one; there are: {', '.join(mappings.available(self._folder))}")
         playing = {str(slot.which): slot for slot in self._slots if slot.which is not None}
@@ -108,6 +109,8 @@ class Rig(Listener):
             lights.off()
         for slot in set(self._slots) - set(slots):
             slot.playing.let_go()
+        for slot in [slot for slot in slots if slot not in self._slots]:
+            self._warn(slot, origin)
         self._lights, self._slots = {}, slots
         for origin in self._ports:
             for index in range(len(slots)):
@@ -249,6 +252,14 @@ class Rig(Listener):
         for origin in list(self._ports):
             self._light(origin, index)
         self._notices(f"mapping {slot.which} read again: {len(file.bindings)} bindings")
+        self._warn(slot, origin)
+
+    def _warn(self, slot: _Slot, origin: str = "") -> None:
+        """Say what of a mapping of the player's own does nothing with the patch that plays: one line, however much."""
+        found = slot.playing.problems(certain=True) if _own_file(slot) else []
+        if found:
+            more = f" (and {len(found) - 1} more: bender mapping check {slot.which})" if found[1:] else ""
+            self._notices(found[0] + more, origin)
 
     # --- learning ---
 

@@ -97,7 +97,7 @@ class RigDesk:
     # --- what a hand asks for ---
 
     def _load(self, names: str, origin: str) -> None:
-        self._rig.swap([name for name in (part.strip() for part in names.split(",")) if name])
+        self._rig.swap([name for name in (part.strip() for part in names.split(",")) if name], origin)
 
     def _page(self, number: float, origin: str) -> None:
         self._rig.go(int(number))
