@@ -16,6 +16,7 @@ from instrument import typed
 from instrument.osc import PORT as OSC_PORT
 from instrument.osc.send import WAIT
 from instrument.parameters.params import suggest
+from instrument.state import AUTOSAVE_EVERY
 from instrument.surface import PORT as PAGE_PORT
 
 COMMANDS = (
@@ -315,6 +316,8 @@ def _play(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out-dir", type=typed.folder, default=Path(), help="where files go that are added so (default: .)"
     )
+    text = "seconds after which what has changed is kept in --patches-dir, as autosave (default: %(default)g; 0: never)"
+    parser.add_argument("--autosave", type=typed.waiting, default=AUTOSAVE_EVERY, metavar="SECONDS", help=text)
     parser.add_argument("--fps", type=typed.rate, help="a fixed output rate (default: what the engine sustains)")
     parser.add_argument("--fade", action="store_true", help="with a rate above the engine's, cross-fade between frames")
     _doors(parser)

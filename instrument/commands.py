@@ -45,6 +45,7 @@ from instrument.setup import (
 )
 from instrument.show import Doors, Show, watch
 from instrument.state import patch as patches
+from instrument.state.autosave import left
 from instrument.state.patch import Patch
 from pipelines import fetch as fetching
 from pipelines.bends.lever import discover
@@ -70,7 +71,9 @@ def play(options: argparse.Namespace) -> None:
     show = Show(open_system(row), patch, made, options.fps, model_threads(options.threads), open_system)
     show.pacer.fade = options.fade
     show.engine.sound_check(songs)
-    show.engine.desk.folder = options.patches_dir
+    show.engine.desk.folder, show.engine.desk.autosave.every = options.patches_dir, options.autosave
+    if words := left(options.patches_dir, patch):
+        show.notices.tell(words)
     if options.video:
         show.engine.watch(options.video)
     rig = Rig(show.params, show.notices.tell, options.midi)

@@ -142,6 +142,13 @@ def _gather(folder: Path | Traversable, prefix: str, found: set[str]) -> None:
             found.add(prefix + item.name.removesuffix(".yaml"))
 
 
+def dump(data: Any) -> str:
+    """Plain data as text."""
+    out = io.StringIO()
+    round_trip().dump(data, out)
+    return out.getvalue()
+
+
 def round_trip() -> YAML:
     """A reader and writer that keeps comments, order and quotes."""
     yaml = YAML(typ="rt")

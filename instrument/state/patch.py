@@ -6,7 +6,6 @@ bank and the parameters, who can raise `patch.error(...)` with the same file and
 
 from __future__ import annotations
 
-import io
 import math
 import re
 from dataclasses import replace
@@ -30,6 +29,7 @@ VOICE_WEIGHTS = tuple(f"prompt.{number}.weight" for number in range(1, VOICES + 
 MOST_PROMPTS = 128  # in a list to go along
 MOST_SNAPSHOTS = 128  # as many as a program change can name
 LONGEST_GLIDE = 60_000.0  # milliseconds
+AUTOSAVE, AUTOSAVE_BEFORE = AUTOSAVES = ("autosave", "autosave-before")  # files that come by themselves
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -300,8 +300,8 @@ def loads(text: str, file: str = "patch", name: str = "untitled") -> Patch:
 
 
 def available(folder: Path | None = None) -> list[str]:
-    """Names that `load` finds."""
-    return yamlfile.names(folder, "patches")
+    """Names that `load` finds, but for what was kept by itself."""
+    return [name for name in yamlfile.names(folder, "patches") if name not in AUTOSAVES]
 
 
 def dump(patch: Patch) -> str:
@@ -310,9 +310,7 @@ def dump(patch: Patch) -> str:
     data |= patch.model_dump(mode="json", exclude_defaults=True)
     if patch.prompts:
         del data["prompt"]
-    out = io.StringIO()
-    yamlfile.round_trip().dump(data, out)
-    return out.getvalue()
+    return yamlfile.dump(data)
 
 
 def set_values(patch: Patch, params: ParamSet, origin: str = "patch") -> None:

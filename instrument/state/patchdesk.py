@@ -1,7 +1,8 @@
 """Which patch plays: the set list, patches loaded by name, and saving, by parameters and triggers.
 
 Files are read and written in a thread of their own, so that the engine never waits for a disk; names come from anywhere
-and stay inside the patch folder. The desk only wishes for a patch; the engine swaps it between chunks. No torch.
+and stay inside the patch folder. What plays is kept there by itself, too (autosave.py). The desk only wishes for a
+patch; the engine swaps it between chunks. No torch.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from instrument.parameters.answers import Tell
 from instrument.parameters.params import ParamSet, shorten
 from instrument.state import patch as patches
 from instrument.state import saving
+from instrument.state.autosave import Autosave
 from instrument.state.patch import Patch, PatchError
 from instrument.state.saving import SaveError
 from instrument.state.snapshots import Snapshot
@@ -61,6 +63,8 @@ class PatchDesk:
         self._worker: ThreadPoolExecutor | None = None
         self._loading: _Awaited | None = None
         self._saving: _Awaited | None = None
+        self._keeping: _Awaited | None = None
+        self.autosave = Autosave()
         self._saved_at = -_BETWEEN_SAVES
         self._seen = {id: params[id].version for id in (GOTO, LOAD)}
         self._commands = {
@@ -98,6 +102,10 @@ class PatchDesk:
                     act(parameter.base, parameter.origin)
         self._loading = self._answer(self._loading, self._want)
         self._saving = self._answer(self._saving, lambda file, origin: self._tell(f"saved {file}"))
+        self._keeping = self._answer(self._keeping, lambda nothing, origin: None)
+        version, _ = self._params.changed(2**62)  # only the counter
+        if self.folder is not None and self._keeping is None and self.autosave.due(version):
+            self._keeping = self._work(partial(self.autosave.keep, self._state(), self.folder)), ""
 
     def take(self) -> Patch | None:
         """The patch to play from now on, once; None to go on with the one that plays."""
@@ -180,9 +188,11 @@ class PatchDesk:
         if now - self._saved_at < _BETWEEN_SAVES:
             return
         self._saved_at = now
-        state = saving.as_patch(self._playing, self._params, self.snapshots())
         name = str(self._params[NAME].base) or self._playing.name
-        self._saving = self._work(partial(saving.save, state, self.folder, name)), origin
+        self._saving = self._work(partial(saving.save, self._state(), self.folder, name)), origin
+
+    def _state(self) -> Patch:
+        return saving.as_patch(self._playing, self._params, self.snapshots())
 
     def _work(self, action: Callable[[], object]) -> Future:
         self._worker = self._worker or ThreadPoolExecutor(1, "patches")

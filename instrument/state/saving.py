@@ -13,12 +13,13 @@ from pathlib import Path
 from instrument.modulation.modspec import OWN_WORDS, ModulatorSpec, named, reworded
 from instrument.parameters.params import ParamSet
 from instrument.state import patch as patches
-from instrument.state.patch import VOICE_TEXTS, VOICE_WEIGHTS, Patch, Voice
+from instrument.state.patch import AUTOSAVES, VOICE_TEXTS, VOICE_WEIGHTS, Patch, Voice
 from instrument.state.snapshots import Snapshot
 from pipelines.spec import Value
 
 MOST_FILES = 1000  # in the folder; a button that sticks must not fill the disk
 _LONGEST = 64
+_RECOVERED = "recovered"  # what an autosave is called when it is saved: its own name is not for keeps
 _SEED = "engine.seed"
 
 
@@ -81,21 +82,30 @@ def save(patch: Patch, folder: Path, name: str) -> Path:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if sum(1 for file in folder.iterdir() if file.suffix == ".yaml") >= MOST_FILES:
+        if sum(1 for file in folder.iterdir() if file.suffix == ".yaml" and file.stem not in AUTOSAVES) >= MOST_FILES:
             raise SaveError(f"{folder} holds {MOST_FILES} patches already; move some away")
-        text = patches.dump(patch)
+        text, plain = patches.dump(patch), safe_name(name)
+        plain = _RECOVERED if plain.lower() in AUTOSAVES else plain
         for number in range(1, MOST_FILES + 1):
-            file = folder / f"{safe_name(name)}{f'-{number}' if number > 1 else ''}.yaml"
+            file = folder / f"{plain}{f'-{number}' if number > 1 else ''}.yaml"
             try:
                 file.open("x").close()  # the name is ours from here on
             except FileExistsError:
                 continue
-            part = file.with_suffix(".part")
-            part.write_text(text, encoding="utf-8")
-            os.replace(part, file)
+            write_whole(file, text)
             return file
     except SaveError:
         raise
     except OSError as problem:
         raise SaveError(f"{folder}: the patch cannot be saved: {problem.strerror or problem}") from None
     raise SaveError(f"{folder} has no free name like {safe_name(name)}; set patch.name to another")
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file whole or not at all, however the machine ends. Raises OSError."""
+    part = file.with_suffix(".part")
+    with part.open("w", encoding="utf-8") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    os.replace(part, file)
