@@ -12,7 +12,7 @@ import pytest
 import websockets
 
 from instrument.mapping.rig import Rig
-from instrument.osc.codec import Message, decode, encode
+from instrument.osc.codec import Message, decode, encode, encode_bundle
 from instrument.osc.send import SendError, send
 from instrument.parameters.answers import MOST, Answers, Tell
 from instrument.parameters.touch import Touch
@@ -131,6 +131,22 @@ def test_learning_answers_when_what_was_touched_cannot_be_learnt(show: Show, cli
     for value in range(0, 127, 3):
         show._rig.handle(Touch("cc", 20, value, 1), "midi:box")
     assert "loud.gain: " in error(client.answer())
+
+
+def test_what_fails_while_it_is_carried_out(show: Show, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*words: object, **more: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(show.engine.stream, "make_bank", refuse)
+    client.send("/bend/add", "ffn.in.gain")
+    assert "the bends stay as they are (MemoryError: no room)" in error(client.answer())
+    client.send("/modulator/add", "lfo: sine, to: loud.gain, name: wave")
+    assert wait_until(lambda: "wave.depth" in show.params, PATIENCE)
+    client.socket.send(encode_bundle([encode("/modulator/remove", "wave")] * 2))
+    assert "no modulator 'wave'" in error(client.answer()), "the first of two has taken it away"
+    monkeypatch.setattr(show.engine.prompts._encodings.encoder, "encode", refuse)
+    client.send("/prompt/2/text", "a green moon")
+    assert "the prompt 'a green moon' cannot be encoded (MemoryError: no room)" in error(client.answer())
 
 
 def test_over_tcp_and_a_websocket_too(show: Show) -> None:
