@@ -12,9 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from instrument.bench.stats import below
 from instrument.bench.tickcost import measure
@@ -85,8 +85,9 @@ def stormy_latency(bench: Bench) -> str:
 
 
 def frames(bench: Bench) -> str:
-    """Chunk times in a storm as a multiple of calm ones, turn by turn: each pair is a moment apart, so that whatever
-    else the machine does weighs on both."""
+    """Chunk times in a storm as a multiple of calm ones, turn by turn, so that whatever else the machine does weighs on
+    all. What the sender itself takes from a machine that it shares with the show is told apart: it sends as much to
+    somebody who does not listen."""
     system, patch = bench.system, bench.patch
     params = ParamSet()
     stream = make_stream(system, patch.seed)
@@ -96,22 +97,41 @@ def frames(bench: Bench) -> str:
         params.add(id, ControlSpec(0, 1, 0))
     for _ in range(system.recipe.window + 2):
         engine.play_chunk()
-    ratios, taken = [], []
-    with listening(params) as server, storming(server.port, RATE, 1e5) as switch:
+    rounds: list[Round] = []
+    with ExitStack() as open_:
+        server, elsewhere = (open_.enter_context(one) for one in (listening(params), deaf()))
+        here, there = (open_.enter_context(storming(port, RATE, 1e5)) for port in (server.port, elsewhere))
+        here(), there()  # both rest
         end = time.monotonic() + bench.seconds
-        while time.monotonic() < end or len(ratios) < FEWEST:
-            before, begun = server.received, time.perf_counter()
-            stormy = _seconds(engine)
-            taken.append((server.received - before) / (time.perf_counter() - begun))
-            switch()
-            calm = _seconds(engine)
-            switch()
-            ratios.append(stormy / calm)
-    low, middle, high = statistics.quantiles(ratios, n=4)
+        while time.monotonic() < end or len(rounds) < FEWEST:
+            rounds.append(_round(engine, server, here, there))
+    heard, sent = ([one.heard / one.calm for one in rounds], [one.unheard / one.calm for one in rounds])
+    low, middle, high = statistics.quantiles(heard, n=4)
     return (
-        f"{middle:9.3f} x    of a calm chunk, median of {len(ratios)} pairs (quartiles {low:.3f} to {high:.3f}), "
-        f"{statistics.median(taken):.0f} /s taken"
+        f"{middle:9.3f} x    of a calm chunk, median of {len(rounds)} (quartiles {low:.3f} to {high:.3f}), "
+        f"{statistics.median(one.taken for one in rounds):.0f} /s taken; "
+        f"{statistics.median(sent):.3f} x where the same storm goes elsewhere on this machine"
     )
+
+
+class Round(NamedTuple):
+    """Seconds of a chunk that hears a storm, beside one that goes elsewhere, and in a calm; messages taken a second."""
+
+    heard: float
+    unheard: float
+    calm: float
+    taken: float
+
+
+def _round(engine: Engine, server: OscServer, here: Callable[[], None], there: Callable[[], None]) -> Round:
+    here()
+    before, begun = server.received, time.perf_counter()
+    heard = _seconds(engine)
+    taken = (server.received - before) / (time.perf_counter() - begun)
+    here(), there()
+    unheard = _seconds(engine)
+    there()
+    return Round(heard, unheard, _seconds(engine), taken)
 
 
 def tick(bench: Bench) -> str:
@@ -171,6 +191,14 @@ def stormed(port: int, rate: float, seconds: float) -> tuple[int, float]:
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True)
     count, taken = done.stdout.split()
     return int(count), float(taken)
+
+
+@contextmanager
+def deaf() -> Iterator[int]:
+    """A port on which nobody reads."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+        made.bind(("127.0.0.1", 0))
+        yield made.getsockname()[1]
 
 
 @contextmanager
