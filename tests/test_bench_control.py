@@ -26,7 +26,9 @@ def test_the_report_has_a_row_for_everything(monkeypatch) -> None:
     assert [row[:26].strip() for row in rows] == [name.strip() for name in ROWS]
     assert re.search(r"\d+ /s +0 of 10064 lost, 64 of 64 last values", rows[0])
     assert re.search(r"\d+\.\d{3} ms +median, \d+\.\d{3} ms p99", rows[2])
-    assert re.search(r"\d\.\d{3} x +of a calm chunk, median of \d+ \(.*; \d\.\d{3} x where the same storm goes elsewhere", rows[4])
+    assert re.search(
+        r"\d\.\d{3} x +of a calm chunk, median of \d+ \(.*; \d\.\d{3} x where the same storm goes elsewhere", rows[4]
+    )
 
 
 def test_a_storm_sends_what_it_says_and_ends_at_one() -> None:
