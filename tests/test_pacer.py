@@ -27,7 +27,7 @@ class Simulation:
             clock=lambda: self.now,
             on_sent=lambda stamp, at: self.fresh.append((at, stamp)),
         )
-        self.number = 0
+        self.number, self.stamp = 0, lambda number: number
         self.wobble, self.random = wobble, np.random.default_rng(seed)
         self.next_burst, self.due = 0.0, 0.0
 
@@ -43,7 +43,7 @@ class Simulation:
         for at in arrivals:
             self.steps_until(at)
             self.now = at
-            self.pacer.push(FRAME, self.number)
+            self.pacer.push(FRAME, self.stamp(self.number))
             self.number += 1
         self.steps_until(end)
         self.now = max(end, self.now)
@@ -115,14 +115,42 @@ def test_starved_it_holds_the_last_frame_on_the_beat():
     assert sim.pacer.stats().fps_in == pytest.approx(20, rel=0.02)  # the pause did not count
 
 
+def numbered(n):
+    return np.full((4, 8, 3), n, np.uint8)
+
+
 def test_too_much_drops_the_oldest():
-    sim = Simulation()
+    shown = []
+    pacer = Pacer(lambda frame, stamp: shown.append(int(frame[0, 0, 0])), clock=lambda: 0.0)
     for n in range(200):
-        sim.pacer.push(FRAME, n)
-    stats = sim.pacer.stats()
+        pacer.push(numbered(n))
+    stats = pacer.stats()
     assert stats.buffered + stats.dropped == 200 and stats.buffered <= 64
-    sim.steps_until(0.001)
-    assert sim.fresh[0][1] == 200 - stats.buffered
+    pacer.step(0.0)
+    assert shown == [200 - stats.buffered]
+
+
+def test_the_oldest_stamp_of_dropped_frames_goes_out_with_the_next():
+    """A change of a knob is first seen in the next frame that is shown, if the one that was to show it is not."""
+    sent = []
+    pacer = Pacer(lambda frame, stamp: sent.append((int(frame[0, 0, 0]), stamp)), clock=lambda: 0.0)
+    for n in range(200):
+        pacer.push(numbered(n), {10: "first", 12: "second"}.get(n))
+    for _ in range(3):
+        pacer.step(0.0)
+    first = 200 - 64
+    assert sent == [(first, "first"), (first + 1, None), (first + 2, None)]
+
+
+@pytest.mark.parametrize("fps", [3, 7, 11])
+def test_a_slower_output_still_gets_every_chunks_stamp(fps):
+    """Of a source of 20 frames a second in chunks of four, the first of which is stamped, most are never shown."""
+    sim = Simulation(fps=fps)
+    sim.stamp = lambda number: number if number % 4 == 0 else None
+    sim.run(20)
+    stamps = [stamp for _, stamp in sim.fresh if stamp is not None]
+    assert sim.pacer.stats().dropped > 100 and stamps == sorted(stamps)
+    assert len(stamps) > 0.95 * min(20 * 5, len(sim.fresh))
 
 
 def test_a_set_rate_above_the_source_repeats_evenly():

@@ -2,7 +2,7 @@
 
 A small buffer is played at the rate the source sustains. The rate follows slowly, and a little faster or slower than
 the source as long as more or fewer frames wait than needed. When nothing waits the last frame is held; when too much
-waits the oldest is dropped. Where the output is faster than the source, frames are repeated, or cross-faded into the
+waits the oldest is dropped, and the next bears its stamp. Where the output is faster than the source, frames are repeated, or cross-faded into the
 next. Before the first frame a test card goes out. Knows nothing of models, nor of outputs.
 """
 
@@ -78,6 +78,7 @@ class Pacer:
         self._clock, self._sleep = clock, sleep
         self._lock = threading.Lock()
         self._buffer: deque[tuple[np.ndarray, object, float]] = deque()
+        self._owed: object = None  # the stamp of a frame that was dropped, for the next
         self._shown: tuple[np.ndarray, object] = (draw_card(512, 288) if card is None else card, CARD)
         self._arrivals = ArrivalRate()
         self._rate = self._target = FIRST_RATE
@@ -104,7 +105,7 @@ class Pacer:
                 self._steer(now)
             self._buffer.append((frame, stamp, now))
             while len(self._buffer) > self._room():
-                self._buffer.popleft()
+                self._owed = self._next()[1]
                 self._dropped += 1
 
     def _room(self) -> int:
@@ -178,7 +179,8 @@ class Pacer:
         self._credit += advance
         taken = 0
         while self._credit >= 1.0 and self._buffer:
-            frame, stamp, pushed = self._buffer.popleft()
+            self._owed = self._shown[1] if taken else self._owed  # that one is not shown after all
+            frame, stamp, pushed = self._next()
             self._shown = (frame, stamp)
             self._credit -= 1.0
             taken += 1
@@ -190,6 +192,12 @@ class Pacer:
         elif taken:
             self._starving = False
         return taken > 0
+
+    def _next(self) -> tuple[np.ndarray, object, float]:
+        """The oldest that waits; with the stamp of one before it that is never shown, if that is owed yet."""
+        frame, stamp, pushed = self._buffer.popleft()
+        owed, self._owed = self._owed, None
+        return frame, stamp if owed is None else owed, pushed
 
     def _ahead(self) -> tuple[np.ndarray, float] | None:
         """With `fade`, the next frame and how far on the way to it time is; None where the frame is shown as it is."""
