@@ -9,8 +9,7 @@ stream's banks; no network and no time.
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,8 +18,9 @@ from instrument.engine import memory
 from instrument.engine.console import Console
 from instrument.engine.loading import ADD, DUPLICATE, REMOVE, bends_of, declare_bends
 from instrument.engine.naming import name_like, name_problem, taken_names
+from instrument.engine.wishes import Edit, Making, Wishes
 from instrument.parameters.answers import Tell
-from instrument.parameters.params import BadValue, ParamSet, shorten, suggest
+from instrument.parameters.params import ParamSet, shorten, suggest
 from instrument.state.patch import BendSpec, Patch, PatchError
 from instrument.state.patchdesk import PatchDesk
 from instrument.state.rewording import with_bend, without_bend
@@ -42,25 +42,8 @@ class BendingError(ValueError):
 
 
 @dataclass(frozen=True)
-class Edit:
-    """A change of the bends, as it stands in the patch: a bend that comes at a place with values, or one that goes."""
-
-    spec: BendSpec
-    place: int
-    comes: bool
-    values: Mapping[str, Value]  # by id; of one that goes, as it stood
-    before: Patch | None = None  # what one that goes went from
-
-    def back(self) -> Edit:
-        return replace(self, comes=not self.comes)
-
-
-Wish = Callable[[Patch], Edit]
-
-
-@dataclass(frozen=True)
 class _Ready:
-    edit: Edit
+    edit: Edit[BendSpec]
     patch: Patch  # the one that plays, changed
     bends: tuple[Bend, ...]
     bank: StreamBank
@@ -74,13 +57,12 @@ class Bending:
     def __init__(self, params: ParamSet, desk: PatchDesk, console: Console, tell: Callable[[str], None]) -> None:
         self._params, self._desk, self._console = params, desk, console
         self._tell = Tell(tell, params.answers)
-        # With whether it is a step of undo, and whose it is; the first is being worked out.
-        self._wishes: deque[tuple[Wish, bool, str]] = deque()
         self._worker: ThreadPoolExecutor | None = None
-        self._job: Future[_Ready] | None = None
+        self._job: Future[_Ready] | None = None  # works out the first wish
         makers = {ADD: self._adding, DUPLICATE: self._duplicating, REMOVE: self._removing}
-        for id, make in makers.items():
-            params.watchers[id] = partial(self._wished, id, make)
+        reads = {id: lambda text, make=make: partial(make, text.split()) for id, make in makers.items()}
+        full = WAITING, f"{WAITING} wishes wait already"
+        self._wishes: Wishes[BendSpec] = Wishes(params, ORIGIN, reads, self._expected, full)
 
     def close(self) -> None:
         if self._worker is not None:
@@ -88,57 +70,40 @@ class Bending:
 
     # --- what is wished for: in whichever thread, under the parameters' lock ---
 
-    def _wished(self, id: str, make: Callable[[list[str], Patch], Edit], value: Value, origin: str) -> None:
-        """A text was set. Raises BadValue, and then it is not."""
-        words = str(value).split()
-        if not words or origin == ORIGIN:
-            return
-        if len(self._wishes) >= WAITING:
-            raise BadValue(f"{id}: {WAITING} wishes wait already; send '{shorten(' '.join(words))}' again in a moment")
-        wish = partial(make, words)
-        try:
-            wish(self._expected())
-        except ValueError as problem:
-            raise BadValue(f"{id}: {problem}") from None
-        self._wishes.append((wish, True, origin))
-
     def _expected(self) -> Patch:
         """What will play once all that waits is carried out, so that a wish may speak of one made just before."""
         patch = self._desk.playing
-        for wish, *_ in self._wishes:
+        for wish in self._wishes.waiting:
             try:
-                patch = _changed(wish(patch), patch)
+                patch = _changed(wish.edit(patch), patch)
             except ValueError:  # told when its turn comes
                 continue
         return patch
 
     def tick(self) -> None:
-        """The texts are taken up: empty again, for all to see."""
-        with self._params.together():
-            for id in (ADD, DUPLICATE, REMOVE):
-                if self._params[id].base:
-                    self._params.set(id, "", ORIGIN)
+        """The texts are taken up."""
+        self._wishes.take_up()
 
-    def _adding(self, words: list[str], patch: Patch) -> Edit:
+    def _adding(self, words: list[str], patch: Patch) -> Edit[BendSpec]:
         levers = discover()
         lever, name = words[0], " ".join(words[1:])
         if lever not in levers:
             raise BendingError(f"no lever '{shorten(lever)}'; {suggest(lever, list(levers))}")
         spec = BendSpec(name=self._free_name(name, lever.replace(".", "_"), patch), lever=lever)
-        return Edit(spec, len(patch.bends), True, {})
+        return Edit(spec.name, spec, len(patch.bends), True, {})
 
-    def _duplicating(self, words: list[str], patch: Patch) -> Edit:
+    def _duplicating(self, words: list[str], patch: Patch) -> Edit[BendSpec]:
         place = self._place(words[0], patch)
         spec = patch.bends[place]
         name = self._free_name(" ".join(words[1:]), spec.name, patch)
         values = {f"{name}{id.removeprefix(spec.name)}": value for id, value in self._values_of(spec.name).items()}
         values[f"{name}.on"] = False
-        return Edit(spec.model_copy(update={"name": name, "values": {}}), place + 1, True, values)
+        return Edit(name, spec.model_copy(update={"name": name, "values": {}}), place + 1, True, values)
 
-    def _removing(self, words: list[str], patch: Patch) -> Edit:
+    def _removing(self, words: list[str], patch: Patch) -> Edit[BendSpec]:
         place = self._place(" ".join(words), patch)
         spec = patch.bends[place]
-        return Edit(spec, place, False, self._values_of(spec.name), patch)
+        return Edit(spec.name, spec, place, False, self._values_of(spec.name), patch)
 
     def _place(self, name: str, patch: Patch) -> int:
         names = [bend.name for bend in patch.bends]
@@ -181,20 +146,20 @@ class Bending:
                 if (self._desk.playing, stream.bank) == ready.of:  # else another patch came in between: once more
                     self._swap(ready, stream, ids)
                     swapped = ready.patch, ready.bends, ready.bank
-        if self._job is None and self._wishes:
+        if self._job is None and self._wishes.waiting:
             self._begin(stream)
         return swapped
 
     def _drop(self, why: str) -> None:
         with self._params.together():
-            _, _, origin = self._wishes.popleft()
-        self._tell(why, origin)
+            wish = self._wishes.waiting.popleft()
+        self._tell(why, wish.origin)
 
     def _begin(self, stream: Stream) -> None:
         self._worker = self._worker or ThreadPoolExecutor(1, "bending")
-        self._job = self._worker.submit(self._prepare, self._wishes[0][0], stream, self._desk.playing)
+        self._job = self._worker.submit(self._prepare, self._wishes.waiting[0].edit, stream, self._desk.playing)
 
-    def _prepare(self, wish: Wish, stream: Stream, patch: Patch) -> _Ready:
+    def _prepare(self, wish: Making[BendSpec], stream: Stream, patch: Patch) -> _Ready:
         """In the worker's thread: the changed patch and its bank. Raises BendingError, PatchError, ValueError."""
         edit, old = wish(patch), stream.bank
         changed = _changed(edit, patch)
@@ -202,7 +167,7 @@ class Bending:
         return _Ready(edit, changed, bends, stream.make_bank(bends, like=old), (patch, old))
 
     def _swap(self, ready: _Ready, stream: Stream, ids: list[str]) -> None:
-        edit, name = ready.edit, ready.edit.spec.name
+        edit, name = ready.edit, ready.edit.name
         with self._params.together(), self._console.history.paused():
             self._console.rack.name_targets()  # places are about to change
             gone = [] if edit.comes else [id for id in ids if id.startswith(f"{name}.")]
@@ -216,42 +181,37 @@ class Bending:
                 if id in self._params:
                     self._params.set(id, value, ORIGIN)
             self._desk.edited(ready.patch)
-            _, steps_back, _ = self._wishes.popleft()
+            wish = self._wishes.waiting.popleft()
         stream.play(ready.bank)
-        if steps_back:
+        if wish.steps_back:
             self._console.history.step(partial(self._redo, edit.back()), partial(self._redo, edit))
         self._tell(self._said(edit))
 
-    def _said(self, edit: Edit) -> str:
+    def _said(self, edit: Edit[BendSpec]) -> str:
         """What has happened, and to whom it matters."""
-        name = edit.spec.name
+        name = edit.name
         moving = ", ".join(self._console.rack.aimed_at(f"{name}."))
         if edit.comes:
             return f"added bend {name}" + (f", which {moving} moves" if moving else "")
         return f"removed bend {name}" + (f"; {moving} moved it, and will again when it is back" if moving else "")
 
-    def _redo(self, edit: Edit) -> None:
+    def _redo(self, edit: Edit[BendSpec]) -> None:
         """Undo and redo: the same change, or its reverse, with the values that the bend had."""
 
-        def again(patch: Patch) -> Edit:
+        def again(patch: Patch) -> Edit[BendSpec]:
             names = [bend.name for bend in patch.bends]
-            if edit.comes and edit.spec.name in names:
-                raise BendingError(f"the name '{edit.spec.name}' is taken again; nothing is brought back")
+            if edit.comes and edit.name in names:
+                raise BendingError(f"the name '{edit.name}' is taken again; nothing is brought back")
             if edit.comes:
                 return replace(edit, place=min(edit.place, len(names)))
-            return self._removing([edit.spec.name], patch)
+            return self._removing([edit.name], patch)
 
-        with self._params.together():
-            self._wishes.append((again, False, ""))
+        self._wishes.again(again)
 
 
-def _changed(edit: Edit, patch: Patch) -> Patch:
-    """The patch with the bend more or less; where it comes back to what it went from, with all that spoke of it."""
-    if not edit.comes:
-        return without_bend(patch, edit.place)
-    if edit.before is not None and without_bend(edit.before, edit.place) == patch:
-        return edit.before
-    return with_bend(patch, edit.spec, edit.place)
+def _changed(edit: Edit[BendSpec], patch: Patch) -> Patch:
+    """The patch with the bend more or less."""
+    return edit.made(patch, lambda of: with_bend(of, edit.spec, edit.place), lambda of: without_bend(of, edit.place))
 
 
 def soloed(values: dict[str, Value], bends: tuple[Bend, ...]) -> dict[str, Value]:

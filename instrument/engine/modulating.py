@@ -7,19 +7,19 @@ patches; no network, no time.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from instrument.engine.console import Console
 from instrument.engine.loading import MOD_ADD, MOD_DUPLICATE, MOD_REMOVE, declare_modulator
 from instrument.engine.naming import name_like, name_problem, taken_names
 from instrument.engine.stage import Stage
+from instrument.engine.wishes import Edit, Making, Wishes
 from instrument.modulation.modspec import ModulatorSpec, free_name, named, own_parameters, read_line, reworded
 from instrument.modulation.modulators import problems_of
 from instrument.parameters.answers import Tell
-from instrument.parameters.params import BadValue, ParamSet, shorten, suggest
+from instrument.parameters.params import ParamSet, shorten, suggest
 from instrument.state.patch import Patch
 from instrument.state.patchdesk import PatchDesk
 from instrument.state.rewording import with_modulator, without_modulator
@@ -34,24 +34,6 @@ class ModulatingError(ValueError):
     """A wish that cannot be carried out; the text says why and what would do."""
 
 
-@dataclass(frozen=True)
-class Edit:
-    """A modulator that comes at a place with values, or one that goes. `before`: the patch it went from."""
-
-    name: str
-    spec: ModulatorSpec
-    place: int
-    comes: bool
-    values: Mapping[str, Value]  # by id; of one that goes, as it stood
-    before: Patch | None = None
-
-    def back(self) -> Edit:
-        return replace(self, comes=not self.comes)
-
-
-Wish = Callable[[Patch], Edit]
-
-
 class Modulating:
     """One show's. `tell` takes one line for the player. `tick` is called by the engine; wishes come from any thread."""
 
@@ -60,38 +42,23 @@ class Modulating:
     ) -> None:
         self._params, self._desk, self._console, self._stage = params, desk, console, stage
         self._tell = Tell(tell, params.answers)
-        self._wishes: deque[tuple[Wish, bool, str]] = deque()  # with whether it is a step of undo, and whose it is
-        makers = {MOD_ADD: self._add, MOD_DUPLICATE: self._duplicate, MOD_REMOVE: self._remove}
-        for id, make in makers.items():
-            params.watchers[id] = partial(self._wished, id, make)
+        reads = {MOD_ADD: self._add, MOD_DUPLICATE: self._duplicate, MOD_REMOVE: self._remove}
+        full = WAITING, f"{WAITING} wishes are waiting already"
+        self._wishes: Wishes[ModulatorSpec] = Wishes(params, ORIGIN, reads, lambda: desk.playing, full)
 
     # --- what is wished for: in whichever thread, under the parameters' lock ---
 
-    def _wished(self, id: str, make: Callable[[str], Wish], value: Value, origin: str) -> None:
-        """A text was set. Raises BadValue, and then it is not."""
-        text = str(value).strip()
-        if not text or origin == ORIGIN:
-            return
-        if len(self._wishes) >= WAITING:
-            raise BadValue(f"{id}: {WAITING} wishes are waiting already; send '{shorten(text)}' again in a moment")
-        try:
-            wish = make(text)
-            wish(self._desk.playing)
-        except ValueError as problem:
-            raise BadValue(f"{id}: {problem}") from None
-        self._wishes.append((wish, True, origin))
-
-    def _add(self, text: str) -> Wish:
+    def _add(self, text: str) -> Making[ModulatorSpec]:
         return partial(self._adding, read_line(text))
 
-    def _duplicate(self, text: str) -> Wish:
+    def _duplicate(self, text: str) -> Making[ModulatorSpec]:
         name, *rest = text.split()
         return partial(self._duplicating, name, " ".join(rest))
 
-    def _remove(self, text: str) -> Wish:
+    def _remove(self, text: str) -> Making[ModulatorSpec]:
         return partial(self._removing, text)
 
-    def _adding(self, spec: ModulatorSpec, patch: Patch) -> Edit:
+    def _adding(self, spec: ModulatorSpec, patch: Patch) -> Edit[ModulatorSpec]:
         taken = self._room(patch)
         name = spec.name or free_name(spec.kind, taken)
         if problem := name_problem(name, "modulator", taken):
@@ -102,7 +69,7 @@ class Modulating:
             raise ModulatingError(f"{field}: {problem}")
         return Edit(name, spec, len(patch.modulators), True, {})
 
-    def _duplicating(self, name: str, wanted: str, patch: Patch) -> Edit:
+    def _duplicating(self, name: str, wanted: str, patch: Patch) -> Edit[ModulatorSpec]:
         place, spec = self._find(name, patch)
         taken = self._room(patch)
         if wanted and (problem := name_problem(wanted, "modulator", taken)):
@@ -111,7 +78,7 @@ class Modulating:
         values = {f"{new}{id.removeprefix(name)}": value for id, value in self._values_of(name).items()}
         return Edit(new, spec, place + 1, True, {**values, f"{new}.on": False})
 
-    def _removing(self, name: str, patch: Patch) -> Edit:
+    def _removing(self, name: str, patch: Patch) -> Edit[ModulatorSpec]:
         place, spec = self._find(name, patch)
         return Edit(name, spec, place, False, self._values_of(name), patch)
 
@@ -135,21 +102,19 @@ class Modulating:
 
     def tick(self) -> None:
         """Carry out what was wished for."""
-        while self._wishes:
-            wish, steps_back, origin = self._wishes.popleft()
+        while self._wishes.waiting:
+            wish = self._wishes.waiting.popleft()
             try:
-                edit = wish(self._desk.playing)
+                edit = wish.edit(self._desk.playing)
             except ValueError as problem:  # what it speaks of has gone, or come, since
-                self._tell(str(problem), origin)
+                self._tell(str(problem), wish.origin)
                 continue
-            self._carry_out(edit, steps_back)
+            self._carry_out(edit, wish.steps_back)
         with self._params.together():
-            if not self._wishes:
-                for id in (MOD_ADD, MOD_DUPLICATE, MOD_REMOVE):
-                    if self._params[id].base:
-                        self._params.set(id, "", ORIGIN)  # the same words may be sent again
+            if not self._wishes.waiting:
+                self._wishes.take_up()
 
-    def _carry_out(self, edit: Edit, steps_back: bool) -> None:
+    def _carry_out(self, edit: Edit[ModulatorSpec], steps_back: bool) -> None:
         patch = self._changed(edit)
         with self._params.together(), self._console.history.paused():
             if edit.comes:
@@ -171,22 +136,21 @@ class Modulating:
             self._console.history.step(partial(self._again, edit.back()), partial(self._again, edit))
         self._tell(f"{'added' if edit.comes else 'removed'} modulator {edit.name}")
 
-    def _changed(self, edit: Edit) -> Patch:
-        patch = self._desk.playing
-        if not edit.comes:
-            return without_modulator(patch, edit.name)
-        if edit.before is not None and without_modulator(edit.before, edit.name) == patch:
-            return edit.before  # with what others said of it
-        return with_modulator(patch, edit.name, edit.spec, edit.place)
+    def _changed(self, edit: Edit[ModulatorSpec]) -> Patch:
+        return edit.made(
+            self._desk.playing,
+            lambda of: with_modulator(of, edit.name, edit.spec, edit.place),
+            lambda of: without_modulator(of, edit.name),
+        )
 
-    def _again(self, edit: Edit) -> None:
+    def _again(self, edit: Edit[ModulatorSpec]) -> None:
         """Undo and redo: the same change, or its reverse, with the values that the modulator had."""
 
-        def again(patch: Patch) -> Edit:
+        def again(patch: Patch) -> Edit[ModulatorSpec]:
             if not edit.comes:
                 return self._removing(edit.name, patch)
             if problem := name_problem(edit.name, "modulator", self._room(patch)):
                 raise ModulatingError(f"nothing is brought back: {problem}")
             return replace(edit, place=min(edit.place, len(patch.modulators)))
 
-        self._wishes.append((again, False, ""))
+        self._wishes.again(again)
