@@ -184,6 +184,27 @@ def test_bends_come_and_go(page, playing):
         until(lambda name=name: not page.all(f'.strip[data-bend="{name}"]'))
 
 
+def pressed(page: Tab, text: str, css: str = ".quiet") -> None:
+    script = "return [...document.querySelectorAll(arguments[0])].find((b) => b.innerText.startsWith(arguments[1]))"
+    page.js("arguments[0].click()", until(lambda: page.js(script, css, text)))
+
+
+def test_the_form_of_a_new_bend_stays_until_it_is_there_or_another_is_looked_at(page, playing):
+    look_at(page, "turn")
+    pressed(page, "add", "#bends .quiet")
+    page.find("name of the new bend").send_keys("colour")
+    playing.params.set("bend.add", "ffn.in.gain other", "osc")  # what is being written stays
+    until(lambda: page.all('.strip[data-bend="other"]'))
+    pressed(page, "self.out.gain", ".lever")
+    until(lambda: "the name 'colour' is taken" in page.text("body"))
+    assert until(lambda: page.find("name of the new bend")).get_attribute("value") == "colour"
+    page.js("""document.querySelector('.strip[data-bend="turn"] .site').click()""")  # the one looked at already
+    until(lambda: page.text(".bend-head h2").startswith("turn"))
+    assert page.text(".bend-head .quiet") == "add"
+    playing.params.set("bend.remove", "other", "osc")
+    until(lambda: not page.all('.strip[data-bend="other"]'))
+
+
 def test_snapshots_are_pads(page, playing):
     page.view("pads")
     until(lambda: page.text('[data-id="snapshot.1.recall"]') == "1\ncalm")

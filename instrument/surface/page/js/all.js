@@ -1,7 +1,7 @@
 // Every parameter there is, a group at a time, and a search over all of them.
 
 import { Controls } from "./control.js";
-import { named } from "./parts.js";
+import { keepingFocus, named } from "./parts.js";
 
 const MOST_FOUND = 60; // controls shown for a search
 
@@ -29,7 +29,6 @@ export function all(store, root) {
   }
 
   function draw() {
-    const focused = document.activeElement?.getAttribute("aria-label");
     if (!names().includes(group)) group = names()[0] ?? "";
     chips.hidden = Boolean(filter.value.trim());
     chips.replaceChildren(...names().map((name) => {
@@ -38,7 +37,7 @@ export function all(store, root) {
       chip.setAttribute("aria-pressed", name === group);
       chip.addEventListener("click", () => {
         group = name;
-        draw();
+        keepingFocus(document, draw);
       });
       return chip;
     }));
@@ -50,14 +49,14 @@ export function all(store, root) {
     const left = found.length - controls.length;
     if (left > 0) list.append(named("p", "empty wide", `and ${left} more; write more of the name`));
     if (!found.length) list.append(named("p", "empty wide", "no parameter has this in its name"));
-    if (focused) document.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
   }
 
-  filter.addEventListener("input", draw);
-  outer.hear("structure", draw);
-  draw();
+  const redraw = () => keepingFocus(document, draw);
+  filter.addEventListener("input", redraw);
+  outer.hear("structure", redraw);
+  redraw();
   return () => {
-    filter.removeEventListener("input", draw);
+    filter.removeEventListener("input", redraw);
     outer.end();
     shown.end();
     groups.replaceChildren();

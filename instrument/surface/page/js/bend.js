@@ -3,7 +3,7 @@
 
 import { Controls, label } from "./control.js";
 import { NetworkPicture, lightIds } from "./network.js";
-import { button, named } from "./parts.js";
+import { button, heading, named, rows } from "./parts.js";
 import { showHeads, showWords } from "./scopes.js";
 import { windowOf } from "./span.js";
 
@@ -22,7 +22,7 @@ export function detail(store, root, bend, add) {
   const amounts = named("div", "rows");
   amounts.append(...others.map((amount) => controls.make(`${name}.${amount}`)).filter(Boolean));
   root.append(
-    heading(store, bend, add), holds(controls, store, name, network), amounts,
+    head(store, bend, add), holds(controls, store, name, network), amounts,
     where(controls, store, name, network, picture), rest(controls, store, bend),
   );
   const lit = new Set((store.state.bends ?? []).flatMap(lightIds).concat("master.mix"));
@@ -36,19 +36,15 @@ export function detail(store, root, bend, add) {
   };
 }
 
-function heading(store, bend, add) {
-  const head = named("header", "bend-head");
-  head.dataset.site = bend.site;
-  const title = named("h2", "", bend.name);
-  title.append(named("span", "", bend.lever));
-  title.title = store.state.levers?.find((lever) => lever.id === bend.lever)?.doc ?? "";
-  head.append(
-    title,
-    add,
+function head(store, bend, add) {
+  const made = heading(
+    bend.name, bend.lever, add,
     button("quiet", "duplicate", () => store.set("bend.duplicate", bend.name)),
     button("quiet", "remove", () => store.set("bend.remove", bend.name)),
   );
-  return head;
+  made.dataset.site = bend.site;
+  made.firstChild.title = store.state.levers?.find((lever) => lever.id === bend.lever)?.doc ?? "";
+  return made;
 }
 
 /** The words, neurons and heads that it can be scoped to. */
@@ -77,11 +73,7 @@ function rest(controls, store, bend) {
   const windows = [...AXES, "band"].flatMap((axis) => [`${axis}.center`, `${axis}.width`]);
   const placed = new Set(["on", "solo", ...bend.amounts, ...windows].map((field) => `${bend.name}.${field}`));
   const left = store.params.filter((param) => param.id.startsWith(`${bend.name}.`) && !placed.has(param.id));
-  const made = left.map((param) => controls.make(param.id, label(param)));
-  const isWide = (control) => control.classList.contains("wide");
-  const rows = named("div", "rows");
-  rows.append(...made.filter((control) => !isWide(control)), ...made.filter(isWide));
-  return rows;
+  return rows(left.map((param) => controls.make(param.id, label(param))));
 }
 
 const counted = (lo, hi) => {

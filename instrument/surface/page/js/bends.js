@@ -3,9 +3,9 @@
 
 import { detail } from "./bend.js";
 import { Controls } from "./control.js";
-import { onPress } from "./finger.js";
-import { button, named } from "./parts.js";
+import { button, heading, nameField, nameIn, named } from "./parts.js";
 import { SITES } from "./network.js";
+import { Strips, small, strip } from "./strips.js";
 
 /** Builds the view in `root`; returns how to end it. */
 export function bends(store, root) {
@@ -16,15 +16,14 @@ export function bends(store, root) {
 class Bends {
   #store;
   #root;
-  #list = named("div", "strips");
   #pane = named("div", "pane");
   #outer;
   #strips;
   #endDetail = () => {};
-  #shown = ""; // what the strips were made of
   #below = ""; // what the detail was made of
   #choosing = false;
   #known = null; // names of the bends when another was asked for; it is looked at as soon as it is there
+  #called = nameField("name of the new bend"); // stays where it was refused
   #add = button("quiet", "add", () => {
     this.#choosing = !this.#choosing;
     this.#draw();
@@ -34,12 +33,11 @@ class Bends {
     this.#store = store;
     this.#root = root;
     this.#outer = new Controls(store);
-    this.#strips = new Controls(store);
-    this.#list.setAttribute("role", "group");
-    this.#list.setAttribute("aria-label", "Bends");
-    root.replaceChildren(this.#list, this.#pane);
+    this.#strips = new Strips(store, "Bends");
+    root.replaceChildren(this.#strips.element, this.#pane);
     this.#outer.hear("structure", () => {
-      this.#shown = this.#below = "";
+      this.#strips.forget();
+      if (!this.#choosing) this.#below = ""; // what is being written in the form stays
       this.#draw();
     });
     this.#outer.hear("state", (changes) => {
@@ -51,11 +49,7 @@ class Bends {
       this.#choosing = true; // to choose again
       this.#draw();
     });
-    this.#outer.hear("selected", () => {
-      this.#choosing = false;
-      this.#mark();
-      this.#open();
-    });
+    this.#outer.hear("selected", () => this.#look());
     this.#draw();
   }
 
@@ -75,31 +69,21 @@ class Bends {
     const come = this.#known && there.find((bend) => !this.#known.has(bend.name));
     if (come) {
       this.#known = null;
+      this.#called.value = "";
       this.#store.select(come.name);
     } else if (!there.some((bend) => bend.name === this.#store.selected)) this.#store.select(there[0]?.name ?? "");
-    if (JSON.stringify(there) !== this.#shown) this.#drawStrips(there);
+    this.#strips.show(there, (controls, bend) => bendStrip(controls, bend, (name) => this.#look(name)));
     this.#add.setAttribute("aria-expanded", this.#choosing);
     this.#add.textContent = this.#choosing ? "cancel" : "add";
-    this.#mark();
+    this.#strips.mark(this.#choosing ? "" : this.#store.selected);
     this.#open();
-    if (come) this.#list.querySelector(".chosen")?.scrollIntoView({ block: "nearest" });
+    if (come) this.#strips.rows.get(come.name).scrollIntoView({ block: "nearest" });
   }
 
-  #drawStrips(there) {
-    this.#shown = JSON.stringify(there);
-    const focused = document.activeElement?.getAttribute("aria-label");
-    this.#strips.end();
-    this.#strips = new Controls(this.#store);
-    this.#list.replaceChildren(...there.map((bend) => strip(this.#store, this.#strips, bend)));
-    if (focused) this.#list.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
-  }
-
-  #mark() {
-    for (const element of this.#list.querySelectorAll(".strip")) {
-      const chosen = element.dataset.bend === this.#store.selected && !this.#choosing;
-      element.classList.toggle("chosen", chosen);
-      element.querySelector(".site").setAttribute("aria-pressed", chosen);
-    }
+  #look(name = this.#store.selected) {
+    this.#choosing = false;
+    if (name !== this.#store.selected) this.#store.select(name); // which is told to here too
+    else this.#draw();
   }
 
   /** Below the strips: the bend looked at, or the levers to choose from; built anew only when that is another. */
@@ -115,9 +99,9 @@ class Bends {
     this.#endDetail();
     this.#endDetail = () => {};
     this.#pane.replaceChildren();
-    if (this.#choosing) chooser(store, this.#pane, this.#add, () => this.#wait());
+    if (this.#choosing) chooser(store, this.#pane, { add: this.#add, called: this.#called }, () => this.#wait());
     else if (bend) this.#endDetail = detail(store, this.#pane, bend, this.#add);
-    else this.#pane.append(heading("no bends yet", "add one"), this.#add);
+    else this.#pane.append(heading("no bends yet", "add one", this.#add));
     this.#pane.scrollTop = kept;
   }
 
@@ -128,52 +112,26 @@ class Bends {
   }
 }
 
-function strip(store, controls, bend) {
-  const row = named("div", "strip");
-  row.dataset.bend = bend.name;
-  row.dataset.site = bend.site;
-  const look = () => store.select(bend.name);
-  const site = button("site", bend.site, look);
-  site.setAttribute("aria-label", `look at ${bend.name}, ${bend.lever}`);
-  site.title = bend.lever;
-  const main = controls.make(`${bend.name}.${bend.main}`, bend.name);
-  onPress(main, look);
-  main.addEventListener("focusin", look);
-  const small = ["on", "solo"].map((field) => {
-    const toggle = controls.make(`${bend.name}.${field}`, field === "solo" ? "S" : "on");
-    toggle?.classList.add("small", field);
-    return toggle;
-  });
-  row.append(site, main, ...small.filter(Boolean));
-  controls.watch(`${bend.name}.on`, (on) => row.classList.toggle("muted", !on));
+function bendStrip(controls, { name, lever, site, main }, look) {
+  const given = { name, kind: site, spoken: `${name}, ${lever}`, knob: `${name}.${main}` };
+  const row = strip(controls, given, () => look(name));
+  row.dataset.bend = name;
+  row.dataset.site = site;
+  row.firstChild.title = lever;
+  row.append(...[small(controls, `${name}.on`, "on"), small(controls, `${name}.solo`, "S")].filter(Boolean));
   return row;
 }
 
-function heading(text, small) {
-  const head = named("header", "bend-head");
-  const title = named("h2", "", text);
-  title.append(named("span", "", small));
-  head.append(title);
-  return head;
-}
-
-/** Every lever there is; a click adds a bend of it. */
-function chooser(store, pane, add, done) {
-  const head = heading("a new bend", "choose what it does");
-  head.append(add);
-  const name = document.createElement("input");
-  name.className = "field";
-  name.placeholder = "a name, if you like";
-  name.maxLength = 64;
-  name.setAttribute("aria-label", "name of the new bend");
-  pane.append(head, name);
+/** Every lever there is; a click adds a bend of it, as it is `called`. */
+function chooser(store, pane, { add, called }, done) {
+  pane.append(heading("a new bend", "choose what it does", add), called);
   for (const site of SITES) {
     const levers = (store.state.levers ?? []).filter((lever) => lever.site === site);
     const rows = named("div", "levers");
     rows.dataset.site = site;
     rows.append(...levers.map((lever) => {
       const choice = button("lever", "", () => {
-        store.set("bend.add", `${lever.id} ${name.value.trim().replaceAll(/\W+/g, "_")}`.trim());
+        store.set("bend.add", `${lever.id} ${nameIn(called)}`.trim());
         done();
       });
       choice.append(named("b", "", lever.id), named("span", "", lever.doc));

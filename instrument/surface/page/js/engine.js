@@ -1,7 +1,7 @@
 // The instrument itself: engine, cache, video, outputs, and any group of parameters that no other view has.
 
 import { Controls } from "./control.js";
-import { named } from "./parts.js";
+import { keepingFocus, named } from "./parts.js";
 import { HAND } from "./stage.js";
 
 const ELSEWHERE = ["prompt", "snapshot", "morph", "patch", "clock", "bend", "modulator"];
@@ -19,7 +19,6 @@ export function engine(store, root) {
       if (ELSEWHERE.includes(name) || played.has(name) || HAND.includes(param.id)) continue;
       groups.set(name, [...(groups.get(name) ?? []), param.id]);
     }
-    const focused = document.activeElement?.getAttribute("aria-label");
     const scroll = root.firstChild?.scrollTop ?? 0;
     controls.end();
     controls = new Controls(store);
@@ -32,9 +31,8 @@ export function engine(store, root) {
       part.append(named("h2", "", name), rows);
       return part;
     }));
-    root.replaceChildren(pane);
+    keepingFocus(root, () => root.replaceChildren(pane));
     pane.scrollTop = scroll;
-    if (focused) root.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
   }
 
   outer.hear("structure", draw);

@@ -2,9 +2,9 @@
 // come and go here while it plays.
 
 import { Controls } from "./control.js";
-import { onPress } from "./finger.js";
 import { newModulator } from "./newmodulator.js";
-import { button, named } from "./parts.js";
+import { button, heading, named, rows } from "./parts.js";
+import { Strips, small, strip } from "./strips.js";
 
 const PATIENCE = 3000; // ms after which an answer is lost
 
@@ -17,13 +17,11 @@ export function modulators(store, root) {
 class Modulators {
   #store;
   #root;
-  #list = named("div", "strips");
   #pane = named("div", "pane");
   #outer;
   #strips;
   #below;
   #chosen = "";
-  #shown = ""; // what the strips were made of
   #open = ""; // what the pane was made of
   #choosing = false;
   #known = null; // names when another was asked for; it is looked at as soon as it is there
@@ -37,13 +35,11 @@ class Modulators {
     this.#store = store;
     this.#root = root;
     this.#outer = new Controls(store);
-    this.#strips = new Controls(store);
+    this.#strips = new Strips(store, "Modulators");
     this.#below = new Controls(store);
-    this.#list.setAttribute("role", "group");
-    this.#list.setAttribute("aria-label", "Modulators");
-    root.replaceChildren(this.#list, this.#pane);
+    root.replaceChildren(this.#strips.element, this.#pane);
     this.#outer.hear("structure", () => {
-      this.#shown = "";
+      this.#strips.forget();
       if (!this.#choosing) this.#open = ""; // what is being written in a form stays
       this.#draw();
     });
@@ -57,53 +53,36 @@ class Modulators {
 
   end() {
     this.#asked(null);
-    for (const controls of [this.#outer, this.#strips, this.#below]) controls.end();
+    for (const part of [this.#outer, this.#strips, this.#below]) part.end();
     this.#root.replaceChildren();
   }
 
   get #all() {
-    return Object.entries(this.#store.state.modulators ?? {}).filter(([name]) => this.#store.has(`${name}.depth`));
+    const all = Object.entries(this.#store.state.modulators ?? {}).map(([name, kind]) => ({ name, kind }));
+    return all.filter(({ name }) => this.#store.has(`${name}.depth`));
   }
 
   #draw() {
     const there = this.#all;
-    const come = this.#known && there.find(([name]) => !this.#known.has(name));
+    const come = this.#known && there.find(({ name }) => !this.#known.has(name));
     if (come) {
       this.#asked(null);
       this.#choosing = false;
-      this.#chosen = come[0];
-    } else if (!there.some(([name]) => name === this.#chosen)) this.#chosen = there[0]?.[0] ?? "";
-    if (JSON.stringify(there) !== this.#shown) this.#drawStrips(there);
+      this.#chosen = come.name;
+    } else if (!there.some(({ name }) => name === this.#chosen)) this.#chosen = there[0]?.name ?? "";
+    this.#strips.show(there, (controls, modulator) => modulatorStrip(controls, modulator, (name) => this.#look(name)));
     this.#add.setAttribute("aria-expanded", this.#choosing);
     this.#add.textContent = this.#choosing ? "cancel" : "add";
-    this.#mark();
+    this.#strips.mark(this.#choosing ? "" : this.#chosen);
     this.#fill();
     this.#meter();
-    if (come) this.#list.querySelector(".chosen")?.scrollIntoView({ block: "nearest" });
-  }
-
-  #drawStrips(there) {
-    this.#shown = JSON.stringify(there);
-    const focused = document.activeElement?.getAttribute("aria-label");
-    this.#strips.end();
-    this.#strips = new Controls(this.#store);
-    const look = (name) => this.#look(name);
-    this.#list.replaceChildren(...there.map(([name, kind]) => strip(this.#store, this.#strips, name, kind, look)));
-    if (focused) this.#list.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
+    if (come) this.#strips.rows.get(come.name).scrollIntoView({ block: "nearest" });
   }
 
   #look(name) {
     this.#choosing = false;
     this.#chosen = name;
     this.#draw();
-  }
-
-  #mark() {
-    for (const row of this.#list.querySelectorAll(".strip")) {
-      const chosen = row.dataset.modulator === this.#chosen && !this.#choosing;
-      row.classList.toggle("chosen", chosen);
-      row.querySelector(".site").setAttribute("aria-pressed", chosen);
-    }
   }
 
   /** Below the strips: everything of the one looked at, or the kinds to choose from; built anew only when that is another. */
@@ -115,7 +94,8 @@ class Modulators {
     this.#below.end();
     this.#below = new Controls(store);
     this.#pane.replaceChildren();
-    if (this.#choosing) newModulator(store, this.#pane, this.#add, () => this.#asked(new Set(this.#all.map(([name]) => name))));
+    const names = () => new Set(this.#all.map(({ name }) => name));
+    if (this.#choosing) newModulator(store, this.#pane, this.#add, () => this.#asked(names()));
     else this.#pane.append(this.#heading(this.#chosen), this.#settings(this.#chosen));
   }
 
@@ -129,52 +109,35 @@ class Modulators {
 
   #heading(name) {
     const store = this.#store;
-    const head = named("header", "bend-head");
-    const title = named("h2", "", name || "no modulators yet");
-    title.append(named("span", "", name ? store.state.modulators?.[name] ?? "" : "add one"));
-    head.append(title, this.#add);
-    if (name) {
-      head.append(
-        button("quiet", "duplicate", () => store.set("modulator.duplicate", name)),
-        button("quiet", "remove", () => store.set("modulator.remove", name)),
-      );
-    }
-    return head;
+    if (!name) return heading("no modulators yet", "add one", this.#add);
+    return heading(
+      name, store.state.modulators?.[name] ?? "", this.#add,
+      button("quiet", "duplicate", () => store.set("modulator.duplicate", name)),
+      button("quiet", "remove", () => store.set("modulator.remove", name)),
+    );
   }
 
   #settings(name) {
     const placed = [`${name}.on`, `${name}.depth`]; // those stand in its strip
     const params = this.#store.params.filter((param) => param.id.startsWith(`${name}.`) && !placed.includes(param.id));
-    const made = name ? params.map((param) => this.#below.make(param.id)) : [];
-    const isWide = (control) => control.classList.contains("wide");
-    const rows = named("div", "rows");
-    rows.append(...made.filter((control) => !isWide(control)), ...made.filter(isWide));
-    return rows;
+    return rows(name ? params.map((param) => this.#below.make(param.id)) : []);
   }
 
   #meter() {
-    for (const row of this.#list.querySelectorAll(".strip")) {
-      const signal = this.#store.state.signals?.[row.dataset.modulator] ?? 0;
+    for (const [name, row] of this.#strips.rows) {
+      const signal = this.#store.state.signals?.[name] ?? 0;
       row.querySelector(".meter i").style.transform = `scaleX(${Math.max(-1, Math.min(1, signal))})`;
     }
   }
 }
 
-function strip(store, controls, name, kind, look) {
-  const row = named("div", "strip");
+function modulatorStrip(controls, { name, kind }, look) {
+  const row = strip(controls, { name, kind, spoken: name, knob: `${name}.depth` }, () => look(name));
   row.dataset.modulator = name;
-  const site = button("site", kind, () => look(name));
-  site.setAttribute("aria-label", `look at ${name}`);
-  const depth = controls.make(`${name}.depth`, name);
-  onPress(depth, () => look(name));
-  depth.addEventListener("focusin", () => look(name));
   const meter = named("span", "meter");
   meter.title = "what it gives now, -1 to 1";
   meter.append(named("i", ""));
-  const on = controls.make(`${name}.on`, "on");
-  on.classList.add("small", "on");
-  row.append(site, depth, meter, on);
-  controls.watch(`${name}.on`, (value) => row.classList.toggle("muted", !value));
-  controls.watch(`${name}.to`, (to) => (depth.title = `moves ${to || "nothing"}`));
+  row.append(meter, small(controls, `${name}.on`, "on"));
+  controls.watch(`${name}.to`, (to) => (row.querySelector("param-bar").title = `moves ${to || "nothing"}`));
   return row;
 }

@@ -1,7 +1,7 @@
 // Choosing a new modulator: what it moves, how far, and every kind there is, as the instrument describes them.
 
 import "./bar.js";
-import { button, named } from "./parts.js";
+import { button, field, heading, nameField, nameIn, named } from "./parts.js";
 
 const DEPTH = {
   id: "depth of the new modulator", label: "depth", doc: "how far it moves its target, in knob travel",
@@ -11,18 +11,12 @@ const MOVED = ["number", "switch", "choice"];
 
 /** Builds the form in `pane`; `cancel` is the button that gives it up, `done()` is told when one was asked for. */
 export function newModulator(store, pane, cancel, done) {
-  const head = named("header", "bend-head");
-  const title = named("h2", "", "a new modulator");
-  title.append(named("span", "", "what it moves, how far, and what it is"));
-  head.append(title, cancel);
-
   const target = field("what the new modulator moves", "what it moves", firstTarget(store));
   target.setAttribute("list", "modulated");
   const ids = named("datalist", "");
   ids.id = "modulated";
   ids.append(...store.params.filter((param) => MOVED.includes(param.type)).map((param) => new Option(param.id)));
-  const name = field("name of the new modulator", "a name, if you like");
-  name.maxLength = 64;
+  const name = nameField("name of the new modulator");
   const depth = document.createElement("param-bar");
   let deep = DEPTH.default;
   depth.setup({ ...DEPTH, value: deep }, (value) => (deep = value));
@@ -30,12 +24,13 @@ export function newModulator(store, pane, cancel, done) {
   /** As a patch has it; text in quotes, which YAML reads as JSON does. */
   function ask(kind, what) {
     const line = { [kind]: what, to: target.value.trim(), depth: +deep.toFixed(4) };
-    const called = name.value.trim().replaceAll(/\W+/g, "_");
+    const called = nameIn(name);
     if (called) line.name = called;
     store.set("modulator.add", JSON.stringify(line));
     done();
   }
 
+  const head = heading("a new modulator", "what it moves, how far, and what it is", cancel);
   const rows = named("div", "rows");
   rows.append(target, ids, depth, name);
   pane.append(head, rows, ...(store.state.kinds ?? []).map((kind) => section(kind, ask)));
@@ -62,16 +57,6 @@ function choice(kind, text, act) {
   const chip = button("chip", text, act);
   chip.setAttribute("aria-label", `${text}: a new ${kind}`);
   return chip;
-}
-
-function field(spoken, placeholder, value = "") {
-  const box = document.createElement("input");
-  box.className = "field";
-  box.placeholder = placeholder;
-  box.value = value;
-  box.spellcheck = false;
-  box.setAttribute("aria-label", spoken);
-  return box;
 }
 
 /** The first amount of the bend looked at, or of the first bend. */

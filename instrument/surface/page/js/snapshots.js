@@ -1,7 +1,7 @@
 // Snapshots as pads, morphs between them, the set list and the clock.
 
 import { Controls, label } from "./control.js";
-import { button, named } from "./parts.js";
+import { button, keepingFocus, named } from "./parts.js";
 import "./square.js";
 
 /** Builds the view in `root`; returns how to end it. */
@@ -11,7 +11,6 @@ export function snapshots(store, root) {
   let timer = 0;
 
   function draw() {
-    const focused = document.activeElement?.getAttribute("aria-label");
     const scroll = root.firstChild?.scrollTop ?? 0;
     controls.end();
     controls = new Controls(store);
@@ -34,9 +33,8 @@ export function snapshots(store, root) {
       rows.append(...left.map((param) => controls.make(param.id, `${param.group} ${label(param)}`)));
       scroller.append(titled("more", rows));
     }
-    root.replaceChildren(scroller);
+    keepingFocus(root, () => root.replaceChildren(scroller));
     scroller.scrollTop = scroll;
-    if (focused) root.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
   }
 
   outer.hear("structure", draw);

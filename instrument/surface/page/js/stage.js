@@ -1,7 +1,7 @@
 // Under the picture: what is asked for, and what must be at hand in every view.
 
 import { Controls } from "./control.js";
-import { button, named } from "./parts.js";
+import { button, keepingFocus, named } from "./parts.js";
 
 export const HAND = ["master.mix", "panic", "out.blackout", "out.freeze", "cache.reset", "undo", "redo"];
 const WORDS = { "master.mix": "wet", "out.blackout": "blackout", "out.freeze": "freeze", "cache.reset": "forget" };
@@ -14,17 +14,15 @@ export function stage(store, root, learning) {
   root.replaceChildren(prompts, hand);
 
   function draw() {
-    const focused = document.activeElement?.getAttribute("aria-label");
     controls.end();
     controls = new Controls(store);
     prompts.replaceChildren(...promptRows(store, controls));
     const keys = HAND.map((id) => controls.make(id, WORDS[id])).filter(Boolean);
     hand.replaceChildren(...keys, learning);
     hand.querySelector("param-bar")?.classList.add("wet");
-    if (focused) root.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
   }
 
-  store.addEventListener("structure", draw);
+  store.addEventListener("structure", () => keepingFocus(root, draw));
 }
 
 /** One row a prompt: its text, and its weight where several are blended; then what else there is of prompts. */
