@@ -148,11 +148,18 @@ snapshots: {calm: {colour.gain: 0.5}}
 """
 
 
-class Room:
-    """A show that plays the house model at its smallest, its page open to browsers."""
+SMALLEST = 64, 48
 
-    def __init__(self, mapping: Path | None = None, port: int = 0, patch: str = PATCH) -> None:
-        system = open_system(sized(recipe("house"), 64, 48), torch.device("cpu"), torch.float32)
+
+class Room:
+    """A show that plays the house model, at its smallest if nothing else is said, its page open to browsers."""
+
+    def __init__(
+        self, mapping: Path | None = None, port: int = 0, patch: str = PATCH, size: tuple[int, int] | None = SMALLEST
+    ) -> None:
+        """`size`: width and height in pixels; None: the model's own."""
+        house = recipe("house") if size is None else sized(recipe("house"), *size)
+        system = open_system(house, torch.device("cpu"), torch.float32)
         self.show = Show(system, loads(patch, name="room"), [], None, 1)
         self.params, self.engine = self.show.params, self.show.engine
         rig = Rig(self.params, self.show.notices.tell)

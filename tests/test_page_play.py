@@ -228,6 +228,24 @@ def test_snapshots_are_pads(page, playing):
     until(lambda: playing.value("morph.y") == pytest.approx(0.27, abs=0.03))
 
 
+def test_the_puck_of_the_square_is_whole_in_every_corner(page):
+    page.view("pads")
+    until(lambda: page.all("xy-square"))
+    cut = """
+        const [square, x, y] = [document.querySelector('xy-square'), ...arguments];
+        square.show(x, y);
+        const [puck, pane] = [square.puck, square.closest('.pane')].map((each) => each.getBoundingClientRect());
+        const frame = square.getBoundingClientRect(), rim = parseFloat(getComputedStyle(square).marginLeft);
+        return [puck.left - pane.left, pane.right - puck.right, puck.left - frame.left + rim,
+            frame.right + rim - puck.right, puck.top - frame.top + rim, frame.bottom + rim - puck.bottom];
+    """
+    for size in SIZES:
+        resize(page.browser, *size)
+        for x, y in ((0, 0), (1, 0), (0, 1), (1, 1)):
+            assert min(page.js(cut, x, y)) >= 0, (size, x, y)
+    resize(page.browser, 1280, 720)
+
+
 def test_what_moves_by_itself_is_seen_to_move(page, playing):
     page.view("modulators")
     until(lambda: page.text(".bend-head h2").startswith("wave"))
