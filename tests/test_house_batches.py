@@ -9,15 +9,8 @@ from pipelines.house import batches, diffusion, model, world
 from pipelines.house.data import BankPlan, LatentBank, Size, make_bank
 from pipelines.recipes import HOUSE
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -16,15 +16,8 @@ from pipelines.house.diffusion import Learner
 from pipelines.house.distil import FRAMES, PAST, Clips, Distillation, Learners, Plan, Streams, make_critic, schedule
 from pipelines.house.rollout import Rollout
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

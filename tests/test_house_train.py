@@ -31,18 +31,11 @@ from pipelines.house.png import sheet, write_png
 from pipelines.recipes import HOUSE, Recipe
 from pipelines.stream import Stream
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 QUICK = ["--toy", "--device", "cpu", "--batch", "2", "--log-every", "5"]
 BANK = ["--clips", "8", "--stills", "8", "--block", "4"]
 LEARN = ["--still-batch", "3", "--no-compile", "--frames", "7"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

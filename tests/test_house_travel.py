@@ -8,13 +8,7 @@ import torch
 from pipelines.house import model, travel, world
 from pipelines.house.judge import ANSWERS, Judge
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("length", [0, 3])

@@ -17,15 +17,8 @@ from pipelines.house.world import (
     scenes_from_attributes,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = {"height": 72, "width": 128}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def hue_of(rgb: torch.Tensor) -> torch.Tensor:
