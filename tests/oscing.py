@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from hypothesis import strategies as st
 
 from instrument.osc.codec import Message, decode, encode
+from instrument.osc.server import OscServer
 from instrument.parameters.params import ParamSet
 from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec, TextSpec, TriggerSpec
 
 ADDRESSES = st.from_regex(r"(/[a-z0-9_]{1,8}){1,4}", fullmatch=True)
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 PLAIN = st.integers(-(2**63), 2**63 - 1) | st.booleans() | TEXTS | st.binary(max_size=40) | st.none()
+STATUS = {"fps": 17.5, "latency_ms": None, "chunks": 42, "warnings": ["x"], "beat": 3.25}
 ARGS = st.lists(PLAIN | st.floats(width=32, allow_nan=False) | st.lists(PLAIN, max_size=3), max_size=6)
 
 
@@ -79,3 +83,70 @@ class Client:
 
     def close(self) -> None:
         self.socket.close()
+
+
+class Ear:
+    """A UDP port that keeps what it hears."""
+
+    def __init__(self, client: Client | None = None, port: int = 0) -> None:
+        self.socket = client.socket if client else socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        if client is None:
+            self.socket.bind(("127.0.0.1", port))
+        self.port = self.socket.getsockname()[1]
+        self.heard: list[tuple[Any, ...]] = []
+        self._stop = threading.Event()
+        self.socket.settimeout(0.05)
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        while not self._stop.is_set():
+            try:
+                message = decode(self.socket.recv(65536))[0].messages[0]
+            except (TimeoutError, ConnectionError):
+                continue
+            self.heard.append((message.address, *message.args))
+
+    def of(self, address: str) -> list[tuple[Any, ...]]:
+        return [message[1:] for message in self.heard.copy() if message[0] == address]
+
+    def last(self, address: str) -> tuple[Any, ...] | None:
+        return (self.of(address) or [None])[-1]
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.socket.close()
+
+
+@contextmanager
+def listening() -> Iterator[Callable[..., Ear]]:
+    """`listening(client, port)` -> an Ear at that client's port or at one of its own, until the end."""
+    made: list[Ear] = []
+
+    def listen(client: Client | None = None, port: int = 0) -> Ear:
+        made.append(Ear(client, port))
+        return made[-1]
+
+    try:
+        yield listen
+    finally:
+        for ear in made:
+            ear.close()
+
+
+@contextmanager
+def servers(params: ParamSet, status: Callable[[], dict[str, Any]]) -> Iterator[Callable[..., OscServer]]:
+    """`servers(outs)` -> an OscServer that runs until the end, with these targets of `--osc-out`."""
+    made: list[OscServer] = []
+
+    def opened(outs: Iterable[str] = ()) -> OscServer:
+        made.append(OscServer(params, port=0, notices=lambda text: None, status=status))
+        made[-1].start(outs)
+        return made[-1]
+
+    try:
+        yield opened
+    finally:
+        for server in made:
+            server.close()
