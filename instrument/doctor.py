@@ -38,6 +38,7 @@ EXTRAS = {  # module -> (the extra that brings it, what it is for)
     "prometheus_client": ("metrics", "--metrics-port"),
     "huggingface_hub": ("gpu", "bender fetch, and the larger models"),
     "matplotlib": ("study", "the charts of bender study"),
+    "selenium": ("bench", "bender bench page"),
     **({"SpoutGL": ("spout", "--out spout")} if sys.platform == "win32" else {}),
     **({"syphon": ("syphon", "--out syphon")} if sys.platform == "darwin" else {}),
 }

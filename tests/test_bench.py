@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 
 import pytest
@@ -96,6 +97,13 @@ def test_looking_is_measured_in_every_view() -> None:
     counts = [int(row[24:30]) for row in rows]
     assert counts[0] == 0 and all(0 < count <= AT_ONCE for count in counts[1:])
     assert rows[0].split()[-2:] == ["1.000", "1.000"]
+
+
+def test_selenium_that_is_missing_is_named_with_what_brings_it(monkeypatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "selenium", None)
+    assert main(["bench", "page"]) == 2
+    told = capsys.readouterr().err
+    assert 'selenium, which is not installed; pip install "attentionbender[bench]"' in told and told.count("\n") == 1
 
 
 @pytest.mark.parametrize("lacking", [{"chromium"}, {"chromedriver"}, {"chromium", "chromedriver"}])

@@ -94,7 +94,9 @@ def bench_page(load: Load, beside: tuple[System, Patch, int] | None = None) -> I
 def find_browser() -> tuple[str, str]:
     """The programs: Chromium, or a browser made from it, and its driver. Raises BrowserMissing."""
     if importlib.util.find_spec("selenium") is None:
-        raise BrowserMissing("bench page drives a browser with selenium; pip install selenium")
+        raise BrowserMissing(
+            'bench page drives a browser with selenium, which is not installed; pip install "attentionbender[bench]"'
+        )
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     driver = shutil.which("chromedriver")
     if browser is None or driver is None:
