@@ -11,6 +11,7 @@ from tests.jack import Controller, running_jack
 from tests.page import Room, Tab, chromium, resize, room, until
 
 SIZES = ((1280, 720), (820, 1180), (390, 844))
+HOLDS = ("out.freeze", "out.blackout")
 VIEWS = ("bends", "pads", "modulators", "engine", "inside", "all")
 
 
@@ -309,6 +310,17 @@ def test_modulators_come_and_go(page, playing):
         until(lambda name=name: not page.all(f'.strip[data-modulator="{name}"]'))
 
 
+def test_what_holds_the_picture_is_lit(page, playing):
+    colour = "return getComputedStyle(document.querySelector(`[aria-label='${arguments[0]}']`)).backgroundColor"
+    labels = {id: page.all(f'[data-id="{id}"] button')[0].get_attribute("aria-label") for id in HOLDS}
+    for id, label in labels.items():
+        before = page.js(colour, label)
+        playing.params.set(id, True, "osc")
+        until(lambda label=label, before=before: page.js(colour, label) != before)
+        playing.params.set(id, False, "osc")
+        until(lambda label=label, before=before: page.js(colour, label) == before)
+
+
 def test_two_pages_agree(page, playing):
     look_at(page, "colour")
     first = page.browser.current_window_handle
@@ -348,6 +360,8 @@ def test_nothing_overflows_in_any_view(page):
 def test_learning_says_what_is_missing(page, playing):
     page.view("bends")
     page.keys("undo", "l")
+    lined = "return getComputedStyle(document.querySelector(`[data-id='${arguments[0]}']`)).outlineStyle"
+    assert [page.js(lined, id) for id in ("turn.rotate", "prompt.text")] == ["dashed", "none"]  # a text has no knob
     page.find("turn.rotate").click()
     until(lambda: "mapping" in page.text("#note"))
     assert playing.value("turn.rotate") == 0  # a click that teaches plays nothing

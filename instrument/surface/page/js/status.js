@@ -30,7 +30,7 @@ export class Status extends EventTarget {
       this.#fact(key, name, typeof value === "number" ? value.toFixed(digits) + unit : "–");
     }
     if (typeof status.cache === "string") this.#fact("cache", "cache", status.cache);
-    this.#warn(this.#error || (status.warnings ?? []).toReversed().join("   ")); // the newest is not cut off
+    this.#warn(this.#error || (status.warnings ?? []).toReversed().join(" · ")); // the newest is not cut off
   }
 
   #fact(key, name, text) {
