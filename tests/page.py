@@ -20,6 +20,7 @@ from pipelines.systems import open_system
 
 pytest.importorskip("selenium")
 from selenium import webdriver
+from selenium.common.exceptions import SessionNotCreatedException
 from selenium.webdriver import ActionChains, Keys
 
 FLAGS = (
@@ -47,7 +48,7 @@ def chromium(width: int = 1280, height: int = 720) -> Iterator[webdriver.Chrome]
     for flag in (*FLAGS, f"--window-size={width},{height}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    browser = _started(options, driver)
     try:
         resize(browser, width, height)
         yield browser
@@ -55,9 +56,21 @@ def chromium(width: int = 1280, height: int = 720) -> Iterator[webdriver.Chrome]
         browser.quit()
 
 
+def _started(options: webdriver.ChromeOptions, driver: str) -> webdriver.Chrome:
+    """The driver gives a browser a minute to come up, which on a machine that stands still is not always enough."""
+    for _ in range(2):
+        try:
+            return webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+        except SessionNotCreatedException:
+            continue
+    return webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+
+
 def resize(browser: webdriver.Chrome, width: int, height: int) -> None:
+    """The window has that size, in pixels, when this returns."""
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    until(lambda: browser.execute_script("return [innerWidth, innerHeight]") == [width, height])
 
 
 def until(fact: Callable[[], Any], seconds: float = PATIENCE) -> Any:
@@ -111,6 +124,11 @@ class Tab:
         if shift:
             chain.key_up(Keys.SHIFT)
         chain.perform()
+
+    def set_at_last(self, id: str, value: Callable[[], float]) -> float:
+        """What the page shows, once `value()`, the instrument's, is the same: all that a hand did has come."""
+        until(lambda: value() == pytest.approx(float(self.attribute(id, "aria-valuenow") or "nan"), rel=1e-5))
+        return value()
 
     def keys(self, id: str, *keys: str) -> None:
         self.js("arguments[0].focus()", self.find(id))

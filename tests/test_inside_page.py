@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 pytest.importorskip("selenium")
@@ -159,7 +157,6 @@ def test_it_goes_on_after_the_instrument_was_away(stage):
 def test_nothing_of_it_is_wider_than_its_place(stage):
     for width, height in ((1280, 720), (820, 1180), (390, 844)):
         resize(stage.browser, width, height)
-        time.sleep(0.1)
         assert stage.js("return document.documentElement.scrollWidth") <= width
         assert stage.js("const i = document.querySelector('.inside'); return i.scrollWidth <= i.clientWidth")
     resize(stage.browser, 1280, 720)
