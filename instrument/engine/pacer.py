@@ -2,8 +2,9 @@
 
 A small buffer is played at the rate the source sustains. The rate follows slowly, and a little faster or slower than
 the source as long as more or fewer frames wait than needed. When nothing waits the last frame is held; when too much
-waits the oldest is dropped, and the next bears its stamp. Where the output is faster than the source, frames are repeated, or cross-faded into the
-next. Before the first frame a test card goes out. Knows nothing of models, nor of outputs.
+waits the oldest is dropped, and the next bears its stamp. Where the output is faster than the source, frames are
+repeated, or cross-faded into the next. Before the first frame a test card goes out. Knows nothing of models, nor of
+outputs.
 """
 
 from __future__ import annotations
