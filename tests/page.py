@@ -203,3 +203,15 @@ def room(**options: Any) -> Iterator[Room]:
         yield made
     finally:
         made.close()
+
+
+def look_at(page: Tab, bend: str) -> None:
+    page.view("bends")
+    until(lambda: page.all(f'.strip[data-bend="{bend}"]'))
+    page.js(f"document.querySelector('.strip[data-bend=\"{bend}\"] .site').click()")
+    until(lambda: page.text(".bend-head h2").startswith(bend))
+
+
+def pressed(page: Tab, text: str, css: str = ".quiet") -> None:
+    script = "return [...document.querySelectorAll(arguments[0])].find((b) => b.innerText.startsWith(arguments[1]))"
+    page.js("arguments[0].click()", until(lambda: page.js(script, css, text)))

@@ -1,5 +1,5 @@
-// The bends of the patch: one strip each with what its first knob turns, on and solo; below, everything of the one looked
-// at. Bends come and go here while it plays.
+// The bends of the patch, by site: one strip each with what its first knob turns, on and solo; below, everything of the
+// one looked at. Bends come and go here while it plays.
 
 import { detail } from "./bend.js";
 import { Controls } from "./control.js";
@@ -60,8 +60,13 @@ class Bends {
     this.#root.replaceChildren();
   }
 
+  /** Those there are, grouped by site as the patch first has it; controllers may know them by their `place` in it. */
   get #all() {
-    return (this.#store.state.bends ?? []).filter((bend) => this.#store.has(`${bend.name}.on`));
+    const there = (this.#store.state.bends ?? []).map((bend, index) => ({ ...bend, place: index + 1 }));
+    const sites = there.map((bend) => bend.site);
+    return there
+      .filter((bend) => this.#store.has(`${bend.name}.on`))
+      .sort((one, other) => sites.indexOf(one.site) - sites.indexOf(other.site));
   }
 
   #draw() {
@@ -112,12 +117,12 @@ class Bends {
   }
 }
 
-function bendStrip(controls, { name, lever, site, main }, look) {
+function bendStrip(controls, { name, lever, site, main, place }, look) {
   const given = { name, kind: site, spoken: `${name}, ${lever}`, knob: `${name}.${main}` };
   const row = strip(controls, given, () => look(name));
   row.dataset.bend = name;
   row.dataset.site = site;
-  row.firstChild.title = lever;
+  row.firstChild.title = `${lever}, bend ${place} of the patch`;
   row.append(...[small(controls, `${name}.on`, "on"), small(controls, `${name}.solo`, "S")].filter(Boolean));
   return row;
 }
