@@ -8,6 +8,7 @@ import time
 import aiohttp
 import pytest
 
+from instrument.surface import feed
 from instrument.surface.feed import finite
 from instrument.surface.server import Surface, SurfaceError
 from pipelines.spec import ControlSpec
@@ -46,6 +47,21 @@ def test_the_page_needs_nothing_from_elsewhere():
     for path in PAGE.rglob("*.*"):
         text = path.read_text().replace("http://www.w3.org/2000/svg", "")
         assert "http://" not in text and "https://" not in text and "//cdn" not in text, path
+
+
+def test_a_change_goes_out_without_waiting_for_the_next_look(monkeypatch):
+    monkeypatch.setattr(feed, "LOOK", 600.0)
+    params = some_params()
+
+    async def play(surface):
+        async with opened(surface) as page:
+            for gain in (3.5, 2.0, 0.5):
+                params.set("petals.gain", gain, "midi")
+                await page.until(lambda gain=gain: page.values["petals.gain"] == gain)
+
+    with serving(params) as surface:
+        asyncio.run(play(surface))
+    assert not params.alarms, "a page that has gone is not rung for"
 
 
 def test_values_reach_the_page_and_the_instrument():

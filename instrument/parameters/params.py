@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from numbers import Real
 from typing import Any
 
+from instrument.parameters.alarms import Alarms
 from instrument.parameters.answers import Answers
 from instrument.parameters.corrections import Corrections, differs, strays
 from instrument.parameters.glide import Glides
@@ -69,11 +70,10 @@ class ParamSet:
         self._notices = notices or log.warning
         self._glides = Glides()
         self._modulation: Modulation | None = None
-        self._modulated: dict[str, Value] = {}
-        self._moving: dict[str, Value] = {}
+        self._modulated, self._moving = {}, {}
         self._travels: dict[str, tuple[int, float]] = {}
         self.corrections = Corrections()  # read it under `together`
-        self.answers = Answers()
+        self.answers, self.alarms = Answers(), Alarms()
         self.recorder: Callable[[Change], None] | None = None
         self.watchers: dict[str, Callable[[Value, str], None]] = {}  # of every set, (value, origin); must not wait
 
@@ -292,6 +292,8 @@ class ParamSet:
         self._changed_at = self._changed_at or time.monotonic()
         parameter.base, parameter.origin, parameter.version = value, origin, self._version
         self._recent[parameter.id] = self._recent.pop(parameter.id)
+        if self.alarms:
+            self.alarms.ring()
 
     def _fire(self, parameter: Parameter, origin: str) -> None:
         self._fired.append(Fired(parameter.id, time.monotonic(), origin))

@@ -20,6 +20,7 @@ import math
 import struct
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
@@ -29,7 +30,7 @@ from instrument.parameters.params import ParamSet
 from instrument.sockets import Credit, close, read_object
 
 BEAT = 1 / 65  # least seconds between two messages of values alone
-LOOK = 1 / 200  # seconds between looks at the values
+LOOK = 1 / 200  # seconds between looks at what no change of a value tells of: what moves by itself, the status
 STATUS_EVERY = 0.25  # seconds
 PLAY_EVERY = 0.1
 MOST_ITEMS = 512  # values or triggers in one message from a page
@@ -79,6 +80,8 @@ class Feed:
         self._values_at = 0.0  # when values went out without a picture
         self._status_at = 0.0
         self._credit = Credit()
+        self._stirred = True  # a value has changed since they were read; at first all are news
+        self._resting = False  # values went out a moment ago
 
     async def close(self) -> None:
         """End the connection; the page will try to come back."""
@@ -88,9 +91,17 @@ class Feed:
 
     async def send_forever(self) -> None:
         """Send what changes until the connection closes."""
+        try:
+            await self._send_forever(asyncio.get_running_loop())
+        finally:
+            self._params.alarms.drop(self)
+
+    async def _send_forever(self, loop: asyncio.AbstractEventLoop) -> None:
         while not self._socket.closed:
             await self._credit.wait()
             await self._wait_for_news()
+            self._stirred = False
+            self._params.alarms.set(self, partial(_call_in, loop, self._stir))
             if self._structure != self._params.structure:
                 await self._socket.send_str(self._describe())
             numbers, words = self._changes()
@@ -103,14 +114,31 @@ class Feed:
                 await self._socket.send_str(json.dumps(message))
 
     async def _wait_for_news(self) -> None:
-        """Until there is a new picture, or values may go out again."""
-        wait = max(LOOK, self._values_at + BEAT - time.monotonic())
+        """Until there is a new picture, or a change of values that may go out already, or it is time to look."""
+        rest = self._values_at + BEAT - time.monotonic()
+        if rest > 0:
+            self._resting = True
+            came = await self._fresh_within(rest)
+            self._resting = False
+            if came:
+                return
+        if not self._stirred:
+            await self._fresh_within(LOOK)
+
+    async def _fresh_within(self, seconds: float) -> bool:
         try:
-            await asyncio.wait_for(self.fresh.wait(), wait)
+            await asyncio.wait_for(self.fresh.wait(), seconds)
         except asyncio.TimeoutError:  # not the built-in one before Python 3.11
-            return
+            return False
         finally:
             self.fresh.clear()
+        return True
+
+    def _stir(self) -> None:
+        """A value has changed."""
+        self._stirred = True
+        if not self._resting:
+            self.fresh.set()
 
     def _describe(self) -> str:
         self._structure = self._params.structure
@@ -216,6 +244,12 @@ class Feed:
         if self._play is None:
             raise ValueError("nothing here can learn")
         self._play.learn(id)
+
+
+def _call_in(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
+    """From any thread; nothing where the loop has just ended."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(act)
 
 
 def _pairs(message: dict[str, Any], name: str) -> list[tuple[str, Any]]:
