@@ -10,6 +10,7 @@ from hypothesis import settings
 
 from instrument.midi.ports import MidiPorts
 from tests.jack import Controller, running_jack
+from tests.midiing import wait_until
 
 # No deadline: a machine that does other things too is no fault. The same examples every time, so that the same code
 # gets the same answer; `--hypothesis-profile explore` looks for others.
@@ -72,6 +73,7 @@ def listen(jack, told):
     def listen(pattern, listener, **options):
         running.append(MidiPorts(pattern, listener, told.append, api="JACK", **options))
         running[-1].start()
+        assert wait_until(running[-1]._looked.is_set)
         return running[-1]
 
     yield listen

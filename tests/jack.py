@@ -22,7 +22,9 @@ class Jack:
         self._process: subprocess.Popen | None = None
 
     def start(self) -> None:
-        command = ["jackd", "-r", "-S", "-n", self.name, "-d", "dummy", "-r", "48000", "-p", "64"]
+        # Clients of a busy machine may answer late, and would be dropped after half a second.
+        own = ["jackd", "-r", "-S", "-t", "10000", "-n", self.name]
+        command = [*own, "-d", "dummy", "-r", "48000", "-p", "64"]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         subprocess.run(["jack_wait", "-s", self.name, "-w", "-t", "5"], stdout=subprocess.DEVNULL, check=True)
         end = time.monotonic() + 5
