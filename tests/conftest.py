@@ -10,7 +10,7 @@ from hypothesis import settings
 
 from instrument.midi.ports import MidiPorts
 from tests.jack import Controller, running_jack
-from tests.midiing import wait_until
+from tests.midiing import reach, wait_until
 
 # No deadline: a machine that does other things too is no fault. The same examples every time, so that the same code
 # gets the same answer; `--hypothesis-profile explore` looks for others.
@@ -47,17 +47,23 @@ def jack():
 
 
 @pytest.fixture
-def plug(jack):
-    """plug(name) -> a Controller, unplugged after the test."""
+def controllers(jack):
+    """Those that are plugged in, unplugged after the test."""
     plugged = []
-
-    def plug(name):
-        plugged.append(Controller(name))
-        return plugged[-1]
-
-    yield plug
+    yield plugged
     for controller in plugged:
         controller.unplug()
+
+
+@pytest.fixture
+def plug(controllers):
+    """plug(name) -> a Controller."""
+
+    def plug(name):
+        controllers.append(Controller(name))
+        return controllers[-1]
+
+    return plug
 
 
 @pytest.fixture
@@ -66,14 +72,16 @@ def told():
 
 
 @pytest.fixture
-def listen(jack, told):
-    """listen(pattern, listener) -> a MidiPorts that runs until the end of the test."""
+def listen(controllers, told):
+    """listen(pattern, listener) -> a MidiPorts that runs until the end of the test, and hears what is plugged in."""
     running = []
 
     def listen(pattern, listener, **options):
         running.append(MidiPorts(pattern, listener, told.append, api="JACK", **options))
         running[-1].start()
         assert wait_until(running[-1]._looked.is_set)
+        open_ones = running[-1].status()["ports"]
+        reach(running[-1], *(each for each in controllers if f"{each.name}:out" in open_ones))
         return running[-1]
 
     yield listen

@@ -22,9 +22,10 @@ class Jack:
         self._process: subprocess.Popen | None = None
 
     def start(self) -> None:
-        # Clients of a busy machine may answer late, and would be dropped after half a second.
+        # What is under way is lost where a cycle comes too late, which short ones do as soon as a machine is busy; and
+        # clients that answer late would be dropped after half a second.
         own = ["jackd", "-r", "-S", "-t", "10000", "-n", self.name]
-        command = [*own, "-d", "dummy", "-r", "48000", "-p", "64"]
+        command = [*own, "-d", "dummy", "-r", "48000", "-p", "512"]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         subprocess.run(["jack_wait", "-s", self.name, "-w", "-t", "5"], stdout=subprocess.DEVNULL, check=True)
         end = time.monotonic() + 5
@@ -69,6 +70,7 @@ class Controller:
     def __init__(self, name: str, lights: bool = False) -> None:
         import rtmidi
 
+        self.name = name
         self._out = rtmidi.MidiOut(rtmidi.API_UNIX_JACK, name=name)
         self._out.open_virtual_port("out")
         self._in = None

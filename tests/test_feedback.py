@@ -13,7 +13,7 @@ from instrument.parameters.params import ParamSet
 from instrument.parameters.touch import Touch
 from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec, TriggerSpec
 from tests.jack import Controller, running_jack
-from tests.midiing import wait_until
+from tests.midiing import reach, wait_until
 
 DESK = """
 name: desk
@@ -261,6 +261,8 @@ def test_a_controller_is_lit_lit_again_when_it_comes_back_and_dark_at_the_end(po
 def test_a_controller_without_lights_plays_all_the_same(ports, params):
     desk = Controller("desk")
     ports.start()
+    assert wait_until(lambda: ports.status()["ports"] == ["desk:out"])
+    reach(ports, desk)
     desk.send(0xB0, 10, 10)
     assert wait_until(lambda: params["gain"].base > 2)
     assert ports.status()["lit"] == []

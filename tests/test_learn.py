@@ -2,6 +2,7 @@
 
 import threading
 import time
+from itertools import cycle
 
 import pytest
 
@@ -215,16 +216,22 @@ def test_learning_from_a_real_port_and_playing_what_was_learnt(tmp_path, params)
     with running_jack():
         desk = Controller("desk")
 
-        def turn():
-            for value in range(40, 110):
-                time.sleep(0.02)
+        learnt = threading.Event()
+
+        def turn():  # up and down until it was seen
+            for value in cycle((*range(40, 110), *range(110, 40, -1))):
+                if learnt.wait(0.02):
+                    return
                 desk.send(0xB2, 7, value)
 
         hand = threading.Thread(target=turn)
         hand.start()
-        told = learn.learn_from_port(path, "petals.gain", "desk", 5, params, "JACK")
-        hand.join()
-        desk.unplug()
+        try:
+            told = learn.learn_from_port(path, "petals.gain", "desk", 60, params, "JACK")
+        finally:
+            learnt.set()
+            hand.join()
+            desk.unplug()
     line = "{cc: 7, channel: 3, to: petals.gain, takeover: pickup}"
     assert told == f"knob: cc 7 on channel 3; wrote {line} to {path}"
     file = mapping.load(path)

@@ -13,7 +13,7 @@ from instrument.parameters.params import ParamSet
 from instrument.parameters.touch import Touch
 from pipelines.spec import ControlSpec, TriggerSpec
 from tests.jack import Controller
-from tests.midiing import Recorder, wait_until
+from tests.midiing import Recorder, reach, wait_until
 
 
 def test_a_knob_and_a_pad_play_a_parameter_and_a_trigger(plug, listen):
@@ -65,6 +65,7 @@ def test_a_controller_may_come_late_go_and_come_back(plug, listen, told):
     for value in (1, 2):
         plugged = plug("late")
         assert wait_until(lambda: running.status()["ports"] == ["late:out"])
+        reach(running, plugged)
         plugged.send(0xB0, 1, value)
         assert wait_until(lambda value=value: heard.touches[-1:] == [Touch("cc", 1, value, 1)])
         plugged.unplug()
@@ -81,6 +82,7 @@ def test_other_programs_can_connect_to_the_virtual_port(plug, listen):
     if shutil.which("jack_connect") is None:
         pytest.skip("jack_connect is not installed; on Debian: apt install jackd2")
     subprocess.run(["jack_connect", "sequencer:out", "bendervirtual:in"], check=True, timeout=10)
+    reach(running, plugged)
     plugged.send(0xB0, 1, 2)
     assert wait_until(lambda: heard.touches == [Touch("cc", 1, 2, 1)])
     assert heard.origins == {"midi:virtual"}
@@ -210,6 +212,7 @@ def test_the_server_may_die_and_come_back(jack, listen, told):
     plugged = Controller("phoenix")
     running = listen("phoenix", heard)
     assert wait_until(lambda: running.status()["ports"] == ["phoenix:out"])
+    reach(running, plugged)
     plugged.send(0xB0, 1, 1)
     assert wait_until(lambda: len(heard.touches) == 1)
     jack.stop()
@@ -218,6 +221,7 @@ def test_the_server_may_die_and_come_back(jack, listen, told):
     jack.start()
     plugged = Controller("phoenix")
     assert wait_until(lambda: running.status()["ports"] == ["phoenix:out"])
+    reach(running, plugged)
     plugged.send(0xB0, 1, 2)
     assert wait_until(lambda: len(heard.touches) == 2)
     plugged.unplug()

@@ -13,6 +13,7 @@ from instrument.parameters.params import ParamSet
 from instrument.parameters.touch import Touch
 from pipelines.spec import ControlSpec
 from tests.jack import Controller, running_jack
+from tests.midiing import reach
 from tests.oscing import Client, wait_until
 
 
@@ -133,10 +134,12 @@ def test_a_knob_is_learnt_over_osc_while_the_show_plays_and_plays_at_once(params
         midi = MidiPorts(None, rig, lambda text: None, api="JACK")
         osc = OscServer(params, rig, port=0, notices=lambda text: None)
         midi.start()
+        assert wait_until(lambda: midi.status()["ports"], 60)
+        reach(midi, box)
         osc.start()
         client = Client(osc.port)
         client.send("/learn/to", "gain")
-        assert wait_until(lambda: rig.learner.armed == "gain" and midi.status()["ports"], 60)
+        assert wait_until(lambda: rig.learner.armed == "gain", 60)
         for value in range(30, 90):
             box.send(0xB0, 20, value)
             time.sleep(0.004)
