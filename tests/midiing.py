@@ -37,10 +37,10 @@ def reach(ports: MidiPorts, *controllers: Controller) -> None:
     """
     listener, probe = ports._listener, Recorder()
     ports._listener = probe
-    for controller in controllers:
+    for place, controller in enumerate(controllers):
         heard = False
-        for number in range(600):
-            sent = Touch("cc", 119, number % 128, 16)
+        for number in range(600):  # no two send the same: that would be one controller with two ports
+            sent = Touch("cc", 100 + place, number % 128, 16)
             controller.send(0xBF, sent.key, sent.value)
             heard = wait_until(lambda sent=sent: probe.touches[-1:] == [sent], 0.1)
             if heard:
