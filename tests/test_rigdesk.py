@@ -99,6 +99,18 @@ def test_reload_reads_a_file_whose_time_did_not_move(rig, params, folder, told):
     assert params["mix"].base == 1
 
 
+def test_who_asked_for_a_mapping_is_told_what_it_aims_at_in_vain(rig, params, folder):
+    rig.plugged("midi:box", lambda data: None)  # whose name is not whoever asked
+    (folder / "two.yaml").write_text("device: box\nbindings: [{cc: 1, to: gian}]")
+    count, _ = params.answers.since(0)
+    ask(rig, "mapping.load", "two", "osc:1")
+    params.trigger("mapping.reload", "osc:2")
+    rig.show(0.0)
+    _, words = params.answers.since(count)
+    assert [origin for origin, _ in words] == ["osc:1", "osc:2"]
+    assert all("did you mean 'gain'?" in text for _, text in words)
+
+
 def test_pages_are_opened_and_shown(rig, params, told):
     ask(rig, "mapping.page", 3)
     assert rig.mappings[0].page_name == "3" and rig.page == 3

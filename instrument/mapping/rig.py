@@ -112,9 +112,9 @@ class Rig(Listener):
         for slot in [slot for slot in slots if slot not in self._slots]:
             self._warn(slot, origin)
         self._lights, self._slots = {}, slots
-        for origin in self._ports:
+        for port in self._ports:
             for index in range(len(slots)):
-                self._light(origin, index)
+                self._light(port, index)
 
     @property
     def mappings(self) -> list[Mapping]:
@@ -249,8 +249,8 @@ class Rig(Listener):
         slot.playing, slot.stamps = fresh, _stamps(file.files)
         for key in [key for key in self._lights if key[1] == index]:
             self._lights.pop(key).off()
-        for origin in list(self._ports):
-            self._light(origin, index)
+        for port in list(self._ports):
+            self._light(port, index)
         self._notices(f"mapping {slot.which} read again: {len(file.bindings)} bindings")
         self._warn(slot, origin)
 
