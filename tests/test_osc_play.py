@@ -47,6 +47,7 @@ def test_a_show_tells_a_named_program_and_answers_oscquery(tmp_path: Path) -> No
             wire.sendall(len(packet).to_bytes(4, "big") + packet)
             assert wait_until(lambda: hears("/loud/gain") == (2.0,))
         assert wait_until(lambda: hears("/status/latency") and hears("/status/fps")[0] > 0)
+        assert hears("/status/bpm") == (120.0,) and hears("/status/beat")[0] > 0
         page = show.sheet["page"]
         assert get(f"{page}loud/gain?VALUE") == {"VALUE": [2.0]}
         info = get(f"{page}?HOST_INFO")

@@ -36,7 +36,7 @@ STATUS = {
     "step": ("step_ms", "time.ms", "a denoising step"),
     "chunk": ("chunks", "", "chunks made since the start"),
     "beat": ("beat", "beats", "beats of the clock since its start"),
-    "bpm": ("bpm", "time.bpm", "tempo of the clock"),
+    "bpm": ("tempo", "time.bpm", "tempo of the clock"),
 }
 
 
