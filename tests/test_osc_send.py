@@ -39,6 +39,10 @@ def place(params):
         ("mode", ["sum"], "mode", "sum"),
         ("freeze", [], "freeze", True),
         ("prompt", ["black", "water", "7"], "prompt", "black water 7"),
+        ("prompt", ["infinity", "mirrors", "007"], "prompt", "infinity mirrors 007"),
+        ("prompt", ["nan", "1_000"], "prompt", "nan 1_000"),
+        ("petals.gain", ["+.5"], "petals.gain", 0.5),
+        ("petals.gain", ["25e-1"], "petals.gain", 2.5),
     ],
 )
 def test_every_kind_of_value_is_set(place, params, id, values, read, value):

@@ -7,6 +7,7 @@ of parameters.
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from instrument.osc.router import address_of
 PATIENCE = 3.0  # seconds for a pong
 WAIT = 1.0  # seconds for what the show finds out later: a slow chunk, and a look into a folder
 PING = encode("/bender/ping")
+_NUMBER = re.compile(r"[-+]?((0|[1-9][0-9]{0,17})(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _QUIET = 0.3  # seconds without another value after which there are no more
 _SOON = 0.1  # seconds in which the first value comes, if there is one
 
@@ -145,13 +147,10 @@ def _line_of(address: str, args: tuple[object, ...]) -> str:
 
 
 def _argument(word: str) -> int | float | str:
-    """A word of the shell as a number where it is one."""
-    for kind in (int, float):
-        try:
-            return kind(word)
-        except ValueError:
-            continue
-    return word
+    """A word of the shell as a number where it is written as one; infinity, nan, 1_000 and 007 are words."""
+    if _NUMBER.fullmatch(word) is None:
+        return word
+    return float(word) if set(word) & set(".eE") else int(word)
 
 
 def _shown(value: object) -> str:
