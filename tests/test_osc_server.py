@@ -239,6 +239,29 @@ def test_the_same_mistake_is_told_once_a_while_and_another_at_once(client, serve
     assert len(told) < 6 and any("more like this not shown" in text for text in told)
 
 
+def test_a_storm_of_one_mistake_leaves_words_for_others(client, server):
+    other = Client(server.port)
+    for _ in range(500):
+        client.send("/petals/gian", 1.0)  # a fader of a patch that has gone, say
+    other.send("/petals/gain", "loud")
+    assert "cannot be 'loud'" in other.answer().args[0]
+    assert "did you mean 'petals.gain'?" in client.answer().args[0]
+    other.close()
+
+
+def test_a_storm_of_mistakes_takes_no_late_answer_away(params, client, server):
+    other = Client(server.port)
+    other.send("/bender/ping")
+    assert other.answer().address == "/bender/pong"
+    for second in range(3):
+        for number in range(200):
+            client.send(f"/{second}/{number}", 1.0)
+        assert wait_until(lambda second=second: server.bad == 200 * (second + 1))
+        params.answers.put(other.origin, f"there is no patch {second}")
+        assert other.answer().args == (f"there is no patch {second}",)
+    other.close()
+
+
 @pytest.mark.skipif(shutil.which("oscsend") is None, reason="liblo-tools is not installed")
 def test_a_foreign_client_plays(params, server):
     def oscsend(*words):

@@ -88,6 +88,7 @@ class Router:
         self._gathered = 0
         self._order = itertools.count()
         self._complaints = Complaints(_WORDS_A_SECOND)
+        self._late = Complaints(_WORDS_A_SECOND)  # of their own: a storm of mistakes must not take them from a wish
         self._answered, _ = params.answers.since(0)  # what came before is no answer to anybody here
         self._matched: dict[str, list[str]] = {}
         self._routes: dict[str, tuple[Put, str]] = {}
@@ -223,7 +224,7 @@ class Router:
                 self._to_matching(address, args, sender.origin)
         except UnknownParameter as problem:
             self.bad += 1
-            if self._complaints.allows((sender.name, address[:80])):  # its did-you-mean takes time
+            if self._complaints.allows((sender.name, address[:80]), _REPEATED):  # its did-you-mean takes time
                 self._tell(self._unknown(address, problem), sender)
         except (BadValue, OscError) as problem:
             self.refuse(f"{shorten(address)}: {problem}", sender)
@@ -346,7 +347,7 @@ class Router:
         self._answered, words = self._params.answers.since(self._answered)
         for origin, text in words:
             sender = known(origin)
-            if sender is not None and self._complaints.allows((sender.name, text), _REPEATED):
+            if sender is not None and self._late.allows((sender.name, text), _REPEATED):
                 sender.reply("/error", text)
 
     def _tell(self, text: str, sender: Sender) -> None:
