@@ -187,6 +187,15 @@ def test_a_stuck_button_saves_once_a_second(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_who_saves_again_at_once_is_told_that_nothing_was_saved(tmp_path):
+    desk = Desk(tmp_path)
+    desk.desk._saved_at = time.monotonic() + 3600  # however slow the machine: less than a second ago
+    desk.params.trigger("patch.save", "osc:1")
+    desk.turn()
+    desk.desk.close()
+    assert "less than a second ago" in desk.told[0] and not list(tmp_path.iterdir())
+
+
 def test_without_a_folder_it_says_so():
     desk = Desk()
     desk.params.trigger("patch.save")

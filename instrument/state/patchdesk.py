@@ -186,6 +186,7 @@ class PatchDesk:
             return
         now = time.monotonic()
         if now - self._saved_at < _BETWEEN_SAVES:
+            self._tell("patch.save: one was saved less than a second ago; fire it again for another", origin)
             return
         self._saved_at = now
         name = str(self._params[NAME].base) or self._playing.name
