@@ -1,5 +1,6 @@
 """Which patch plays: the set list, loading by name, saving; and that nothing from outside leaves the folder."""
 
+import threading
 import time
 
 import pytest
@@ -194,6 +195,21 @@ def test_who_saves_again_at_once_is_told_that_nothing_was_saved(tmp_path):
     desk.turn()
     desk.desk.close()
     assert "less than a second ago" in desk.told[0] and not list(tmp_path.iterdir())
+
+
+def test_a_slow_disk_swallows_no_word_of_what_was_saved(tmp_path):
+    desk, disk = Desk(tmp_path), threading.Event()
+    desk.desk._work(disk.wait)
+    desk.params.trigger("patch.save")
+    desk.turn()
+    desk.desk._saved_at = -1e9  # more than a second later
+    desk.params.trigger("patch.save")
+    desk.turn()
+    assert len(desk.told) == 1 and "one is being saved" in desk.told[0]
+    disk.set()
+    desk.until(lambda name: len(desk.told) == 2)
+    assert desk.told[1] == f"saved {tmp_path / 'one.yaml'}"
+    desk.desk.close()
 
 
 def test_without_a_folder_it_says_so():

@@ -185,8 +185,8 @@ class PatchDesk:
             self._tell("there is no folder to save into; start with --patches-dir FOLDER", origin)
             return
         now = time.monotonic()
-        if now - self._saved_at < _BETWEEN_SAVES:
-            self._tell("patch.save: one was saved less than a second ago; fire it again for another", origin)
+        if self._saving is not None or now - self._saved_at < _BETWEEN_SAVES:
+            self._tell("patch.save: one is being saved, or was less than a second ago; fire it again later", origin)
             return
         self._saved_at = now
         name = str(self._params[NAME].base) or self._playing.name
