@@ -55,6 +55,34 @@ def test_ticks_in_blocks_of_sound_shake_the_tempo_little(seed, bpm):
     assert tempos[-1] == pytest.approx(bpm, rel=0.03)
 
 
+@given(st.floats(40, 240), st.floats(0.01, 0.9), st.floats(0, 1))
+def test_ticks_held_up_and_let_go_at_once_are_no_other_tempo(bpm, held, phase):
+    filter, period = TickFilter(), 60 / bpm / PER_BEAT
+    stall, last = (100 + phase) * period, -1.0
+    for number in range(300):
+        due = number * period
+        at = due if not stall < due < stall + held else stall + held
+        last = max(at, last + 5e-5)  # one after the other, as a cable brings them
+        line = filter.tick(last)
+        if number > 6 and due > stall + held:
+            assert line.period == pytest.approx(period, rel=0.03)
+            assert line.ticks + (due - line.at) / period == pytest.approx(number, abs=1.0)
+
+
+def test_ticks_that_all_came_at_once_are_no_tempo():
+    filter = TickFilter()
+    assert [filter.tick(n * 1e-4) for n in range(20)] == [None] * 20
+
+
+def test_a_new_tempo_is_followed_within_two_beats():
+    filter, at = TickFilter(), 0.0
+    for bpm in (120, 60, 174, 90, 240, 120):
+        for _ in range(2 * PER_BEAT):
+            at += 60 / bpm / PER_BEAT
+            line = filter.tick(at)
+        assert line.period == pytest.approx(60 / bpm / PER_BEAT, rel=0.01)
+
+
 def test_too_few_ticks_say_nothing_and_a_long_pause_is_a_new_beginning():
     filter = TickFilter()
     assert [filter.tick(n * 0.02) for n in range(5)] == [None] * 5

@@ -15,6 +15,7 @@ PER_BEAT = 24
 _MOST = 2 * PER_BEAT
 _FEWEST = 6  # to fit a line at all
 _LOST = 1.0  # seconds without a tick: what comes then is a new beginning
+_TOGETHER = 0.003  # seconds from tick to tick that no tempo has: they were held up and let go at once
 _ASIDE = 6  # ticks in a row on one side before the tempo is said to have changed
 _SCATTER = 0.15  # of a period that a tick may be off without meaning anything...
 _LEAST_SCATTER = (
@@ -38,6 +39,7 @@ class TickFilter:
         self._next = 0
         self._line: Line | None = None
         self._aside = 0  # ticks in a row off the line, late positive
+        self._late = False  # whether the last tick was off the line that way
 
     def start(self, ticks: int) -> None:
         """The next tick is number `ticks`, and may come after any pause."""
@@ -59,15 +61,20 @@ class TickFilter:
 
     def _forget(self) -> None:
         self._seen.clear()
-        self._line, self._aside = None, 0
+        self._line, self._aside, self._late = None, 0, False
 
     def _watch(self, at: float) -> None:
         """Let old ticks go once the newest agree that they tell of another tempo. A gap is no lost tick: a stall on the
-        way, after which the late ones come at once, is far more likely than a message that never comes."""
+        way, after which the late ones come at once, is far more likely than a message that never comes. Of those only
+        the last, which waited least, is kept; and they are no agreement."""
         line = self._line
         off = at - (line.at + (self._next - line.ticks) * line.period)
         allowed = max(_SCATTER * line.period, _LEAST_SCATTER)
         side = (off > allowed) - (off < -allowed)
+        let_go, self._late = self._late and at - self._seen[-1][1] < _TOGETHER, side > 0
+        if let_go:
+            self._seen.pop()
+            return
         self._aside = self._aside + side if side and self._aside * side >= 0 else side
         if abs(self._aside) >= _ASIDE:
             self._seen = deque(list(self._seen)[1 - _ASIDE :], maxlen=_MOST)
@@ -75,13 +82,13 @@ class TickFilter:
 
 
 def _fit(seen: deque[tuple[int, float]]) -> Line | None:
-    """Least squares, time over tick; None where all ticks came at once."""
+    """Least squares, time over tick; None where the ticks came at once."""
     count = len(seen)
     mean_tick = sum(tick for tick, _ in seen) / count
     mean_at = sum(at for _, at in seen) / count
     spread = sum((tick - mean_tick) ** 2 for tick, _ in seen)
     period = sum((tick - mean_tick) * (at - mean_at) for tick, at in seen) / spread
-    if period <= 0:
+    if period < _TOGETHER:
         return None
     newest = seen[-1][0]
     return Line(mean_at + (newest - mean_tick) * period, float(newest), period)
