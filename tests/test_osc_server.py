@@ -239,6 +239,13 @@ def test_the_same_mistake_is_told_once_a_while_and_another_at_once(client, serve
     assert len(told) < 6 and any("more like this not shown" in text for text in told)
 
 
+def test_what_cannot_be_subscribed_to_is_named_in_one_short_line(client):
+    for wrong in (99999999, "petals/gain" * 500, b"x" * 5000):
+        client.send("/subscribe", wrong)
+        text = client.answer().args[0]
+        assert "send the port you listen on" in text and len(text) < 200
+
+
 def test_a_storm_of_one_mistake_leaves_words_for_others(client, server):
     other = Client(server.port)
     for _ in range(500):

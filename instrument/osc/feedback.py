@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from instrument.osc.codec import OscError, encode, is_pattern, matches
 from instrument.osc.router import Sender, address_of
-from instrument.parameters.params import BadValue, Parameter, ParamSet, UnknownParameter
+from instrument.parameters.params import BadValue, Parameter, ParamSet, UnknownParameter, shorten
 from pipelines.spec import ControlSpec, SwitchSpec, TextSpec, TriggerSpec
 
 log = logging.getLogger(__name__)
@@ -376,5 +376,6 @@ def subscriber(params: ParamSet, args: tuple[Any, ...], sender: Sender) -> tuple
             matches(arg, "/")  # raises for a broken pattern
             wanted.append(arg)
         else:
-            raise BadValue(f"cannot hold {arg!r}; send the port you listen on, if it is another, then address patterns")
+            remedy = "send the port you listen on, if it is another, then address patterns"
+            raise BadValue(f"cannot hold {shorten(repr(arg))}; {remedy}")
     return port, Subscription(params, sender.origin, wanted or None)
