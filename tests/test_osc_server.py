@@ -228,6 +228,14 @@ def test_complaints_are_limited_counted_and_not_repeated():
     assert complaints.allows("c", 0.01) and wait_until(lambda: complaints.allows("c", 0.01))
 
 
+def test_one_who_is_told_much_leaves_half_of_the_words_to_others(monkeypatch):
+    monkeypatch.setattr("instrument.osc.complaints.time.monotonic", lambda: 7.5)
+    complaints = Complaints(20)
+    assert sum(complaints.allows(("a", i), 1.0, "a") for i in range(100)) == 10
+    assert complaints.allows(("b", 0), 1.0, "b") and complaints.take_missed() == 90
+    assert sum(complaints.allows(i) for i in range(100)) == 9
+
+
 def test_the_same_mistake_is_told_once_a_while_and_another_at_once(client, server, told):
     for _ in range(200):
         client.send("/petals/gain", "loud")

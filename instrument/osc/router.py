@@ -224,7 +224,8 @@ class Router:
                 self._to_matching(address, args, sender.origin)
         except UnknownParameter as problem:
             self.bad += 1
-            if self._complaints.allows((sender.name, address[:80]), _REPEATED):  # its did-you-mean takes time
+            # asked before the words are made: did-you-mean takes time
+            if self._complaints.allows((sender.name, address[:80]), _REPEATED, sender.name):
                 self._tell(self._unknown(address, problem), sender)
         except (BadValue, OscError) as problem:
             self.refuse(f"{shorten(address)}: {problem}", sender)
@@ -339,7 +340,7 @@ class Router:
         """Count something that cannot be done, and say so to the player and the sender: the same words once in `quiet`
         seconds."""
         self.bad += 1
-        if self._complaints.allows((sender.name, text), quiet):
+        if self._complaints.allows((sender.name, text), quiet, sender.name):
             self._tell(text, sender)
 
     def answer(self, known: Callable[[str], Sender | None]) -> None:
