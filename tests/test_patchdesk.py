@@ -223,3 +223,17 @@ def test_other_triggers_are_not_the_desks():
     assert not Desk().desk.obey("panic")
     with pytest.raises(ValueError, match="exists already"):
         patchdesk.declare(Desk().params)
+
+
+def test_a_keeping_that_fails_is_told_and_takes_no_wish_back(tmp_path):
+    (tmp_path / "file").write_text("")
+    desk = Desk(tmp_path / "file" / "folder")
+    desk.desk.autosave.every = 1e-6
+    desk.desk._on_time = lambda label, action: None  # on the next bar
+    desk.turn()
+    desk.params.set("patch.goto", 2, "midi")
+    for gain in range(2, 8):  # what plays at first is but looked at
+        desk.params.set("a.gain", gain, "midi")
+        desk.until(lambda name: desk.desk._keeping is None)
+    assert any("what plays cannot be kept there" in told for told in desk.told)
+    assert desk.params["patch.goto"].base == 2

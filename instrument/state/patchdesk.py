@@ -100,7 +100,7 @@ class PatchDesk:
                 self._seen[id] = parameter.version
                 if parameter.origin != ORIGIN:
                     act(parameter.base, parameter.origin)
-        self._loading = self._answer(self._loading, self._want)
+        self._loading = self._answer(self._loading, self._want, self.refused)
         self._saving = self._answer(self._saving, lambda file, origin: self._tell(f"saved {file}"))
         self._keeping = self._answer(self._keeping, lambda nothing, origin: None)
         version, _ = self._params.changed(2**62)  # only the counter
@@ -199,7 +199,9 @@ class PatchDesk:
         self._worker = self._worker or ThreadPoolExecutor(1, "patches")
         return self._worker.submit(action)
 
-    def _answer(self, awaited: _Awaited | None, use: Callable[[object, str], None]) -> _Awaited | None:
+    def _answer(
+        self, awaited: _Awaited | None, use: Callable[[object, str], None], failed: Callable[[], None] = lambda: None
+    ) -> _Awaited | None:
         """Once it is there: use it, or tell what went wrong. None when nothing is awaited any more."""
         if awaited is None or not awaited[0].done():
             return awaited
@@ -208,8 +210,8 @@ class PatchDesk:
             use(future.result(), origin)
         except (PatchError, SaveError) as problem:
             self._tell(str(problem), origin)
-            self.refused()
+            failed()
         except Exception as problem:  # a disk that fails, no memory, a fault of ours: what plays goes on
             self._tell(f"the patch folder: {type(problem).__name__}: {shorten(str(problem))}", origin)
-            self.refused()
+            failed()
         return None
