@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 _BUFFER = 4 * 1024 * 1024  # a burst of several thousand packets waits in the kernel while a long message is handled
 _IN_A_ROW = 1024  # packets of one socket before the clock is looked at
-_STORM, _GATHER = 16, 0.012  # so many packets in a row are a storm; seconds in which its next row gathers
+_STORM, _GATHER = 16, 0.004  # so many packets in a row are a storm; seconds in which its next row gathers
 _MOST_CONNECTIONS = 32
 _TRIES = 8  # for a port that is free for both UDP and TCP
 _TARGET = re.compile(r"(?P<host>\[[^\]]+\]|[^:/\[\]]+)(:(?P<port>\d{1,5}))?(?P<pattern>/.*)?")
