@@ -34,7 +34,7 @@ from instrument.surface.feed import finite
 log = logging.getLogger(__name__)
 
 BEAT = 0.1  # seconds between looks
-AT_ONCE = 12  # looks asked for together: what one chunk may be slowed by
+AT_ONCE = 8  # looks asked for together: what one chunk may be slowed by
 PATIENCE = 20  # beats after which a look that did not come is asked for anew
 BANDS, BANDS_OF_MANY = 64, 16  # of one layer's neurons; of every layer's, where all are shown
 MOST_PAGES = 16
