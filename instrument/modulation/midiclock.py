@@ -2,8 +2,8 @@
 
 Ticks come late by a few milliseconds, each by another amount, and sometimes several at once. A straight line is fitted
 through the last two beats of them by least squares: with a scatter of 1.5 ms the period is known to about 0.1 %, and
-ticks that come with the blocks of a sound driver shake it little. A
-change of tempo shows as several ticks in a row on one side of the line, and the old ones are let go. Knows only times.
+ticks that come with the blocks of a sound driver shake it little. A change of tempo shows as several ticks in a row on
+one side of the line, and the old ones are let go. Knows only times.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ _LOST = 1.0  # seconds without a tick: what comes then is a new beginning
 _TOGETHER = 0.003  # seconds from tick to tick that no tempo has: they were held up and let go at once
 _ASIDE = 6  # ticks in a row on one side before the tempo is said to have changed
 _SCATTER = 0.15  # of a period that a tick may be off without meaning anything...
-_LEAST_SCATTER = (
-    0.015  # ...and seconds, however short the period: drivers hold ticks back until the next block of sound
-)
+_LEAST_SCATTER = 0.015  # ...and seconds, however short the period: drivers deliver ticks with blocks of sound
 
 
 class Line(NamedTuple):
