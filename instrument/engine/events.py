@@ -29,7 +29,7 @@ class Events:
         self._tell, self._where = tell, where
         self._out: TextIO = sys.stdout if where == "-" else Path(where).expanduser().open("a", encoding="utf-8")
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(WAITING)
-        self.lost = 0
+        self.lost = 0  # events that found no room, since the start
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
         self._thread.start()
 
@@ -50,11 +50,12 @@ class Events:
         self._thread.join(timeout)
 
     def _run(self) -> None:
-        writing = True
+        writing, said = True, 0
         while (facts := self._queue.get()) is not None:
-            lost, self.lost = self.lost, 0
-            if lost:
-                facts["lost"] = lost
+            lost = self.lost
+            if lost > said:
+                facts["lost"] = lost - said
+                said = lost
             if writing:
                 writing = self._write(json.dumps(facts, default=str))
         if self._out is not sys.stdout:
