@@ -41,6 +41,31 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
+def browser():
+    from tests.page import chromium
+
+    with chromium() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def playing():
+    """A real show with a page, see tests.page.Room."""
+    from tests.page import room
+
+    with room() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def page(browser, playing):
+    """That page in a real browser."""
+    from tests.page import Tab
+
+    return Tab(browser, playing.url)
+
+
+@pytest.fixture(scope="module")
 def jack():
     with running_jack() as server:
         yield server

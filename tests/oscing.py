@@ -12,6 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from instrument.osc.codec import Message, decode, encode
+from instrument.osc.router import Router, Sender
 from instrument.osc.server import OscServer
 from instrument.parameters.params import ParamSet
 from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec, TextSpec, TriggerSpec
@@ -54,6 +55,17 @@ def some_params() -> ParamSet:
 
 def heard(params: ParamSet, id: str, value: Any) -> bool:
     return bool(wait_until(lambda: params[id].base == value))
+
+
+def complaint(params: ParamSet, id: str, *args: Any) -> str:
+    """What somebody who sends this is answered, which is one error and nothing else."""
+    told: list[bytes] = []
+    Router(params).take(
+        encode("/" + id.replace(".", "/"), *args), Sender("127.0.0.1", "a patcher", "osc:1", told.append)
+    )
+    (message,) = [message for packet in told for bundle in decode(packet) for message in bundle.messages]
+    assert message.address == "/error"
+    return message.args[0]
 
 
 def free_port() -> int:

@@ -7,11 +7,10 @@ import time
 import numpy as np
 import pytest
 
-from instrument.osc.codec import decode, encode
-from instrument.osc.router import Router, Sender
 from instrument.parameters.params import BadValue
 from instrument.state import saving
 from instrument.state.patch import dump, loads
+from tests.oscing import complaint
 from tests.test_engine import Playing
 
 PATCH = """
@@ -191,11 +190,7 @@ def test_what_cannot_be_is_answered_to_who_asked_and_nothing_changes(id, words, 
     with pytest.raises(BadValue, match=f"^{id}: ") as problem:
         stage.params.set(id, words, "page")
     assert answer in str(problem.value)
-    told = []
-    sender = Sender("127.0.0.1", "a patcher", "osc:1", told.append)
-    Router(stage.params).take(encode("/" + id.replace(".", "/"), *words.split()), sender)
-    (message,) = [message for packet in told for bundle in decode(packet) for message in bundle.messages]
-    assert message.address == "/error" and answer in message.args[0]
+    assert answer in complaint(stage.params, id, *words.split())
     assert stage.params[id].base == ""
     stage.ask("bend.add", "ffn.in.gain late")  # and a good one right after works
     assert stage.said == ["added bend late"] and stage.params.ids()[: len(ids)] == ids

@@ -25,11 +25,12 @@ from pipelines.house import (
     train,
     world,
 )
-from pipelines.house.data import BankPlan, ClipPool, LatentBank, Size, make_bank
+from pipelines.house.data import BankPlan, ClipPool, Size, make_bank
 from pipelines.house.loop import Session, Settings
 from pipelines.house.png import sheet, write_png
 from pipelines.recipes import HOUSE, Recipe
 from pipelines.stream import Stream
+from tests.test_house_batches import random_bank
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
@@ -50,14 +51,6 @@ def toy():
 
 def settings(folder, **changes) -> Settings:
     return replace(Settings(folder, CPU, 5.0, 0.0, 2, 1e-3, (0.9, 0.95), warmup=2, log_every=2), **changes)
-
-
-def random_bank(config, clips=4, frames=8) -> LatentBank:
-    words = torch.zeros(clips, 2, config.text.text_len, dtype=torch.int16)
-    words[:, :, :5] = torch.randint(2, 50, (clips, 2, 5), dtype=torch.int16)
-    shape = (clips, frames, config.dit.in_dim, config.height // 8, config.width // 8)
-    masks = torch.zeros(clips, frames, *shape[-2:], dtype=torch.uint8)
-    return LatentBank(torch.randn(shape).bfloat16(), words, masks)
 
 
 def test_every_stage_from_the_command_line(tmp_path):

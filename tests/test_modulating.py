@@ -7,11 +7,10 @@ import json
 import pytest
 
 from instrument.modulation.modspec import KINDS, described, named, read_line
-from instrument.osc.codec import decode, encode
-from instrument.osc.router import Router, Sender
 from instrument.parameters.params import BadValue
 from instrument.state import saving
 from instrument.state.patch import dump, loads
+from tests.oscing import complaint
 from tests.test_bending import Stage as Bare
 
 PATCH = """
@@ -157,11 +156,7 @@ def test_what_cannot_be_is_answered_to_who_asked_and_nothing_changes(id, words, 
     with pytest.raises(BadValue, match=f"^{id}: ") as problem:
         stage.params.set(id, words, "osc")
     assert answer in str(problem.value)
-    told = []
-    sender = Sender("127.0.0.1", "a patcher", "osc:1", told.append)
-    Router(stage.params).take(encode("/" + id.replace(".", "/"), words), sender)
-    (message,) = [message for packet in told for bundle in decode(packet) for message in bundle.messages]
-    assert message.address == "/error" and answer in message.args[0]
+    assert answer in complaint(stage.params, id, words)
     stage.listen()
     assert stage.engine.desk.playing is patch and stage.params.ids() == ids
     stage.ask("modulator.add", "lfo: sine")  # and a good one right after works

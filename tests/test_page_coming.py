@@ -7,24 +7,7 @@ from itertools import pairwise
 import pytest
 from selenium.webdriver import Keys
 
-from tests.page import Tab, chromium, look_at, pressed, room, until
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def playing():
-    with room() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def page(browser, playing):
-    return Tab(browser, playing.url)
+from tests.page import look_at, pressed, until
 
 
 def test_bends_come_and_go(page, playing):

@@ -8,28 +8,11 @@ import pytest
 from selenium.webdriver import ActionChains, Keys
 
 from tests.jack import Controller, running_jack
-from tests.page import Room, Tab, chromium, look_at, resize, room, until
+from tests.page import Room, Tab, look_at, resize, room, until
 
 SIZES = ((1280, 720), (820, 1180), (390, 844))
 HOLDS = ("out.freeze", "out.blackout")
 VIEWS = ("bends", "pads", "modulators", "engine", "inside", "all")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def playing():
-    with room() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def page(browser, playing):
-    return Tab(browser, playing.url)
 
 
 def chip(page: Tab, word: str):
