@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _LARGEST = 1_000_000  # characters; a patch has a few thousand
 _DEEPEST = 20
 _MOST = 50_000  # values, aliases counted each time they are used
+# What the YAML reader raises for a text that is none, and, with tags it only half knows, for its own trouble with it.
+_READER_FAILS = (YAMLError, ValueError, RecursionError, LookupError, AttributeError, TypeError, ArithmeticError)
 _WORDS = {  # the validator's words for what programmers know by other names
     "model_type": "should be keys and values",
     "dict_type": "should be keys and values",
@@ -178,8 +180,8 @@ def parse(text: str, file: str, error: type[FileError]) -> Document:
         mark = problem.problem_mark or problem.context_mark
         line = mark.line + 1 if mark else 1
         raise error(file, line, f"not valid YAML: {problem.problem}{_remedy(problem.problem or '')}") from None
-    except (YAMLError, ValueError, RecursionError) as problem:
-        raise error(file, 1, f"not valid YAML: {shorten(str(problem))}") from None
+    except _READER_FAILS as problem:
+        raise error(file, 1, f"not valid YAML: {shorten(str(problem) or type(problem).__name__)}") from None
     lines: dict[tuple[str | int, ...], int] = {(): 1}
     try:
         plain = _plain(data if data is not None else {}, (), lines)

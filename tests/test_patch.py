@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from instrument.parameters.params import ParamSet
@@ -123,7 +123,15 @@ def test_aliases_that_multiply_do_not_fill_the_memory():
         patch.loads("\n".join(rows))
 
 
-@given(st.text(max_size=200))
+PIECES = ["a", "seed", "values", ": ", "- ", "? ", "<<", "&a ", "*a", "!!", "!", "int", "omap", "set", "binary", "float"]
+PIECES += ["1:2", "0x", "9" * 400, ".inf", "2001-01-01", "[", "]", "{", "}", ",", "|", "> ", "'", '"', "#", "%", "---", "\n"]
+
+
+@given(st.text(max_size=200) | st.lists(st.sampled_from([*PIECES, " "]), max_size=30).map("".join))
+@example("a: !!omap b")
+@example("&a !!int ")
+@example("values: {master.mix: " + "9" * 400 + "}")
+@example("modulators: [{lfo: sine, period: 1/00 beat}]")
 def test_any_text_is_a_patch_or_a_patch_error(text):
     try:
         patch.loads(text)

@@ -7,6 +7,7 @@ own settings, each of which becomes a parameter (`lfo1.depth`, `lfo1.rate`, ...)
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Container, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, get_args
@@ -44,11 +45,11 @@ class Duration(NamedTuple):
 def duration(text: str) -> Duration:
     """`8 beats`, `1/4 beat`, `2 s`, `500 ms`; ValueError for anything else."""
     match = _DURATION.fullmatch(text)
-    if match is None or match[2] == "0":
-        raise ValueError(f"'{text}' is not a duration; write for example 8 beats, 2 s or 500 ms")
+    count, parts = (float(match[1]), float(match[2] or 1)) if match else (math.inf, 1.0)
+    if not math.isfinite(count) or not 0 < parts < math.inf:
+        raise ValueError(f"'{shorten(text)}' is not a duration; write for example 8 beats, 2 s or 500 ms")
     unit = match[3] or "s"
-    length = float(match[1]) / float(match[2] or 1) / (1000 if unit == "ms" else 1)
-    return Duration(length, unit.startswith("beat"))
+    return Duration(count / parts / (1000 if unit == "ms" else 1), unit.startswith("beat"))
 
 
 def _duration_text(value: Any) -> Any:

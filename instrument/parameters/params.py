@@ -33,6 +33,7 @@ from instrument.parameters.values import (
     fits,
     shorten,
     suggest,
+    tamed,
     travel_of,
     travelled,
     two,
@@ -174,7 +175,7 @@ class ParamSet:
             if self.is_range(id):
                 self._set_range(id, value, origin)
                 return
-            parameter = self._find(id)
+            parameter, value = self._find(id), tamed(value)
             if isinstance(parameter.spec, TriggerSpec):
                 if not (isinstance(value, Real) and value == 0):
                     self._fire(parameter, origin)
@@ -189,7 +190,7 @@ class ParamSet:
                 center = self._params[f"{id}.center"]
                 self._set_range(id, [self._travelled(center, end) for end in two(id, n)], origin)
                 return
-            parameter = self._find(id)
+            parameter, n = self._find(id), tamed(n)
             value = self._travelled(parameter, n)
             if not isinstance(parameter.spec, TriggerSpec):
                 self._store(parameter, value, origin, strays(parameter.spec, value, n))
@@ -247,8 +248,6 @@ class ParamSet:
     def _checked(self, parameter: Parameter, value: Any) -> Value:
         try:
             return fits(parameter.spec, value)
-        except OverflowError:  # an integer too large for a float
-            raise BadValue(f"{parameter.id} cannot be {reprlib.repr(value)}; send a smaller number") from None
         except ValueError as error:
             raise BadValue(f"{parameter.id} cannot be {reprlib.repr(value)}; {error}") from None
 

@@ -15,6 +15,7 @@ from typing import Any
 from pipelines.spec import ChoiceSpec, ControlSpec, Spec, SwitchSpec, TextSpec, Value
 
 LONGEST_TEXT = 2000  # characters; more is no prompt, and would be searched at every chunk
+_BEYOND = 2**1023  # of whole numbers: as far as floats surely reach
 _WORDS_ON, _WORDS_OFF = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
 
 
@@ -48,6 +49,13 @@ def suggest(name: str, known: Sequence[str]) -> str:
     if not known:
         return "there are none yet"
     return f"there are: {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}"
+
+
+def tamed(value: Any) -> Any:
+    """A whole number that no float can hold as the infinity it is nearest to; anything else as it is."""
+    if type(value) is int and not -_BEYOND < value < _BEYOND:
+        return math.copysign(math.inf, 1 if value > 0 else -1)
+    return value
 
 
 def fits(spec: Spec, value: Any) -> Value:
@@ -130,5 +138,5 @@ def travel_of(spec: Spec, value: Value) -> float:
 def two(name: str, value: Any) -> Sequence[Any]:
     """Both values of a range; BadValue unless there are two."""
     if isinstance(value, (list, tuple)) and len(value) == 2:
-        return value
+        return [tamed(end) for end in value]
     raise BadValue(f"{name} cannot be {reprlib.repr(value)}; send two values, lo and hi, or one to {name}.center")

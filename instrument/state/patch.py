@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, field_vali
 from instrument import yamlfile
 from instrument.modulation.modspec import ModulatorSpec, named
 from instrument.parameters.params import LONGEST_TEXT, BadValue, ParamSet, UnknownParameter, suggest
+from instrument.parameters.values import tamed
 from instrument.state.migrate import VERSION, migrated
 from instrument.typed import size_of
 from instrument.yamlfile import Document, FileError, Strict
@@ -38,7 +39,7 @@ class PatchError(FileError):
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(tamed(value))
 
 
 def _pair(value: Any) -> Any:
