@@ -303,3 +303,13 @@ def test_bundles_that_wait_are_bounded_in_bytes():
     for _ in range(300):
         router.take(bundle, sender)
     assert 270 < router.waiting < 290 and "16 MB of bundles wait" in decode(answers[0])[0].messages[0].args[0]
+
+
+def test_one_address_filled_up_in_countless_ways_is_known_once():
+    params, at = some_params(), len("/petals/gain") + 1
+    router, sender = Router(params), Sender("127.0.0.1", "a patcher", "osc:1", lambda packet: None)
+    plain = encode("/petals/gain", 0.5)
+    odd = [plain[:at] + number.to_bytes(3, "big") + plain[at + 3 :] for number in range(1, 500)]
+    router.take_all((packet, sender) for packet in [plain, plain, *odd])
+    assert params["petals.gain"].base == 0.5 and (router.received, router.bad) == (501, 0)
+    assert len(router._heads) == 1

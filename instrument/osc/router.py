@@ -176,6 +176,8 @@ class Router:
             address, args = decode(packet)[0].messages[0]
         except OscError:
             return
+        if packet[len(address.encode()) : -8].strip(b"\0"):
+            return  # one address filled up in countless ways would be as many packets to know
         put, id = self._routes.get(address, (None, ""))
         number = put == self._set and id in self._params and isinstance(self._params[id].spec, ControlSpec)
         if number and len(args) == 1 and address not in self.commands:
