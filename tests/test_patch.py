@@ -123,11 +123,11 @@ def test_aliases_that_multiply_do_not_fill_the_memory():
         patch.loads("\n".join(rows))
 
 
-PIECES = ["a", "seed", "values", ": ", "- ", "? ", "<<", "&a ", "*a", "!!", "!", "int", "omap", "set", "binary", "float"]
-PIECES += ["1:2", "0x", "9" * 400, ".inf", "2001-01-01", "[", "]", "{", "}", ",", "|", "> ", "'", '"', "#", "%", "---", "\n"]
+PIECES = "a seed values ? << &a *a !! ! int omap set binary float 1:2 0x .inf 2001-01-01 [ ] { } , | > ' # % ---".split()
+PIECES += ['"', ": ", "- ", " ", "\n", "9" * 400]
 
 
-@given(st.text(max_size=200) | st.lists(st.sampled_from([*PIECES, " "]), max_size=30).map("".join))
+@given(st.text(max_size=200) | st.lists(st.sampled_from(PIECES), max_size=30).map("".join))
 @example("a: !!omap b")
 @example("&a !!int ")
 @example("values: {master.mix: " + "9" * 400 + "}")
