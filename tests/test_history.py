@@ -95,6 +95,49 @@ def test_a_sweep_over_many_targets_stays_one_change():
     assert (params["a"].base, params["b"].base) == (1, 0) and not past.undo()
 
 
+def test_another_hand_between_splits_nothing_that_was_set_together():
+    params, past = instrument()
+    params.set("a", 2, "osc")
+    params.set("on", True, "midi")
+    with params.together():
+        params.set("a", 3, "osc")
+        params.set("b", 1, "osc")
+    assert past.undo() and params["on"].base is False
+    assert past.undo() and (params["a"].base, params["b"].base) == (1, 0) and not past.undo()
+
+
+def test_a_sweep_does_not_go_on_over_what_another_hand_has_moved_since():
+    params, past = instrument()
+    params.set("a", 2, "osc")
+    params.set("b", 0.5, "midi")
+    with params.together():
+        params.set("a", 3, "osc")
+        params.set("b", 1, "osc")
+    states = []
+    while past.undo():
+        states.append((params["a"].base, params["b"].base))
+    assert states == [(2, 0.5), (2, 0), (1, 0)]
+
+
+def test_a_cut_ends_every_sweep():
+    params, past = instrument()
+    for slot in (1, 2):
+        past.cut()
+        with params.together():
+            params.set("a", slot + 1, "recall")
+            params.set("b", slot / 10, "recall")
+    assert past.undo() and (params["a"].base, params["b"].base) == (2, 0.1)
+
+
+def test_a_sweep_that_fell_out_of_memory_is_not_gone_on_with():
+    params, past = instrument()
+    params.set("a", 2, "osc")
+    for n in range(MOST):
+        params.set("b", (n + 1) / MOST, f"hand {n}")
+    params.set("a", 3, "osc")
+    assert past.undo() and params["a"].base == 2
+
+
 def test_at_most_so_many_are_remembered_and_a_new_change_ends_redo():
     params, past = instrument()
     for n in range(MOST + 20):

@@ -224,6 +224,7 @@ class Console:
             self._tell(f"snapshot {slot} is empty; store it first", origin)
             return
         values = self.snapshots[slot].values if slot else self._home.values
+        self.history.cut()
         with self.params.together():
             shown = self.params[GOTO]
             if shown.version == self._watched[GOTO] or shown.origin == RECALLED:  # else a hand has just wished again
