@@ -18,6 +18,7 @@ from instrument.osc.send import WAIT
 from instrument.parameters.params import suggest
 from instrument.state import AUTOSAVE_EVERY
 from instrument.surface import PORT as PAGE_PORT
+from pipelines.refusal import Refusal
 
 COMMANDS = (
     *("play", "render", "send", "get", "list", "models", "fetch", "levers", "params", "mapping", "learn", "bench"),
@@ -50,41 +51,33 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    if options.command in ("send", "get"):
-        return _ask(options)
-    if options.command == "doctor":  # before anything is imported that may be what is missing
-        from instrument.doctor import doctor
-
-        return doctor(options)
-    from instrument.commands import COMMANDS as ACTIONS
-    from instrument.setup import REFUSALS
-
     try:
+        if options.command in ("send", "get"):
+            return _ask(options)
+        if options.command == "doctor":  # before anything is imported that may be what is missing
+            from instrument.doctor import doctor
+
+            return doctor(options)
+        from instrument.commands import COMMANDS as ACTIONS
+
         ACTIONS[options.command](options)
         return 0
-    except REFUSALS as problem:
-        return _refused(problem)
+    except Refusal as problem:
+        print(f"bender: {' '.join(str(problem).split())}", file=sys.stderr)
+        return 2
 
 
 def _ask(options: argparse.Namespace) -> int:
     """Talk to the show that plays: at once, without loading what plays."""
-    from instrument.osc.send import SendError, get, send
+    from instrument.osc.send import get, send
 
     place = options.host, options.osc_port
-    try:
-        if options.command == "send":
-            for line in send(options.id, options.values, place, options.wait):
-                print(f"taken as: {line}")
-        else:
-            print("\n".join(get(options.id, place)))
-        return 0
-    except SendError as problem:
-        return _refused(problem)
-
-
-def _refused(problem: Exception) -> int:
-    print(f"bender: {' '.join(str(problem).split())}", file=sys.stderr)
-    return 2
+    if options.command == "send":
+        for line in send(options.id, options.values, place, options.wait):
+            print(f"taken as: {line}")
+    else:
+        print("\n".join(get(options.id, place)))
+    return 0
 
 
 def _flush() -> None:

@@ -1,4 +1,4 @@
-"""From the command line's words to what plays: patch, system, outputs. Refusals are gathered here, in one list."""
+"""From the command line's words to what plays: patch, system, outputs."""
 
 from __future__ import annotations
 
@@ -12,23 +12,15 @@ from typing import get_args
 import torch
 
 from instrument import outputs
-from instrument.bench.page import BrowserMissing
-from instrument.bench.soak import SoakFailed
-from instrument.engine.metrics import MetricsError
 from instrument.engine.threads import model_threads
-from instrument.mapping.classify import LearnError
-from instrument.modulation.audioin import AudioError
-from instrument.osc.server import OscPortError
-from instrument.outputs import Output, OutputError
-from instrument.parameters.params import BadValue, Parameter, ParamSet, UnknownParameter, suggest
+from instrument.outputs import Output
+from instrument.parameters.params import BadValue, Parameter, ParamSet, suggest
 from instrument.state import patch as patches
 from instrument.state.patch import MOST_SEED, Patch
-from instrument.surface.server import SurfaceError
-from instrument.yamlfile import FileError
-from pipelines.checkpoint import LoadError
 from pipelines.files import with_decoder
 from pipelines.quicken import make_stream, quickened
-from pipelines.recipes import Recipe, UnknownModel, recipe, sized
+from pipelines.recipes import Recipe, recipe, sized
+from pipelines.refusal import Refusal
 from pipelines.spec import ControlSpec, TextSpec
 from pipelines.stream import Stream
 from pipelines.systems import SHAPES, Fit, System, TextPlace, open_system, pick_device, pick_dtype, random_system
@@ -37,32 +29,13 @@ COMPILED = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "a
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
-class UsageError(ValueError):
+class UsageError(Refusal, ValueError):
     """Words on the command line that cannot be obeyed; the text says which and what would do."""
 
 
 def cannot_write(option: str, path: object, problem: OSError) -> UsageError:
     """The refusal of a place where nothing can be written."""
     return UsageError(f"{option} {path}: cannot be written ({problem.strerror}); choose another place")
-
-
-# What a person can put right: each carries a message that says how.
-REFUSALS = (
-    AudioError,
-    BadValue,
-    BrowserMissing,
-    FileError,
-    LearnError,
-    LoadError,
-    MetricsError,
-    OscPortError,
-    OutputError,
-    SoakFailed,
-    SurfaceError,
-    UnknownModel,
-    UnknownParameter,
-    UsageError,
-)
 
 
 def open_patch(options: argparse.Namespace) -> Patch:

@@ -20,6 +20,7 @@ from ruamel.yaml.comments import CommentedBase
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from instrument.parameters.params import shorten, suggest
+from pipelines.refusal import Refusal
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
@@ -58,7 +59,7 @@ _REMEDIES = {  # a part of the YAML reader's words -> what usually helps
 }
 
 
-class FileError(ValueError):
+class FileError(Refusal, ValueError):
     """A file cannot be used. The text names file, line (from 1; 0 = the whole file), what is wrong and the remedy."""
 
     def __init__(self, file: str, line: int, problem: str) -> None:

@@ -16,12 +16,14 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from pipelines.refusal import Refusal
+
 # What checkpoints of training runs wrap their weights in; averaged weights before the raw ones.
 _WRAPS = ("generator_ema", "generator", "generator_lora", "model", "state_dict")
 _KINDS = (".safetensors", ".pt", ".pth", ".bin")
 
 
-class LoadError(RuntimeError):
+class LoadError(Refusal, RuntimeError):
     """A checkpoint that cannot be used; the message names the file, what is wrong with it and the remedy."""
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Literal
 
+from pipelines.refusal import Refusal
 from pipelines.schedule import Schedule
 from pipelines.wan import WanConfig
 
@@ -198,5 +199,5 @@ def sized(recipe: Recipe, width: int, height: int) -> Recipe:
     return replace(recipe, width=width, height=height)
 
 
-class UnknownModel(LookupError):
+class UnknownModel(Refusal, LookupError):
     """No recipe of that name."""

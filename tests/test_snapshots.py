@@ -47,6 +47,7 @@ def test_values_are_made_legal_and_ranges_and_aliases_resolved():
         ("{a: {petals.gain: [1]}}", "write a number, on or off, text, or [lo, hi]"),
         ("{0: {}}", "'0' is no slot; they are 1 to 128"),
         ("{999: {}}", "'999' is no slot"),
+        ("{1: {}, '01': {}}", "'1' and '01' are one slot; give one of them another number"),
         ("[1]", "snapshots: should be keys and values"),
     ],
 )

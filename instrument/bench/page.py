@@ -27,6 +27,7 @@ from instrument.parameters.params import ParamSet
 from instrument.state.patch import Patch
 from instrument.surface.server import Surface
 from pipelines.quicken import make_stream
+from pipelines.refusal import Refusal
 from pipelines.spec import ControlSpec
 from pipelines.systems import System
 
@@ -57,7 +58,7 @@ requestAnimationFrame(count);
 """
 
 
-class BrowserMissing(RuntimeError):
+class BrowserMissing(Refusal, RuntimeError):
     """There is no browser to measure in; the text says what is missing and how to get it."""
 
 

@@ -31,6 +31,7 @@ from instrument.parameters.params import Parameter
 from instrument.show import Doors, Show
 from instrument.state.patch import Patch, loads
 from pipelines.bends.lever import discover
+from pipelines.refusal import Refusal
 from pipelines.spec import ControlSpec
 
 WILD = (float("nan"), float("inf"), float("-inf"), 1e30, -1e30, 1e-30, "loud", [], True, 2**31 - 1)
@@ -42,7 +43,7 @@ QUIET_EVERY = 300  # chunks
 PATIENCE = 60.0  # seconds that anything may take on a machine that does other things too
 
 
-class SoakFailed(RuntimeError):
+class SoakFailed(Refusal, RuntimeError):
     """Something did not hold; the text says what."""
 
 

@@ -91,7 +91,7 @@ class Watch:
             if self._is_new(key, status[key]):
                 self._note(event, **{field: status[key]})
         if self._is_new("fault", status["fault"]):
-            self._note(*(("fault",) if status["fault"] else ("recovered",)), text=status["fault"])
+            self._note("fault" if status["fault"] else "recovered", text=status["fault"])
         if self._is_new("muted", status["muted"]):
             self._note("muted", bends=status["muted"])
         self._look_at_outputs({each["name"]: each["error"] for each in status["outputs"]})

@@ -10,6 +10,8 @@ import importlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from pipelines.refusal import Refusal
+
 GAUGES = {  # name -> (key of the status, what it is)
     "bender_fps_made": ("fps", "frames a second that the engine makes"),
     "bender_fps_sent": ("fps_sent", "frames a second that leave"),
@@ -26,7 +28,7 @@ OUTPUTS = {  # name -> (key of an output's numbers, what it is)
 }
 
 
-class MetricsError(RuntimeError):
+class MetricsError(Refusal, RuntimeError):
     """The endpoint cannot be opened; the text says what would help."""
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from instrument.parameters.touch import Touch
+from pipelines.refusal import Refusal
 
 WINDOW = 0.3  # seconds of touches after the first
 PATIENCE = 1.0  # the same where so few messages could mean two things
@@ -20,7 +21,7 @@ _NUMBERED = (6, 38, 96, 97, 98, 99, 100, 101)  # controllers that carry NRPN and
 Heard = tuple[float, Touch | None]  # seconds on any clock; None: nothing happened
 
 
-class LearnError(ValueError):
+class LearnError(Refusal, ValueError):
     """Nothing could be learnt; the text says why and what to do."""
 
 

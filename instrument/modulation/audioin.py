@@ -16,6 +16,7 @@ import numpy as np
 
 from instrument.modulation.audio import RATE, Analyser, Samples
 from instrument.modulation.voices import Ear, Heard
+from pipelines.refusal import Refusal
 
 if TYPE_CHECKING:
     from sounddevice import InputStream
@@ -26,7 +27,7 @@ _MOST = 64  # blocks that may wait
 _CATCH_UP = RATE // 2  # samples of a file analysed in one tick; after a longer stall the rest is skipped
 
 
-class AudioError(RuntimeError):
+class AudioError(Refusal, RuntimeError):
     """Sound cannot be had; the text says what to do."""
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 
 from instrument.osc.codec import Message, OscError, decode, encode, encode_bundle
 from instrument.osc.router import address_of
+from pipelines.refusal import Refusal
 
 PATIENCE = 3.0  # seconds for a pong
 WAIT = 1.0  # seconds for what the show finds out later: a slow chunk, and a look into a folder
@@ -24,7 +25,7 @@ _QUIET = 0.3  # seconds without another value after which there are no more
 _SOON = 0.1  # seconds in which the first value comes, if there is one
 
 
-class SendError(OSError):
+class SendError(Refusal, OSError):
     """Nothing can be sent, nobody answers, or the show refuses; the text says which, and what would do."""
 
 

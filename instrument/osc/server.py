@@ -24,6 +24,7 @@ from instrument.osc.router import Router, Sender
 from instrument.osc.stream import Connection, StreamError
 from instrument.parameters.params import BadValue, ParamSet
 from instrument.parameters.touch import OscSources
+from pipelines.refusal import Refusal
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ _TRIES = 8  # for a port that is free for both UDP and TCP
 _TARGET = re.compile(r"(?P<host>\[[^\]]+\]|[^:/\[\]]+)(:(?P<port>\d{1,5}))?(?P<pattern>/.*)?")
 
 
-class OscPortError(OSError):
+class OscPortError(Refusal, OSError):
     """A port cannot be listened on, or a target cannot be sent to; the text names it and the remedy."""
 
 

@@ -11,8 +11,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from pipelines.refusal import Refusal
 
-class OutputError(RuntimeError):
+
+class OutputError(Refusal, RuntimeError):
     """An output cannot do its work. The text names the output, what is wrong, and the remedy."""
 
     def __init__(self, name: str, problem: str, remedy: str) -> None:

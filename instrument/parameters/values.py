@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any
 
+from pipelines.refusal import Refusal
 from pipelines.spec import ChoiceSpec, ControlSpec, Spec, SwitchSpec, TextSpec, Value
 
 LONGEST_TEXT = 2000  # characters; more is no prompt, and would be searched at every chunk
@@ -19,7 +20,7 @@ _BEYOND = 2**1023  # of whole numbers: as far as floats surely reach
 _WORDS_ON, _WORDS_OFF = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
 
 
-class UnknownParameter(LookupError):
+class UnknownParameter(Refusal, LookupError):
     """No parameter has this id. The text, with its did-you-mean, is made only when somebody reads it."""
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
@@ -31,7 +32,7 @@ class UnknownParameter(LookupError):
         return f"no parameter '{shorten(self.name)}'; {suggest(self.name, self.known)}"
 
 
-class BadValue(ValueError):
+class BadValue(Refusal, ValueError):
     """The parameter exists but cannot take this value; the text names id, value and remedy."""
 
 

@@ -213,9 +213,16 @@ class Patch(Strict):
             return snapshots
         if len(snapshots) > MOST_SNAPSHOTS:
             raise ValueError(f"there are {len(snapshots)}; at most {MOST_SNAPSHOTS} are kept")
+        seen: dict[int, Any] = {}
         for name in snapshots:
-            if str(name).isdecimal() and not 1 <= int(name) <= MOST_SNAPSHOTS:
+            if not str(name).isdecimal():
+                continue
+            slot = int(name)
+            if not 1 <= slot <= MOST_SNAPSHOTS:
                 raise ValueError(f"'{name}' is no slot; they are 1 to {MOST_SNAPSHOTS}, or give it a name")
+            if slot in seen:
+                raise ValueError(f"'{seen[slot]}' and '{name}' are one slot; give one of them another number")
+            seen[slot] = name
         return {str(name): {} if values is None else values for name, values in snapshots.items()}
 
     @model_validator(mode="after")

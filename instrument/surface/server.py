@@ -28,6 +28,7 @@ from aiohttp import web
 from instrument.osc.query import OscQuery
 from instrument.parameters.params import ParamSet
 from instrument.sockets import accept, converse
+from pipelines.refusal import Refusal
 
 from . import PORT
 from .admission import Admission
@@ -51,7 +52,7 @@ MOST_VIEWERS = 16  # pages and MJPEG viewers at once
 MJPEG_BEAT = 1 / 30  # least seconds between MJPEG pictures
 
 
-class SurfaceError(RuntimeError):
+class SurfaceError(Refusal, RuntimeError):
     """The page cannot be served; the text says why and what to do."""
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import random
 
+from torch import Tensor
+
 from pipelines.house.names import CAMERAS, COLOURS, LIGHTS, MOTIONS, PLACES, SUBJECTS
 from pipelines.house.scenes import Scenes
 
@@ -57,7 +59,7 @@ class _Teller:
     def attribute(self, table: dict[str, tuple[str, ...]], field: str, keep: float) -> str:
         return self.word(table, getattr(self.scene, field)[self.index], keep)
 
-    def word(self, table: dict[str, tuple[str, ...]], index, keep: float = 1.0) -> str:
+    def word(self, table: dict[str, tuple[str, ...]], index: Tensor, keep: float = 1.0) -> str:
         phrases = list(table.values())[int(index)]
         if not phrases or (not self.full and self.dice.random() > keep):
             return ""

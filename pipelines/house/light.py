@@ -102,13 +102,8 @@ def veil(x: Tensor, y: Tensor, t: Tensor, light: Tensor, u: tuple[Tensor, Tensor
         dx, dy, a, b = cells((x + wander) * scale, (y - 0.07 * t + 0.04 * torch.sin(1.3 * t + 3 * x)) * scale, u[0])
         motes = motes + torch.exp(-(dx * dx + dy * dy) / size) * (0.5 + 0.5 * torch.sin(2.2 * t + 40 * b)) * (a > 0.45)
     dust = on("dust") * 0.42 * motes
-    colours = x.new_tensor(
-        [(0.36, 0.38, 0.40), (1.0, 0.74, 0.40), (0.62, 0.78, 1.0), (1.0, 0.97, 0.92), (0.9, 0.86, 0.78)]
-    )
-    added = sum(
-        part.unsqueeze(2) * colour[:, None, None]
-        for part, colour in zip((fog, gold, cool, soft, dust), colours, strict=True)
-    )
+    veils = zip((fog, gold, cool, soft, dust), x.new_tensor(_VEIL_COLOURS), strict=True)
+    added = sum(part.unsqueeze(2) * colour[:, None, None] for part, colour in veils)
     return (1 - fog).unsqueeze(2), added
 
 

@@ -38,69 +38,69 @@ def _ends(p: Tensor, share: float) -> Tensor:
     return s * s * (3 - 2 * s)
 
 
-def _still(t, p, z):
+def _still(t: Tensor, p: Tensor, z: Tensor) -> tuple[Tensor, ...]:
     return z, z, 0.03 * torch.sin(TAU * (t / 4 + p)), z + 1, z + 1, z + 1
 
 
-def _swaying(t, p, z):
+def _swaying(t: Tensor, p: Tensor, z: Tensor) -> tuple[Tensor, ...]:
     a = 0.42 * torch.sin(TAU * (t / 1.7 + p))
     foot = 0.22  # the pivot lies this far below the centre
     return -foot * torch.sin(a), foot * (torch.cos(a) - 1), a, z + 1, z + 1, z + 1
 
 
-def _sideways(t, p, z, sign):
+def _sideways(t: Tensor, p: Tensor, z: Tensor, sign: float) -> tuple[Tensor, ...]:
     q = _loop(t, 3.4, p)
     return sign * 1.25 * (q - 0.5), 0.03 * torch.sin(TAU * t / 1.9), -0.08 * sign + z, z + 1, z + 1, _ends(q, 0.07)
 
 
-def _drifting_left(t, p, z):
+def _drifting_left(t: Tensor, p: Tensor, z: Tensor) -> tuple[Tensor, ...]:
     return _sideways(t, p, z, -1.0)
 
 
-def _drifting_right(t, p, z):
+def _drifting_right(t: Tensor, p: Tensor, z: Tensor) -> tuple[Tensor, ...]:
     return _sideways(t, p, z, 1.0)
 
 
-def _vertical(t, p, z, sign):
+def _vertical(t: Tensor, p: Tensor, z: Tensor, sign: float) -> tuple[Tensor, ...]:
     q = _loop(t, 2.8, p)
     return 0.025 * torch.sin(TAU * t / 1.3), sign * 0.50 * (q - 0.5), z, z + 1, z + 1, _ends(q, 0.08)
 
 
-def _rising(t, p, z):
+def _rising(t: Tensor, p: Tensor, z: Tensor) -> tuple[Tensor, ...]:
     return _vertical(t, p, z, 1.0)
 
 
-def _falling(t, p, z):
+def _falling(t: Tensor, p: Tensor, z: Tensor) -> tuple[Tensor, ...]:
     return _vertical(t, p, z, -1.0)
 
 
-def _spinning(t, p, z):
+def _spinning(t: Tensor, p: Tensor, z: Tensor) -> tuple[Tensor, ...]:
     return z, z, TAU * (t / 2.4 + p), z + 1, z + 1, z + 1
 
 
-def _pulsing(t, p, z):
+def _pulsing(t: Tensor, p: Tensor, z: Tensor) -> tuple[Tensor, ...]:
     s = torch.sin(TAU * (t / 1.1 + p))
     return z, z, z, 1 + 0.2 * s, z + 1, 0.86 + 0.14 * s
 
 
-def _orbiting(t, p, z):
+def _orbiting(t: Tensor, p: Tensor, z: Tensor) -> tuple[Tensor, ...]:
     a = TAU * (t / 2.3 + p)
     return 0.34 * torch.cos(a), 0.15 * torch.sin(a), z, 0.9 - 0.12 * torch.sin(a), z + 1, z + 1
 
 
-def _flickering(t, p, z):
+def _flickering(t: Tensor, p: Tensor, z: Tensor) -> tuple[Tensor, ...]:
     a = TAU * (t + 5 * p)
     s = 0.5 * torch.sin(a * 2.3) + 0.3 * torch.sin(a * 3.7 + 1.0) + 0.2 * torch.sin(a * 5.1 + 2.0)
     return z, z, z, 1 + 0.03 * s, z + 1, 0.66 + 0.36 * s
 
 
-def _dancing(t, p, z):
+def _dancing(t: Tensor, p: Tensor, z: Tensor) -> tuple[Tensor, ...]:
     a = TAU * (t / 0.9 + p)
     hop = torch.sin(a).abs() * torch.sin(a).abs()
     return 0.13 * torch.sin(a / 2), 0.11 * hop - 0.04, 0.3 * torch.sin(a / 2), z + 1, 0.9 + 0.22 * hop, z + 1
 
 
-def _growing(t, p, z):
+def _growing(t: Tensor, p: Tensor, z: Tensor) -> tuple[Tensor, ...]:
     q = _loop(t, 3.0, p)
     return z, z, 0.1 * (q - 0.5), 0.5 + 0.7 * q, z + 1, _ends(q, 0.1)
 

@@ -30,7 +30,8 @@ SEEDS_APART = 100_000  # between the seeds of two studies' captions
 TOGETHER = {"cuda": 64}  # captions played at once; a processor's caches hold fewer
 DECODED = 4  # latent frames decoded at once
 ARTICLES = ("a", "an")
-Word = Literal["colour", "subject", "motion", "place", "article"]
+Thing = Literal["colour", "subject", "motion", "place"]  # what a caption has a phrase for
+Word = Thing | Literal["article"]
 Past = Literal["kept", "reset", "disabled"]
 
 
@@ -70,16 +71,16 @@ class Cast:
     def __len__(self) -> int:
         return len(self.prompts)
 
-    def phrase(self, word: Word, index: int) -> str:
+    def phrase(self, thing: Thing, index: int) -> str:
         """What a caption says for a thing, "drifting left" for its motion."""
-        return _phrases(self.scenes, index)[word]
+        return _phrases(self.scenes, index)[thing]
 
-    def without(self, word: Word) -> Cast:
-        """The same scenes and seeds, told without this word."""
+    def without(self, thing: Thing) -> Cast:
+        """The same scenes and seeds, told without it."""
         told = [
-            " ".join(p.replace(f" {self.phrase(word, i)} ", " ", 1).split())
-            if f" {self.phrase(word, i)} " in p
-            else p.removeprefix(f"{self.phrase(word, i)} ")
+            " ".join(p.replace(f" {self.phrase(thing, i)} ", " ", 1).split())
+            if f" {self.phrase(thing, i)} " in p
+            else p.removeprefix(f"{self.phrase(thing, i)} ")
             for i, p in enumerate(self.prompts)
         ]
         return replace(self, prompts=tuple(told))
