@@ -151,6 +151,34 @@ def test_the_square_of_four():
     assert show.told == ["morph.corners cannot be '1 2'; write four numbers such as 1 2 3 4"]
 
 
+@pytest.mark.parametrize(
+    ("id", "value"),
+    [("morph.position", 1), ("morph.from", 1), ("morph.to", 2)]
+    + [("morph.corners", "1 2 3 0"), ("morph.x", 1), ("morph.y", 0)],
+)
+def test_a_fader_sent_where_it_stands_brings_its_state_back(id, value):
+    show = Show()
+    square = [("morph.corners", "1 2 3 0"), ("morph.y", 0), ("morph.x", 1)]
+    for each, at in [("morph.from", 1), ("morph.to", 2), ("morph.position", 1), *square]:
+        show.params.set(each, at)
+        show.tick()
+    show.params.set("a", 5)
+    assert show.tick()["a"] == 5, "a hand that moves another knob is left alone"
+    show.params.set(id, value, "osc")
+    assert show.tick()["a"] == 8
+    show.params.set("a", 5)
+    assert show.tick()["a"] == 5
+
+
+def test_corners_that_cannot_be_are_told_to_each_who_sends_them():
+    show = Show()
+    for hand in ("osc:one", "osc:two"):
+        show.params.set("morph.corners", "1 2", hand)
+        show.tick()
+    _, words = show.params.answers.since(0)
+    assert [origin for origin, _ in words] == ["osc:one", "osc:two"]
+
+
 def test_a_modulator_may_move_the_fader():
     show = Show({"lfo": "saw", "polarity": "up", "rate": 1, "to": "morph.position", "depth": 1})
     show.params.set("morph.from", 1)

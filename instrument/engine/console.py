@@ -51,7 +51,6 @@ def declare(params: ParamSet) -> None:
         params.add(f"snapshot.{pad}.store", TriggerSpec(f"store the state as snapshot {pad}"), "snapshot")
     recalls = "recalls the snapshot of this number; 0: as the file has it"
     number(GOTO, ControlSpec(0, MOST_SNAPSHOTS, 0, step=1, doc=recalls))
-    params.heed(GOTO)  # the same again brings back what a hand has moved since
     number("morph.seconds", ControlSpec(0, 120, 0, "cubed", "s", doc="how long a recall takes"))
     slots = {"lo": 0, "hi": MOST_SNAPSHOTS, "step": 1}
     number("morph.from", ControlSpec(**slots, default=0, doc="snapshot at the fader's start; 0: as the file has it"))
@@ -61,6 +60,8 @@ def declare(params: ParamSet) -> None:
     params.add("morph.corners", TextSpec("1 2 3 4", corners), "morph", kept=False)
     number("morph.x", ControlSpec(0, 1, 0, doc="across the square of four snapshots"))
     number("morph.y", ControlSpec(0, 1, 0, doc="up the square of four snapshots"))
+    for id in (GOTO, *_FADERS):  # the same again brings back what a hand has moved since
+        params.heed(id)
     params.add("undo", TriggerSpec("takes back the last of up to 50 changes"), "engine")
     params.add("redo", TriggerSpec("makes the change last taken back again"), "engine")
 
@@ -81,7 +82,7 @@ class Console:
         self._waiting: deque[tuple[float, str, Callable[[], None]]] = deque(maxlen=_OFTEN)
         self._now, self._jumps = 0.0, 0
         self._watched = {id: params[id].version for id in _WATCHED}
-        self._faders: dict[str, Value] = {id: params[id].base for id in _FADERS}
+        self._faders = self._standing()
         self._commands = self._table()
         params.modulate(self.rack)
 
@@ -111,7 +112,7 @@ class Console:
         self.rack.load(modulators)
         self.snapshots = snapshots  # not a copy: what is stored is there when the set comes back to this patch
         self._home = Snapshot(self._home.name, state(self.params) if home is None else dict(home))
-        self._faders = {id: self.params.heard(id) for id in _FADERS}
+        self._faders = self._standing()
         self.history.clear()
         self.params.settle()
 
@@ -237,12 +238,13 @@ class Console:
             morph.write(self.params, values, RECALLED)
 
     def _follow_faders(self) -> None:
-        """Where a morph's fader or corner was moved, by a hand or a modulator, go there."""
-        heard = {id: self.params.heard(id) for id in _FADERS}
-        if heard == self._faders:
+        """Where a morph's fader or corner was moved, by a hand or a modulator, or sent where it stands, go there."""
+        standing = self._standing()
+        if standing == self._faders:
             return
-        moved = {id for id in _FADERS if heard[id] != self._faders[id]}
-        self._faders = heard
+        moved = {id for id in _FADERS if standing[id] != self._faders[id]}
+        self._faders = standing
+        heard = {id: value for id, (value, _) in standing.items()}
         if moved & {"morph.from", "morph.to", "morph.position"}:
             position = float(heard["morph.position"])
             self._blend([int(heard["morph.from"]), int(heard["morph.to"])], (1 - position, position))
@@ -254,10 +256,14 @@ class Console:
                 remedy = "write four numbers such as 1 2 3 4"
                 self._tell(f"morph.corners cannot be '{heard['morph.corners']}'; {remedy}", self._mover(moved))
 
+    def _standing(self) -> dict[str, tuple[Value, int]]:
+        """Of every fader and corner: where it is heard, and the version of its last wish."""
+        return {id: (self.params.heard(id), self.params[id].version) for id in _FADERS}
+
     def _mover(self, moved: set[str]) -> str:
         """The hand that moved one of these last; nobody where a modulator did."""
         newest = max((self.params[id] for id in moved), key=lambda parameter: parameter.version)
-        return newest.origin if newest.base == self._faders[newest.id] else ""
+        return newest.origin if newest.base == self._faders[newest.id][0] else ""
 
     def _blend(self, slots: list[int], weights: tuple[float, ...]) -> None:
         """What any of the snapshots holds, between them all; what one lacks is as the file has it."""
