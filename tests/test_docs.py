@@ -45,7 +45,7 @@ def test_the_example_of_a_mapping_fits_the_patch_of_all_levers(tmp_path):
     example = re.search(r"```yaml\n(# my\.yaml.*?)```", text("midi.md"), re.S)[1]
     (tmp_path / "my.yaml").write_text(example, encoding="utf-8")
     params = declared(patch.load("all-levers"), recipe("house").config, 3)
-    assert mapping.Mapping(mapping.load(tmp_path / "my.yaml"), params).problems() == []
+    assert mapping.Mapping(mapping.load(tmp_path / "my.yaml"), params).problems() == {}
 
 
 def test_every_parameter_of_a_show_is_documented_and_nothing_else():

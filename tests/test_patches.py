@@ -50,5 +50,5 @@ def test_every_mapping_finds_its_targets_in_the_patch_of_all_levers(name: str) -
     for bound in playing.file.bound:
         for value in (127, 0):
             playing.handle(Touch(bound.kind, bound.key, value, bound.channel or 1))
-    assert playing.problems() == []
+    assert playing.problems() == {}
     assert told == []

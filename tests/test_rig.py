@@ -293,11 +293,36 @@ def test_one_that_is_loaded_or_swapped_in_is_looked_at_too(rig, params, told, tm
     assert params.answers.since(0)[1] == [("osc:a", told[1])]
 
 
-def test_targets_for_whatever_patch_plays_and_mappings_that_ship_are_not_told(rig, told, tmp_path):
+def test_what_another_patch_lacks_is_told_once_when_it_comes(rig, params, told, tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text("bindings: [{cc: 3, to: gain}, {cc: 4, to: gian}, {cc: 5-6, to: mix}]")
+    rig.load(path)
+    [at_first] = told
+    params.remove("mix")
+    rig.show(0.0)
+    assert told[1].startswith(f"{path}:1: cc 5: no parameter 'mix'") and told[1].endswith("(and 1 more of this row)")
+    params.add("gian2", ControlSpec(0, 1, 0))  # another suggestion is nothing new
+    rig.show(1.0)
+    rig.show(2.0)
+    assert len(told) == 2
+    params.add("mix", ControlSpec(0, 1, 0))
+    rig.show(3.0)
+    assert len(told) == 2, "what is found again is no news"
+    with params.together():
+        params.remove("mix")
+        params.remove("gain")
+    rig.show(4.0)
+    assert len(told) == 3 and "'gain'" in told[2] and told[2].endswith(f" (and 1 more: bender mapping check {path})")
+    assert not params.answers.since(0)[1], "nobody has asked"
+
+
+def test_targets_for_whatever_patch_plays_and_mappings_that_ship_are_not_told(rig, params, told, tmp_path):
     path = tmp_path / "own.yaml"
     path.write_text('bindings: [{cc: 1-8, to: "bend.{n}.amount"}, {cc: 9, to: "*.hue"}, {cc: 10, to: bend.1.layers}]')
     rig.load(path)
     for name in mapping.available():
         rig.load(name)
     rig.reload()
+    params.remove("gain")
+    rig.show(0.0)
     assert all("read again" in line for line in told)

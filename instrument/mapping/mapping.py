@@ -21,7 +21,7 @@ from instrument.mapping.binding import Binding, Bound, unroll
 from instrument.mapping.link import Link
 from instrument.mapping.profile import Profile
 from instrument.midi.driver import port_matches
-from instrument.parameters.params import BadValue, ParamSet, UnknownParameter, suggest
+from instrument.parameters.params import BadValue, Parameter, ParamSet, UnknownParameter, suggest
 from instrument.parameters.touch import Touch
 from instrument.yamlfile import Document, FileError, Strict
 from pipelines.spec import TriggerSpec
@@ -315,17 +315,23 @@ class Mapping:
 
     def _make(self, bound: Bound, problems: dict[str, str]) -> list[Link]:
         target, trigger = bound.target or "", bound.binding.trigger is not None
-        if "*" in target:
-            found = [p for p in self.params if fnmatchcase(p.id, target)]
-            found = [p for p in found if isinstance(p.spec, TriggerSpec) == trigger]
-        else:
-            found = [self.params[target]] if target in self.params else []
+        found = self._meets(target, trigger)
         if not found:
             problems["missing"] = self._missing(target)
         elif trigger and not isinstance(found[0].spec, TriggerSpec):
             problems["type"] = f"{found[0].id} is not a trigger; write 'to: {target}'"
             found = []
         return [Link(bound, parameter) for parameter in found]
+
+    def _meets(self, target: str, trigger: bool) -> list[Parameter]:
+        """The parameters that a target means; those of a pattern are triggers, or none is."""
+        if "*" in target:
+            found = [p for p in self.params if fnmatchcase(p.id, target)]
+            return [p for p in found if isinstance(p.spec, TriggerSpec) == trigger]
+        try:
+            return [self.params[target]]
+        except UnknownParameter:
+            return []
 
     def _missing(self, target: str) -> str:
         position = _POSITION.match(target)
@@ -335,21 +341,22 @@ class Mapping:
             return f"no parameter matches '{target}'; bender params lists those of a patch"
         return str(UnknownParameter(target, self.params.names()))
 
-    def problems(self, certain: bool = False) -> list[str]:
-        """What does not fit the parameters there are now: for a check before the show. Of a binding that makes a whole
-        row the first that does not fit, and how many more. `certain`: not targets that are meant for whatever patch
-        plays, by a bend's position or by a pattern."""
+    def problems(self, certain: bool = False) -> dict[int, str]:
+        """What does not fit the parameters there are now, by the place of its binding in the file: for a check before
+        the show. Of a binding that makes a whole row the first that does not fit, and how many more. `certain`: not
+        targets that are meant for whatever patch plays, by a bend's position or by a pattern."""
         found: dict[int, list[str]] = {}
         for bound in self.file.bound:
             here: dict[str, str] = {}
             if bound.target is not None and not (certain and _for_any_patch(bound.target)):
                 self._make(bound, here)
             found.setdefault(bound.index, []).extend(f"{bound.words}: {problem}" for problem in here.values())
-        return [
-            f"{self.file.where(index)}: {words[0]}" + (f" (and {len(words) - 1} more of this row)" if words[1:] else "")
+        return {
+            index: f"{self.file.where(index)}: {words[0]}"
+            + (f" (and {len(words) - 1} more of this row)" if words[1:] else "")
             for index, words in found.items()
             if words
-        ]
+        }
 
     def _tell(self, bound: Bound, about: str, problem: str) -> None:
         if (bound.index, about) not in self._told:

@@ -38,6 +38,7 @@ class _Slot:
         self.which, self.folder = which, folder
         self.playing = playing
         self.doubles = Doubles()
+        self.astray: set[int] = set()  # bindings that do nothing with the parameters there are, as was told
         self.stamps = _stamps(file.files)
 
 
@@ -76,6 +77,7 @@ class Rig(Listener):
         self._lights: dict[tuple[str, int], Lights] = {}  # (port, which mapping)
         self._named: dict[str, str | Path] = {}  # what was asked for at the start, by the name that surfaces see
         self._folder: Path | None = None
+        self._structure = params.structure  # when the mappings were last looked at
         self.learner = Learner(params)
         self._desk = RigDesk(params, self, self._notices)
 
@@ -217,6 +219,7 @@ class Rig(Listener):
         for lights in list(self._lights.values()):
             lights.show()
         self.learner.poll(now)
+        self._look()
         self._desk.tick()
 
     # --- files ---
@@ -252,14 +255,25 @@ class Rig(Listener):
         for port in list(self._ports):
             self._light(port, index)
         self._notices(f"mapping {slot.which} read again: {len(file.bindings)} bindings")
+        slot.astray.clear()
         self._warn(slot, origin)
 
+    def _look(self) -> None:
+        """Parameters have come or gone, with another patch say: tell what has nothing to move from now on."""
+        if self._structure != self._params.structure:
+            self._structure = self._params.structure
+            for slot in self._slots:
+                self._warn(slot)
+
     def _warn(self, slot: _Slot, origin: str = "") -> None:
-        """Say what of a mapping of the player's own does nothing with the patch that plays: one line, however much."""
-        found = slot.playing.problems(certain=True) if _own_file(slot) else []
-        if found:
-            more = f" (and {len(found) - 1} more: bender mapping check {slot.which})" if found[1:] else ""
-            self._notices(found[0] + more, origin)
+        """Say what of a mapping of the player's own does nothing with the patch that plays, and was not told to do so
+        before: one line, however much."""
+        found = slot.playing.problems(certain=True) if _own_file(slot) else {}
+        fresh = [words for index, words in found.items() if index not in slot.astray]
+        slot.astray = set(found)
+        if fresh:
+            more = f" (and {len(fresh) - 1} more: bender mapping check {slot.which})" if fresh[1:] else ""
+            self._notices(fresh[0] + more, origin)
 
     # --- learning ---
 
