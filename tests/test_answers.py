@@ -149,6 +149,60 @@ def test_what_fails_while_it_is_carried_out(show: Show, client: Client, monkeypa
     assert "the prompt 'a green moon' cannot be encoded (MemoryError: no room)" in error(client.answer())
 
 
+def test_who_is_overtaken_while_the_clock_is_waited_for(show: Show, client: Client, folder: Path) -> None:
+    for name in ("one", "two"):
+        (folder / f"{name}.yaml").write_text(f"model: tiny\nprompt: {name}\n")
+    show.params.set("clock.tempo", 20)
+    show.params.set("clock.bar", 16)
+    show.params.set("clock.quantise", "bar")
+    waiting = show.engine.console
+    for address, first, then in [("/patch/load", "one", "two"), ("/snapshot/goto", 3, 4), ("/prompt/goto", 5, 6)]:
+        before = len(waiting._waiting)
+        client.send(address, first)
+        assert wait_until(lambda before=before: len(waiting._waiting) > before, PATIENCE), address
+        client.send(address, then)
+        id = address[1:].replace("/", ".").replace("snapshot.goto", "snapshot")
+        assert error(client.answer()) == f"{id} {first}: overtaken by {id} {then}"
+    show.engine.params.set("clock.quantise", "off")
+    client.send("/patch/load", "one")
+    assert error(client.answer()) == "patch.load two: overtaken by patch.load one", "what waited does not come after it"
+    assert {error(client.answer()) for _ in range(2)} == {
+        "snapshot 4: overtaken by another patch",
+        "prompt.goto 6: overtaken by another patch",
+    }
+
+
+def test_who_is_overtaken_while_another_model_is_loaded(show: Show, client: Client) -> None:
+    begun, gate = threading.Semaphore(0), threading.Event()
+
+    def slowly(row: Recipe) -> System:
+        begun.release()
+        gate.wait(PATIENCE)
+        return unopened(row)
+
+    show.engine.switch.open_system = slowly
+    other = Client(port(show))
+    try:
+        client.send("/engine/model", "other")
+        assert begun.acquire(timeout=PATIENCE)
+        other.send("/patch/load", "torn")
+        assert error(client.answer()) == "engine.model other: overtaken by patch.load torn"
+        client.send("/engine/size", "128x96")
+        other.socket.settimeout(PATIENCE)
+        assert error(other.answer()) == "patch.load torn: overtaken by engine.size 128x96"
+    finally:
+        gate.set()
+        other.close()
+    assert wait_until(lambda: show.system.recipe.width == 128, PATIENCE), "the last wish counts"
+
+
+def test_who_is_overtaken_by_another_to_be_learnt(show: Show, client: Client) -> None:
+    client.send("/learn/to", "loud.gain")
+    assert wait_until(lambda: show._rig.learner.armed == "loud.gain", PATIENCE)
+    client.send("/learn/to", "words.gain")
+    assert error(client.answer()) == "learn.to loud.gain: overtaken by learn.to words.gain"
+
+
 def test_over_tcp_and_a_websocket_too(show: Show) -> None:
     with socket.create_connection(("127.0.0.1", port(show)), PATIENCE) as stream:
         packet = encode("/undo")

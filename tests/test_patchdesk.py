@@ -28,7 +28,7 @@ class Desk:
         self.desk.set_list(self.songs)
         self.desk.played(self.songs[0])
 
-    def on_time(self, label, action):
+    def on_time(self, label, action, asked):
         self.timed.append(label)
         action()
 
@@ -96,6 +96,43 @@ def test_no_name_at_all_stops_the_show(tmp_path, name):
     desk.params.trigger("patch.next")
     assert desk.until(bool) == "two"
     desk.desk.close()
+
+
+def test_the_last_wish_counts_though_a_file_is_still_being_read(tmp_path, monkeypatch):
+    desk, gate = Desk(tmp_path), threading.Event()
+
+    def slowly(name, folder):
+        gate.wait(20)
+        return patch.loads(f"prompt: {name}", name=str(name))
+
+    monkeypatch.setattr(patch, "load", slowly)
+    desk.params.set("patch.load", "slow", "osc:one")
+    assert desk.turn() is None
+    desk.params.set("patch.load", "slower", "osc:two")
+    assert desk.turn() is None
+    desk.params.trigger("patch.next", "osc:three")
+    assert desk.turn() == "two"
+    gate.set()
+    desk.desk.close()
+    assert desk.turn() is None and desk.params["patch.load"].base == "two"
+    assert desk.params.answers.since(0)[1] == [
+        ("osc:one", "patch.load slow: overtaken by patch.load slower"),
+        ("osc:two", "patch.load slower: overtaken by patch.next"),
+    ]
+
+
+def test_a_wish_that_comes_while_another_patch_comes_on_is_heard():
+    desk = Desk()
+    desk.params.set("patch.load", "nosuch", "osc")
+    desk.desk.played(desk.songs[1])
+    desk.until(lambda name: desk.told)
+    assert "no such patch" in desk.told[0] and desk.params["patch.load"].base == "two"
+
+
+def test_no_name_shows_what_plays():
+    desk = Desk()
+    desk.params.set("patch.load", "", "osc")
+    assert desk.turn() is None and desk.params["patch.load"].base == "one"
 
 
 def test_a_fault_while_reading_is_told_once_and_what_plays_goes_on(tmp_path, monkeypatch):
@@ -229,7 +266,7 @@ def test_a_keeping_that_fails_is_told_and_takes_no_wish_back(tmp_path):
     (tmp_path / "file").write_text("")
     desk = Desk(tmp_path / "file" / "folder")
     desk.desk.autosave.every = 1e-6
-    desk.desk._on_time = lambda label, action: None  # on the next bar
+    desk.desk._on_time = lambda label, action, asked: None  # on the next bar
     desk.turn()
     desk.params.set("patch.goto", 2, "midi")
     for gain in range(2, 8):  # what plays at first is but looked at

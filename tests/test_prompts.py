@@ -27,7 +27,7 @@ class Desk:
     def __init__(self) -> None:
         self.told: list[str] = []
         self.params, self.encoder, self.now = ParamSet(self.told.append), Encoder(), 10.0
-        self.desk = PromptDesk(self.params, self.encoder, lambda label, action: action(), self.told.append)
+        self.desk = PromptDesk(self.params, self.encoder, lambda label, action, asked: action(), self.told.append)
 
     def set(self, **values: object) -> None:
         for id, value in values.items():

@@ -165,7 +165,7 @@ def test_a_page_cannot_reach_files_outside_the_patch_folder(name, tmp_path):
 
     declare(params)
     prompts.declare(params)
-    desk = PatchDesk(params, lambda label, action: action(), told.append)
+    desk = PatchDesk(params, lambda label, action, asked: action(), told.append)
     desk.folder = folder
     desk.played(Patch())
     surface = Surface(params, dict, port=0)

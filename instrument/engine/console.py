@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import NamedTuple
 
 from instrument.modulation.ableton import AbletonLink, LinkMissing
 from instrument.modulation.clock import FASTEST, INTERNAL, LINK, SLOWEST, SOURCES, Clock
 from instrument.modulation.modspec import ModulatorSpec
 from instrument.modulation.modulators import Rack
-from instrument.parameters.answers import Tell
+from instrument.parameters.answers import NOBODY, Asked, Tell
 from instrument.parameters.params import GLIDE, ParamSet
 from instrument.state import morph
 from instrument.state.history import History
@@ -66,6 +67,15 @@ def declare(params: ParamSet) -> None:
     params.add("redo", TriggerSpec("makes the change last taken back again"), "engine")
 
 
+class _Waiting(NamedTuple):
+    """What is to be done at a beat."""
+
+    due: float  # beats
+    label: str
+    action: Callable[[], None]
+    asked: Asked
+
+
 class Console:
     """One show's. `tell` takes one line of text for the player and must not wait."""
 
@@ -79,7 +89,7 @@ class Console:
         self._home = Snapshot("as the file has it", {})
         self._link = AbletonLink(self.clock)
         self._morph: Morph | None = None
-        self._waiting: deque[tuple[float, str, Callable[[], None]]] = deque(maxlen=_OFTEN)
+        self._waiting: deque[_Waiting] = deque(maxlen=_OFTEN)
         self._now, self._jumps = 0.0, 0
         self._watched = {id: params[id].version for id in _WATCHED}
         self._faders = self._standing()
@@ -108,6 +118,8 @@ class Console:
         """A patch was loaded: its parameters are there and have their values. `home`: the state as its file has it, if
         it is another than this."""
         self._morph = None
+        for wish in self._waiting:
+            self.params.answers.overtaken(wish.asked, Asked("another patch"))
         self._waiting.clear()
         self.rack.load(modulators)
         self.snapshots = snapshots  # not a copy: what is stored is there when the set comes back to this patch
@@ -144,8 +156,8 @@ class Console:
         self.rack.listen(now)
         beat, jumps = self.clock.beat(now), self.clock.jumps
         late = jumps != self._jumps or not self.clock.running  # the beat that was waited for never comes
-        while self._waiting and (self._waiting[0][0] <= beat or late):
-            self._waiting.popleft()[2]()
+        while self._waiting and (self._waiting[0].due <= beat or late):
+            self._waiting.popleft().action()
         self._jumps = jumps
         if self._morph is not None and not self._morph.tick(now):
             self._morph = None
@@ -159,15 +171,19 @@ class Console:
             command(at, origin)
         return command is not None
 
-    def on_time(self, label: str, action: Callable[[], None]) -> None:
-        """Do it now, or on the beat or bar that `clock.quantise` asks for; the last wish with a label counts."""
+    def on_time(self, label: str, action: Callable[[], None], asked: Asked = NOBODY) -> None:
+        """Do it now, or on the beat or bar that `clock.quantise` asks for; the last wish with a label counts, and who
+        has `asked` for one before is answered."""
+        for wish in [wish for wish in self._waiting if wish.label == label]:
+            self.params.answers.overtaken(wish.asked, asked)
+            self._waiting.remove(wish)
         quantise = self.params["clock.quantise"].base
         if quantise == "off" or not self.clock.running:
             action()
             return
         due = self.clock.next_beat(self._now, 1 if quantise == "beat" else 0)
-        kept = [wish for wish in self._waiting if wish[1] != label]
-        self._waiting = deque(sorted([*kept, (due, label, action)], key=lambda wish: wish[0]), maxlen=_OFTEN)
+        wishes = [*self._waiting, _Waiting(due, label, action, asked)]
+        self._waiting = deque(sorted(wishes, key=lambda wish: wish.due), maxlen=_OFTEN)
 
     def _turned(self, id: str) -> None:
         """A parameter that is acted on when it changes."""
@@ -217,7 +233,7 @@ class Console:
         self._tell(f"stored snapshot {slot}")
 
     def _wish_for(self, slot: int, origin: str) -> None:
-        self.on_time("snapshot", partial(self.recall, slot, origin))
+        self.on_time("snapshot", partial(self.recall, slot, origin), Asked(f"snapshot {slot}", origin))
 
     def recall(self, slot: int, origin: str = "") -> None:
         """Set what the snapshot holds, over `morph.seconds`; it is `origin` who wished so."""

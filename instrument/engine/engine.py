@@ -107,7 +107,7 @@ class Engine:
         Call it before `run`, or in the engine's own thread.
         """
         self.stage.load(patch)
-        self.switch.overtaken()
+        self.switch.overtaken(patch)
         self.guard.forget()
         self._look()
 
@@ -286,7 +286,7 @@ class Engine:
         if patch is None:
             return
         if not self.switch.suits(patch, self.stage.patch):
-            if not self.switch.wish_for(patch, self.desk.asker):
+            if not self.switch.wish_for(patch, self.desk.asked):
                 self.desk.refused()
             return
         try:

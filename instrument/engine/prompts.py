@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 
 from instrument.engine.encoding import Encodings
-from instrument.parameters.answers import Tell
+from instrument.parameters.answers import Asked, Tell
 from instrument.parameters.params import ParamSet, shorten
 from instrument.state.patch import MOST_PROMPTS, VOICE_TEXTS, VOICE_WEIGHTS, VOICES, Patch
 from pipelines.bends import scope
@@ -73,13 +73,13 @@ class _Wish(NamedTuple):
 
 
 class PromptDesk:
-    """`on_time(label, action)` runs an action now or on the next beat; `tell` takes a line for the player."""
+    """`on_time(label, action, asked)` runs an action now or on the next beat; `tell` takes a line for the player."""
 
     def __init__(
         self,
         params: ParamSet,
         encoder: TextEncoder,
-        on_time: Callable[[str, Callable[[], None]], None],
+        on_time: Callable[[str, Callable[[], None], Asked], None],
         tell: Callable[[str], None],
     ) -> None:
         declare(params)
@@ -142,7 +142,7 @@ class PromptDesk:
     def obey(self, id: str, origin: str = "") -> bool:
         """A trigger was fired; whether it was one of the list's."""
         if id in (NEXT, PREVIOUS):
-            self._on_time("prompt", partial(self._step, 1 if id == NEXT else -1, origin))
+            self._on_time("prompt", partial(self._step, 1 if id == NEXT else -1, origin), Asked(id, origin))
         return id in (NEXT, PREVIOUS)
 
     def follow(self) -> None:
@@ -151,7 +151,8 @@ class PromptDesk:
         if goto.version != self._seen[GOTO]:
             self._seen[GOTO] = goto.version
             if goto.origin != ORIGIN and goto.base > 0:
-                self._on_time("prompt", partial(self._play, int(goto.base) - 1, goto.origin))
+                asked = Asked(f"{GOTO} {goto.base}", goto.origin)
+                self._on_time("prompt", partial(self._play, int(goto.base) - 1, goto.origin), asked)
         if text.version != self._seen[PROMPT]:
             self._follow_text()
 

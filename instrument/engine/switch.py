@@ -19,8 +19,9 @@ from instrument.engine import memory
 from instrument.engine.loading import MODEL, SIZE, declared, prepare
 from instrument.engine.stage import Act, Stage, texts_of, with_songs
 from instrument.engine.status import Pace
-from instrument.parameters.answers import Tell
+from instrument.parameters.answers import NOBODY, Asked, Tell
 from instrument.parameters.params import ParamSet
+from instrument.parameters.wished import Wishing
 from instrument.state.patch import VOICE_TEXTS, Patch, PatchError
 from instrument.typed import size_of
 from pipelines.quicken import make_stream
@@ -48,7 +49,7 @@ class Wish:
 
     recipe: Recipe
     patch: Patch | None = None
-    origin: str = ""  # who wished so
+    asked: Asked = NOBODY
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Switch:
         self.needed: Callable[[Recipe, torch.Tensor, bool], int] = memory.needed
         self.notice = ""
         self._params, self._tell, self._beside = params, Tell(tell, params.answers), beside
-        self._seen = {id: params[id].version for id in (MODEL, SIZE)}
+        self._wishing = Wishing(params, (MODEL, SIZE), ORIGIN)
         self._wanted: Wish | None = None
         self._loading: tuple[Wish, Future[Ready | None]] | None = None
         self._lost: tuple[Job, dict[str, Value] | None] | None = None  # what is to be loaded, as nothing plays
@@ -97,13 +98,10 @@ class Switch:
         self._show()
 
     def _show(self) -> None:
-        """What plays, where surfaces see it; but a wish that has come since the last look stays where it is."""
+        """What plays, where surfaces see it."""
         row = self.system.recipe
-        with self._params.together():
-            for id, text in ((MODEL, row.name), (SIZE, f"{row.width}x{row.height}")):
-                if self._params[id].version == self._seen[id]:
-                    self._params.set(id, text, ORIGIN)
-                    self._seen[id] = self._params[id].version
+        self._wishing.show(MODEL, row.name)
+        self._wishing.show(SIZE, f"{row.width}x{row.height}")
 
     # --- wishes ---
 
@@ -124,53 +122,60 @@ class Switch:
             raise patch.error(str(problem), "model") from None
         declared(patch, row.config, len(row.steps))
 
-    def wish_for(self, patch: Patch, origin: str = "") -> bool:
+    def wish_for(self, patch: Patch, asked: Asked = NOBODY) -> bool:
         """Play a patch that needs another system. False, and told, where there can be no other."""
         if self.open_system is None:
-            self._tell(f"{patch.name} is for another model or size; start with it", origin)
+            self._tell(f"{patch.name} is for another model or size; start with it", asked.origin)
             return False
         if self._lost is not None and _suits(patch, self._lost[0].patch, self._lost[0].recipe):
-            self._wanted = Wish(self._lost[0].recipe, patch, origin)
+            self._want(Wish(self._lost[0].recipe, patch, asked))
             return True
-        return self._wish(patch.model, patch.pixels, patch, origin)
+        return self._wish(patch.model, patch.pixels, patch, asked)
 
-    def overtaken(self) -> None:
+    def overtaken(self, patch: Patch) -> None:
         """Another patch plays now: one that was still to come is not wished for any more."""
-        coming = [wish for wish in (self._wanted, self._loading and self._loading[0]) if wish]
-        if coming and coming[0].patch is not None:
-            self._wanted = Wish(self.system.recipe)
+        if (coming := self._coming) is not None and coming.patch is not None:
+            self._want(Wish(self.system.recipe, asked=Asked(patch.name)))
+
+    @property
+    def _coming(self) -> Wish | None:
+        """The last wish, as long as it has not come true."""
+        return self._wanted or (self._loading[0] if self._loading else None)
 
     def tick(self) -> None:
         """Follow `engine.model` and `engine.size`."""
-        for id in (MODEL, SIZE):
-            parameter = self._params[id]
-            if parameter.version != self._seen[id]:
-                self._seen[id] = parameter.version
-                self._asked(id, str(parameter.base), parameter.origin)
+        for wished in self._wishing.take():
+            self._follow(wished.id, str(wished.value), wished.asked)
 
-    def _asked(self, id: str, text: str, origin: str) -> None:
+    def _follow(self, id: str, text: str, asked: Asked) -> None:
         if self.open_system is None:
-            self._tell(f"{id} cannot change here; it can in `bender play`", origin)
+            self._tell(f"{id} cannot change here; it can in `bender play`", asked.origin)
         elif id == MODEL:
-            self._wish(text, None, None, origin)
+            self._wish(text, None, None, asked)
         else:
             size = size_of(text)
             if size is None:
-                self._refuse(f"{id} cannot be '{text}'; write for example 384x224", origin)
+                self._refuse(f"{id} cannot be '{text}'; write for example 384x224", asked.origin)
             else:
-                self._wish("", size, None, origin)
+                self._wish("", size, None, asked)
 
-    def _wish(self, model: str, size: tuple[int, int] | None, patch: Patch | None, origin: str) -> bool:
+    def _wish(self, model: str, size: tuple[int, int] | None, patch: Patch | None, asked: Asked) -> bool:
         """The last wish counts. False, and told, for what cannot be."""
         now = self.system.recipe
         try:
             row = recipe(model) if model and model != now.name else now
             row = sized(row, *size) if size else row
         except (LookupError, ValueError) as problem:
-            self._refuse(str(problem), origin)
+            self._refuse(str(problem), asked.origin)
             return False
-        self._wanted = Wish(row, patch, origin)
+        self._want(Wish(row, patch, asked))
         return True
+
+    def _want(self, wish: Wish) -> None:
+        """The last wish counts; who made the one before is answered, if that is still to come."""
+        if self._coming is not None:
+            self._params.answers.overtaken(self._coming.asked, wish.asked)
+        self._wanted = wish
 
     def _refuse(self, problem: str, origin: str) -> None:
         self.notice = ""
@@ -213,7 +218,7 @@ class Switch:
                 return self._plays(ready)
         except Exception as problem:  # missing files, out of memory, a patch that does not fit: the old one plays on
             log.info("switch failed", exc_info=problem)
-            self._refuse(f"{_name(wish.recipe)} cannot be played ({said(problem)}); what plays goes on", wish.origin)
+            self._refuse(f"{_name(wish.recipe)} cannot be played ({said(problem)}); what plays goes on", wish.asked.origin)
             self._beside.submit(memory.give_back)  # what was loaded of it is still held by the failure itself
             if wish.patch is not None:
                 stage.refused()
@@ -248,7 +253,7 @@ class Switch:
         except Exception as problem:
             again = _name(self.system.recipe)
             failed = f"{_name(wish.recipe)} cannot be played ({said(problem)})"
-            self._tell(f"{failed}; {again} is loaded again", wish.origin)
+            self._tell(f"{failed}; {again} is loaded again", wish.asked.origin)
         return self._back(stage)
 
     def _put_on(self, stage: Stage, job: Job, values: dict[str, Value] | None) -> Ready:
@@ -272,6 +277,8 @@ class Switch:
         except Exception as problem:
             remedy = f"it is tried again every {AGAIN:g} s; free memory, or choose a smaller model or size"
             self._why = f"nothing plays: {_name(job.recipe)} cannot be loaded ({said(problem)}); {remedy}"
+            if wish is not None and wish.asked.origin:
+                self._params.answers.put(wish.asked.origin, self._why)
         self._next_try = time.monotonic() + AGAIN
         raise SwitchError(self._why)
 

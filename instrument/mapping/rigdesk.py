@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from instrument.mapping.classify import LearnError
-from instrument.parameters.answers import Tell
+from instrument.parameters.answers import Asked, Tell
 from instrument.parameters.params import ParamSet, UnknownParameter, shorten
+from instrument.parameters.wished import Wishing
 from instrument.yamlfile import FileError
 from pipelines.spec import ControlSpec, TextSpec, TriggerSpec
 
@@ -50,23 +51,18 @@ class RigDesk:
             PAGE: self._page,
             LEARN: self._learn,
         }
-        self._seen = {id: params[id].version for id in self._acts}
+        self._wishing = Wishing(params, self._acts, ORIGIN)
         self._result: dict[str, Any] = {}
         self._learner = ""  # who asked to learn last
 
     def tick(self) -> None:
         """Do what was asked for since, then show how things stand."""
-        for id, act in self._acts.items():
-            with self._params.together():
-                version, origin, value = (p := self._params[id]).version, p.origin, p.base
-            if version != self._seen[id]:
-                self._seen[id] = version
-                if origin != ORIGIN:
-                    self._guarded(act, value, origin)
+        for id, value, origin in self._wishing.take():
+            self._guarded(self._acts[id], value, origin)
         self._show_result()
-        self._show(LOAD, ", ".join(self._rig.names))
-        self._show(PAGE, self._rig.page)
-        self._show(LEARN, self._rig.learner.armed or "")
+        self._wishing.show(LOAD, ", ".join(self._rig.names))
+        self._wishing.show(PAGE, self._rig.page)
+        self._wishing.show(LEARN, self._rig.learner.armed or "")
 
     def _guarded(self, act: Callable[[Any, str], None], value: Any, origin: str) -> None:
         try:
@@ -74,14 +70,7 @@ class RigDesk:
         except (FileError, LearnError, UnknownParameter, LookupError) as problem:
             self._tell(shorten(str(problem), _LONGEST), origin)
             if act == self._learn:
-                self._show(CAUGHT, shorten(f"{value}: {problem}", _LONGEST))
-
-    def _show(self, id: str, value: Any) -> None:
-        """Let surfaces see it, unless a hand has asked for something else since the last look."""
-        with self._params.together():
-            if self._params[id].version == self._seen.get(id, self._params[id].version):
-                self._params.set(id, value, ORIGIN)
-                self._seen[id] = self._params[id].version
+                self._params.set(CAUGHT, shorten(f"{value}: {problem}", _LONGEST), ORIGIN)
 
     def _show_result(self) -> None:
         result = self._rig.learner.result
@@ -90,7 +79,7 @@ class RigDesk:
             if result:
                 words = result.get("error") or f"{result['caught']}, in {result['file']}"
                 text = shorten(f"{result['target']}: {words}", _LONGEST)
-                self._show(CAUGHT, text)
+                self._params.set(CAUGHT, text, ORIGIN)
                 if "error" in result:
                     self._tell(text, self._learner)
 
@@ -103,8 +92,11 @@ class RigDesk:
         self._rig.go(int(number))
 
     def _learn(self, target: str, origin: str) -> None:
-        self._learner = origin
+        before = self._rig.learner.armed
         if target:
             self._rig.arm(target)
+            if before:
+                self._params.answers.overtaken(Asked(f"{LEARN} {before}", self._learner), Asked(f"{LEARN} {target}"))
+            self._learner = origin
         else:
             self._rig.learner.disarm()

@@ -11,8 +11,21 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
+
+from instrument.parameters.values import shorten
 
 MOST = 256  # words kept; doors ask ten times a second
+
+
+class Asked(NamedTuple):
+    """A wish as its maker knows it: in words such as `patch.load undertow`, and the origin; empty for nobody's."""
+
+    words: str = ""
+    origin: str = ""
+
+
+NOBODY = Asked()
 
 
 class Answers:
@@ -28,6 +41,12 @@ class Answers:
         with self._lock:
             self._count += 1
             self._words.append((self._count, origin, text))
+
+    def overtaken(self, before: Asked | None, by: Asked) -> None:
+        """A wish that is still on its way, if there is one, is dropped for a newer one: say so to who made it, unless
+        both wish for the same."""
+        if before is not None and before.origin and before.words != by.words:
+            self.put(before.origin, f"{shorten(before.words)}: overtaken by {shorten(by.words)}")
 
     def since(self, count: int) -> tuple[int, list[tuple[str, str]]]:
         """(the number to ask with next time, each (origin, text) put since `count`, the oldest first)."""

@@ -13,22 +13,23 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from instrument.parameters.answers import Tell
+from instrument.parameters.answers import NOBODY, Asked, Tell
 from instrument.parameters.params import ParamSet, shorten
+from instrument.parameters.wished import Wishing
 from instrument.state import patch as patches
 from instrument.state import saving
 from instrument.state.autosave import Autosave
 from instrument.state.patch import Patch, PatchError
 from instrument.state.saving import SaveError
 from instrument.state.snapshots import Snapshot
-from pipelines.spec import ControlSpec, TextSpec, TriggerSpec
+from pipelines.spec import ControlSpec, TextSpec, TriggerSpec, Value
 
 GOTO, LOAD, NAME = "patch.goto", "patch.load", "patch.name"
 NEXT, PREVIOUS, RELOAD, SAVE = "patch.next", "patch.previous", "patch.reload", "patch.save"
 _BETWEEN_SAVES = 1.0  # seconds
 ORIGIN = "desk"
 
-_Awaited = tuple[Future, str]  # what the disk is asked, and who wished for it
+_Awaited = tuple[Future, Asked]  # what the disk is asked, and by whom
 
 
 def declare(params: ParamSet) -> None:
@@ -46,10 +47,10 @@ def declare(params: ParamSet) -> None:
 
 
 class PatchDesk:
-    """`on_time(label, action)` runs an action now or on the next beat; `tell` takes a line for the player."""
+    """`on_time(label, action, asked)` runs an action now or on the next beat; `tell` takes a line for the player."""
 
     def __init__(
-        self, params: ParamSet, on_time: Callable[[str, Callable[[], None]], None], tell: Callable[[str], None]
+        self, params: ParamSet, on_time: Callable[[str, Callable[[], None], Asked], None], tell: Callable[[str], None]
     ) -> None:
         declare(params)
         self.folder: Path | None = None
@@ -58,15 +59,15 @@ class PatchDesk:
         self._list: list[Patch] = []
         self._place = 0
         self._playing = Patch()
-        self._wanted: tuple[Patch, str] | None = None  # and who wished for it
-        self._asker = ""  # who wished for what was taken last
+        self._wanted: tuple[Patch, Asked] | None = None
+        self._asked = NOBODY  # the wish for what was taken last
         self._worker: ThreadPoolExecutor | None = None
         self._loading: _Awaited | None = None
         self._saving: _Awaited | None = None
         self._keeping: _Awaited | None = None
         self.autosave = Autosave()
         self._saved_at = -_BETWEEN_SAVES
-        self._seen = {id: params[id].version for id in (GOTO, LOAD)}
+        self._wishing = Wishing(params, (GOTO, LOAD), ORIGIN)
         self._commands = {
             NEXT: partial(self._step, 1),
             PREVIOUS: partial(self._step, -1),
@@ -94,30 +95,26 @@ class PatchDesk:
 
     def tick(self) -> None:
         """Follow `patch.goto` and `patch.load`, and say what the disk answered."""
-        for id, act in ((GOTO, self._goto), (LOAD, self._load)):
-            parameter = self._params[id]
-            if parameter.version != self._seen[id]:
-                self._seen[id] = parameter.version
-                if parameter.origin != ORIGIN:
-                    act(parameter.base, parameter.origin)
+        for wished in self._wishing.take():
+            (self._goto if wished.id == GOTO else self._load)(wished.value, wished.asked)
         self._loading = self._answer(self._loading, self._want, self.refused)
-        self._saving = self._answer(self._saving, lambda file, origin: self._tell(f"saved {file}"))
-        self._keeping = self._answer(self._keeping, lambda nothing, origin: None)
+        self._saving = self._answer(self._saving, lambda file, asked: self._tell(f"saved {file}"))
+        self._keeping = self._answer(self._keeping, lambda nothing, asked: None)
         version, _ = self._params.changed(2**62)  # only the counter
         if self.folder is not None and self._keeping is None and self.autosave.due(version):
-            self._keeping = self._work(partial(self.autosave.keep, self._state(), self.folder)), ""
+            self._keeping = self._work(partial(self.autosave.keep, self._state(), self.folder)), NOBODY
 
     def take(self) -> Patch | None:
         """The patch to play from now on, once; None to go on with the one that plays."""
         if self._wanted is None:
             return None
-        (patch, self._asker), self._wanted = self._wanted, None
+        (patch, self._asked), self._wanted = self._wanted, None
         return patch
 
     @property
-    def asker(self) -> str:
-        """The origin of the wish for the patch taken last."""
-        return self._asker
+    def asked(self) -> Asked:
+        """The wish for the patch taken last."""
+        return self._asked
 
     @property
     def playing(self) -> Patch:
@@ -148,37 +145,56 @@ class PatchDesk:
         """What plays, on surfaces: after a wish that could not be met, too, so that the same may be wished again.
         `why`, if it is not told yet, goes to who wished for what was taken last."""
         if why:
-            self._tell(why, self._asker)
-        self._params.set(LOAD, self._playing.name, ORIGIN)
-        self._params.set(GOTO, self._place + 1, ORIGIN)
+            self._tell(why, self._asked.origin)
+        self._wishing.show(LOAD, self._playing.name)
+        self._wishing.show(GOTO, self._place + 1)
 
     # --- what a hand asks for ---
 
-    def _want(self, patch: Patch, origin: str) -> None:
-        self._on_time("patch", partial(setattr, self, "_wanted", (patch, origin)))
+    def _want(self, patch: Patch, asked: Asked) -> None:
+        self._on_time("patch", partial(self._now, patch, asked), asked)
+
+    def _now(self, patch: Patch, asked: Asked) -> None:
+        self._params.answers.overtaken(self._wanted and self._wanted[1], asked)
+        self._wanted = patch, asked
+
+    def _choose(self, patch: Patch, asked: Asked) -> None:
+        """One that is there already."""
+        self._overtake(asked)
+        self._want(patch, asked)
+
+    def _overtake(self, asked: Asked) -> None:
+        """A patch whose file is still being read is not wished for any more."""
+        self._params.answers.overtaken(self._loading and self._loading[1], asked)
+        self._loading = None
 
     def _step(self, by: int, origin: str) -> None:
         place = self._place + by
         if 0 <= place < len(self._list):
-            self._want(self._list[place], origin)
+            self._choose(self._list[place], Asked(NEXT if by > 0 else PREVIOUS, origin))
         else:
             self._tell("there is no other patch in the set list; give several with --patch", origin)
 
-    def _goto(self, number: object, origin: str) -> None:
+    def _goto(self, number: Value, asked: Asked) -> None:
         if 1 <= int(number) <= len(self._list):
-            self._want(self._list[int(number) - 1], origin)
+            self._choose(self._list[int(number) - 1], asked)
         else:
-            self._tell(f"patch.goto {number}: the set list has {len(self._list)}", origin)
+            self._tell(f"patch.goto {number}: the set list has {len(self._list)}", asked.origin)
             self.refused()
 
-    def _load(self, name: object, origin: str) -> None:
+    def _load(self, name: Value, asked: Asked) -> None:
         if name:
-            self._loading = self._work(partial(patches.load, str(name), self.folder)), origin
+            self._read(str(name), asked)
+        else:
+            self.refused()
 
     def _reload(self, origin: str) -> None:
         file = self._playing.file
-        which = Path(file) if file else self._playing.name
-        self._loading = self._work(partial(patches.load, which, self.folder)), origin
+        self._read(Path(file) if file else self._playing.name, Asked(RELOAD, origin))
+
+    def _read(self, which: str | Path, asked: Asked) -> None:
+        self._overtake(asked)
+        self._loading = self._work(partial(patches.load, which, self.folder)), asked
 
     def _save(self, origin: str) -> None:
         if self.folder is None:
@@ -190,7 +206,7 @@ class PatchDesk:
             return
         self._saved_at = now
         name = str(self._params[NAME].base) or self._playing.name
-        self._saving = self._work(partial(saving.save, self._state(), self.folder, name)), origin
+        self._saving = self._work(partial(saving.save, self._state(), self.folder, name)), Asked(SAVE, origin)
 
     def _state(self) -> Patch:
         return saving.as_patch(self._playing, self._params, self.snapshots())
@@ -200,18 +216,18 @@ class PatchDesk:
         return self._worker.submit(action)
 
     def _answer(
-        self, awaited: _Awaited | None, use: Callable[[object, str], None], failed: Callable[[], None] = lambda: None
+        self, awaited: _Awaited | None, use: Callable[[object, Asked], None], failed: Callable[[], None] = lambda: None
     ) -> _Awaited | None:
         """Once it is there: use it, or tell what went wrong. None when nothing is awaited any more."""
         if awaited is None or not awaited[0].done():
             return awaited
-        future, origin = awaited
+        future, asked = awaited
         try:
-            use(future.result(), origin)
+            use(future.result(), asked)
         except (PatchError, SaveError) as problem:
-            self._tell(str(problem), origin)
+            self._tell(str(problem), asked.origin)
             failed()
         except Exception as problem:  # a disk that fails, no memory, a fault of ours: what plays goes on
-            self._tell(f"the patch folder: {type(problem).__name__}: {shorten(str(problem))}", origin)
+            self._tell(f"the patch folder: {type(problem).__name__}: {shorten(str(problem))}", asked.origin)
             failed()
         return None
