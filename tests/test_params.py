@@ -95,6 +95,9 @@ def test_the_last_write_wins(params):
         ("freeze", 1, True),
         ("freeze", 0.0, False),
         ("freeze", "on", True),
+        ("freeze", " ON\n", True),
+        ("padding", "Border", "border"),
+        ("padding", "  REFLECTION ", "reflection"),
         ("padding", "border", "border"),
         ("padding", 2, "reflection"),
         ("padding", 1.4, "border"),
@@ -107,6 +110,14 @@ def test_reasonable_types_are_converted(params, id, sent, kept):
     params.set(id, sent)
     value = params[id].base
     assert value == kept and type(value) is type(kept)
+
+
+def test_a_choices_name_in_its_own_letters_wins_over_one_that_differs_in_case():
+    params = ParamSet()
+    params.add("clef", ChoiceSpec(("c", "C", "f"), "f"))
+    for sent, taken in (("C", "C"), ("c", "c"), (" C ", "C"), ("F", "f")):
+        params.set("clef", sent)
+        assert params["clef"].base == taken, sent
 
 
 @pytest.mark.parametrize(

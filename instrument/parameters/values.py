@@ -81,19 +81,29 @@ def fits(spec: Spec, value: Any) -> Value:
 def _as_switch(value: Any) -> bool:
     if isinstance(value, Real) and not math.isnan(value):
         return bool(value >= 0.5)
-    if isinstance(value, str) and value.lower() in (*_WORDS_ON, *_WORDS_OFF):
-        return value.lower() in _WORDS_ON
+    word = _plainly(value) if isinstance(value, str) else ""
+    if word in (*_WORDS_ON, *_WORDS_OFF):
+        return word in _WORDS_ON
     raise ValueError("send 1 or 0")
 
 
 def _as_choice(spec: ChoiceSpec, value: Any) -> str:
-    """An option by its name, or by its number from 0, rounded, as buttons and menus of other programs send it."""
-    if isinstance(value, str) and value in spec.options:
-        return value
+    """An option by its name, in whatever case unless another is written just so, or by its number from 0, rounded, as
+    buttons and menus of other programs send it."""
+    if isinstance(value, str):
+        exactly = [option for option in spec.options if option == value.strip()]
+        found = exactly or [option for option in spec.options if _plainly(option) == _plainly(value)]
+        if found:
+            return found[0]
     last = len(spec.options) - 1
     if isinstance(value, Real) and not isinstance(value, bool) and -0.5 <= value <= last + 0.5:
         return spec.options[min(round(value), last)]
     raise ValueError(f"send one of: {', '.join(spec.options)}; or its number, 0 to {last}")
+
+
+def _plainly(word: str) -> str:
+    """A word as people mean it: its case and blanks around it say nothing."""
+    return word.strip().casefold()
 
 
 def clamped(spec: Spec, value: Value) -> Value:
