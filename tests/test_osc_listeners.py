@@ -83,6 +83,18 @@ def test_everybody_who_sends_can_be_told(params, open_server, ears):
     assert wait_until(lambda: own.last("/brush/gain") == (0.5,) and ear.last("/brush/gain") == (0.5,))
 
 
+def test_a_port_that_was_named_can_be_named_again_to_end_it(params, open_server, ears):
+    ear, named = ears(), ears()
+    server = open_server([f"127.0.0.1:{named.port}"])
+    client, other = Client(server.port), Client(server.port)
+    client.send("/subscribe", ear.port)
+    assert wait_until(lambda: ear.of("/prompt"))
+    other.send("/unsubscribe", named.port)
+    assert f"no subscription of this address with port {named.port}" in other.answer().args[0], "the start named it"
+    other.send("/unsubscribe", ear.port)
+    assert wait_until(lambda: len(server.feedback) == 1)
+
+
 def test_unsubscribing_and_expiring(params, open_server, ears, monkeypatch):
     server = open_server()
     client, other = Client(server.port), Client(server.port)
@@ -96,6 +108,9 @@ def test_unsubscribing_and_expiring(params, open_server, ears, monkeypatch):
     for each in (client, other):
         each.send("/subscribe")
     assert wait_until(lambda: len(server.feedback) == 2)
+    client.send("/unsubscribe", "/prompt")
+    assert wait_until(lambda: "cannot hold '/prompt'" in (ear.last("/error") or ("",))[0]), "a part cannot end alone"
+    assert len(server.feedback) == 2
     first = server.feedback._listeners[client.origin]
     before = first.expires
     client.send("/bender/ping")  # any message keeps it alive

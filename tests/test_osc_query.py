@@ -278,6 +278,8 @@ def test_binary_messages_play_are_answered_and_do_not_echo():
         assert params["petals.gain"].origin.startswith("osc-ws:") and params["prompt"].base == "water"
         await socket.send("/petals/gian", 1)
         await socket.until(lambda: socket.messages[-1][0] == "/error" and "did you mean" in socket.messages[-1][1])
+        await socket.send("/subscribe")
+        await socket.until(lambda: "/subscribe: on a websocket send " in str(socket.messages[-1]))
         params.set("petals.gain", 3.0, "page")
         await socket.until(lambda: socket.messages[-1] == ("/petals/gain", 3.0))
         assert ("/petals/gain", 8.0) not in socket.messages

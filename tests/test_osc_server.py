@@ -129,6 +129,16 @@ def test_every_message_of_a_burst_is_heard_in_order(params, client, server):
         ("/*/gain", ("x",), "cannot be 'x'"),
         ("/[a", (1,), "opens a [ that never closes"),
         ("/1/fader1", (None,), "cannot be None; send a number from 0 to 1, or text"),
+        ("/1/fadre1", (1,), "/1/fadre1: no such address; did you mean /1/fader1?"),
+        ("/subscirbe", (9001,), "/subscirbe: no such address; did you mean /subscribe?"),
+        ("/Unsubscribe", (), "/Unsubscribe: no such address; did you mean /unsubscribe?"),
+        ("/bender/pnig", (), "/bender/pnig: no such address; did you mean /bender/ping?"),
+        ("/erorr", ("x",), "no parameter 'erorr'; there are: petals.gain"),
+        ("/subscribe", ("petals/gain",), "cannot hold 'petals/gain'; send the port you listen on"),
+        ("/subscribe", (99999,), "cannot hold 99999; send the port you listen on"),
+        ("/unsubscribe", ("/petals/gain",), "cannot hold '/petals/gain'; it ends all that was subscribed to"),
+        ("/unsubscribe", (9001, 9002), "cannot hold 9002; it ends all that was subscribed to"),
+        ("/unsubscribe", (9001,), "there is no subscription of this address with port 9001"),
     ],
 )
 def test_what_cannot_be_done_is_answered(params, client, server, told, address, args, words):

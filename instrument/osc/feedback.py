@@ -318,6 +318,11 @@ class Feedback:
         """Whether there was one."""
         return self._listeners.pop(key, None) is not None
 
+    def remove_at(self, place: str) -> bool:
+        """As `remove`, by HOST:PORT where it listens; but none that was named at the start."""
+        found = [key for key, held in self._listeners.items() if held.to == place and held.expires is not None]
+        return any(map(self.remove, found))
+
     def ear(self, key: str, otherwise: Callable[[bytes], None]) -> Callable[[bytes], None]:
         """Where the listener of that key is told things, as long as there is one."""
         listener = self._listeners.get(key)
@@ -370,7 +375,7 @@ def subscriber(params: ParamSet, args: tuple[Any, ...], sender: Sender) -> tuple
     port = None
     wanted = []
     for arg in args:
-        if isinstance(arg, (int, float)) and not isinstance(arg, bool) and port is None and 0 < arg < 65536:
+        if port is None and _is_port(arg):
             port = int(arg)
         elif isinstance(arg, str) and arg.startswith("/") and len(wanted) < MOST_WANTED:
             matches(arg, "/")  # raises for a broken pattern
@@ -379,3 +384,15 @@ def subscriber(params: ParamSet, args: tuple[Any, ...], sender: Sender) -> tuple
             remedy = "send the port you listen on, if it is another, then address patterns"
             raise BadValue(f"cannot hold {shorten(repr(arg))}; {remedy}")
     return port, Subscription(params, sender.origin, wanted or None)
+
+
+def listening_port(args: tuple[Any, ...]) -> int | None:
+    """The arguments of /unsubscribe: the port that /subscribe named, if any. Raises BadValue."""
+    for arg in args[1:] if args and _is_port(args[0]) else args:
+        remedy = "it ends all that was subscribed to; to hear less, /subscribe again with what is still wanted"
+        raise BadValue(f"cannot hold {shorten(repr(arg))}; {remedy}")
+    return int(args[0]) if args else None
+
+
+def _is_port(arg: Any) -> bool:
+    return isinstance(arg, (int, float)) and not isinstance(arg, bool) and 0 < arg < 65536

@@ -55,6 +55,7 @@ class OscQuery:
     ) -> None:
         self._params, self._status, self._osc = params, status, osc
         self.router = Router(params, mapping, notices)
+        self.router.commands |= dict.fromkeys(("/subscribe", "/unsubscribe"), _other_way)
         self._clients: set[Client] = set()
         self._numbers = itertools.count(1)
         self._ticking: asyncio.Task[None] | None = None
@@ -161,6 +162,10 @@ class OscQuery:
         if self._ticking is not None:
             self._ticking.cancel()
             self._ticking = None
+
+
+def _other_way(args: tuple[Any, ...], sender: Sender) -> None:
+    raise BadValue('on a websocket send {"COMMAND": "LISTEN", "DATA": "/petals/gain"}, or IGNORE')
 
 
 class Client:

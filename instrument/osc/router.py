@@ -21,6 +21,7 @@ from instrument.osc.codec import IMPULSE, Bundle, Message, OscError, decode, enc
 from instrument.osc.complaints import Complaints
 from instrument.parameters.params import BadValue, ParamSet, UnknownParameter, shorten
 from instrument.parameters.touch import OscSources, Touch
+from instrument.parameters.values import closest
 from pipelines.spec import ControlSpec, SwitchSpec, TextSpec, TriggerSpec
 
 log = logging.getLogger(__name__)
@@ -335,8 +336,12 @@ class Router:
     # --- answers ---
 
     def _unknown(self, address: str, problem: UnknownParameter) -> str:
-        named = UnknownParameter(problem.name, self._params.names())
-        return f"{shorten(address)}: {named}"
+        names = self._params.names()
+        others = self.commands.keys() - {"/error"} | set(self.mapping.addresses if self.mapping else ())
+        close = closest(address, [*map(address_of, names), *sorted(others)])
+        if close in others:
+            return f"{shorten(address)}: no such address; did you mean {close}?"
+        return f"{shorten(address)}: {UnknownParameter(problem.name, names)}"
 
     def refuse(self, text: str, sender: Sender, quiet: float = _REPEATED) -> None:
         """Count something that cannot be done, and say so to the player and the sender: the same words once in `quiet`

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from instrument.osc import PORT
 from instrument.osc.codec import OscError, matches
-from instrument.osc.feedback import EXPIRES, Feedback, Listener, Subscription, subscriber
+from instrument.osc.feedback import EXPIRES, Feedback, Listener, Subscription, listening_port, subscriber
 from instrument.osc.router import Router, Sender
 from instrument.osc.stream import Connection, StreamError
 from instrument.parameters.params import BadValue, ParamSet
@@ -341,8 +341,11 @@ class OscServer:
         return Listener(f"{host}:{port}", subscription, send, _always, time.monotonic() + EXPIRES)
 
     def _unsubscribe(self, args: tuple[Any, ...], sender: Sender) -> None:
-        if not self.feedback.remove(sender.origin):
+        port = listening_port(args)
+        if port is None and not self.feedback.remove(sender.origin):
             raise BadValue("there is no subscription from this address and port")
+        if port is not None and not self.feedback.remove_at(f"{sender.host}:{port}"):
+            raise BadValue(f"there is no subscription of this address with port {port}")
 
     def _heard(self, sender: Sender) -> None:
         """A sign of life; and a new listener, where everybody who sends is told."""

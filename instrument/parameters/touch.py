@@ -68,6 +68,10 @@ class Touch(NamedTuple):
 class OscSources(Protocol):
     """Who plays OSC addresses that are no parameter's: a Mapping, or a Rig of several."""
 
+    @property
+    def addresses(self) -> list[str]:
+        """OSC addresses that are sources here."""
+
     def answers(self, address: str) -> bool:
         """Whether an OSC address is a source here."""
 

@@ -42,11 +42,17 @@ def shorten(text: str, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a wrong one is most like, if it is like any."""
+    close = difflib.get_close_matches(name[:80], known, n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
 def suggest(name: str, known: Sequence[str]) -> str:
     """The second half of an error about a wrong name: `did you mean 'x'?`, or what names there are."""
-    close = difflib.get_close_matches(name[:80], known, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean '{close[0]}'?"
+    close = closest(name, known)
+    if close is not None:
+        return f"did you mean '{close}'?"
     if not known:
         return "there are none yet"
     return f"there are: {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}"
