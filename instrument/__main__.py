@@ -73,8 +73,11 @@ def _ask(options: argparse.Namespace) -> int:
 
     place = options.host, options.osc_port
     if options.command == "send":
-        for line in send(options.id, options.values, place, options.wait):
+        taken, notices = send(options.id, options.values, place, options.wait)
+        for line in taken:
             print(f"taken as: {line}")
+        for line in notices:
+            print(f"bender: {line}", file=sys.stderr)
     else:
         print("\n".join(get(options.id, place)))
     return 0

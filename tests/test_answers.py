@@ -14,7 +14,7 @@ import websockets
 from instrument.mapping.rig import Rig
 from instrument.osc.codec import Message, decode, encode, encode_bundle
 from instrument.osc.send import SendError, send
-from instrument.parameters.answers import MOST, Answers, Tell
+from instrument.parameters.answers import MOST, Answers, Tell, Words
 from instrument.parameters.touch import Touch
 from instrument.show import Doors, Show
 from instrument.state.patch import loads
@@ -121,7 +121,15 @@ def test_saving_without_a_folder_and_reloading_a_broken_mapping(show: Show, clie
     assert "the mapping as it was plays on" in error(client.answer())
     (folder / "own.yaml").write_text("bindings: [{cc: 1, to: loud.gian}]\n")
     client.send("/mapping/reload")
-    assert "own.yaml:1: cc 1: no parameter 'loud.gian'; did you mean 'loud.gain'?" in error(client.answer())
+    address, [words] = client.answer()
+    assert address == "/notice", "it was read all the same"
+    assert "own.yaml:1: cc 1: no parameter 'loud.gian'; did you mean 'loud.gain'?" in words
+    (folder / "own.yaml").unlink()
+    client.send("/mapping/reload")
+    assert "no such mapping" in error(client.answer())
+    show.engine.desk.folder = folder
+    client.send("/patch/save")
+    assert client.answer() == ("/notice", (f"saved {folder / 'first.yaml'}",))
 
 
 def test_learning_answers_when_what_was_touched_cannot_be_learnt(show: Show, client: Client, folder: Path) -> None:
@@ -247,10 +255,12 @@ def test_answers_are_kept_up_to_a_bound_and_fetched_once_by_each_door() -> None:
     for number in range(MOST + 10):
         tell(str(number), "osc:a")
     count, words = answers.since(0)
-    assert len(words) == MOST and words[-1] == ("osc:a", str(MOST + 9)) and len(told) == MOST + 11
+    assert len(words) == MOST and words[-1] == Words("osc:a", str(MOST + 9)) and len(told) == MOST + 11
     tell("late", "osc:b")
-    assert answers.since(count) == (count + 1, [("osc:b", "late")])
-    assert answers.since(count + 1) == (count + 1, [])
+    assert answers.since(count) == (count + 1, [Words("osc:b", "late")])
+    tell.notice("odd", "osc:b")
+    assert answers.since(count + 1) == (count + 2, [Words("osc:b", "odd", refused=False)])
+    assert answers.since(count + 2) == (count + 2, [])
 
 
 def test_answers_from_many_threads_all_arrive_in_each_ones_order() -> None:
@@ -268,4 +278,4 @@ def test_answers_from_many_threads_all_arrive_in_each_ones_order() -> None:
         found += words
     found += answers.since(count)[1]
     for name in "abcd":
-        assert [text for origin, text in found if origin == name] == [str(n) for n in range(MOST // 4)]
+        assert [text for origin, text, _ in found if origin == name] == [str(n) for n in range(MOST // 4)]

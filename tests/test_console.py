@@ -176,7 +176,7 @@ def test_corners_that_cannot_be_are_told_to_each_who_sends_them():
         show.params.set("morph.corners", "1 2", hand)
         show.tick()
     _, words = show.params.answers.since(0)
-    assert [origin for origin, _ in words] == ["osc:one", "osc:two"]
+    assert [origin for origin, _, _ in words] == ["osc:one", "osc:two"]
 
 
 def test_a_modulator_may_move_the_fader():

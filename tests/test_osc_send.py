@@ -111,7 +111,7 @@ def test_the_commands(place, params, capsys):
     ],
 )
 def test_a_value_that_is_not_taken_as_it_is_is_told(place, id, values, taken):
-    assert send(id, values, place, 2.0 if taken else 0.2) == taken
+    assert send(id, values, place, 2.0 if taken else 0.2) == (taken, [])
 
 
 def test_of_the_same_value_again_nothing_is_told_however_many_listen(place, params):
@@ -119,7 +119,7 @@ def test_of_the_same_value_again_nothing_is_told_however_many_listen(place, para
         other.connect(place)
         other.send(encode("/subscribe"))
         for _ in range(3):
-            assert send("petals.gain", ["2.5"], place, 0.2) == []
+            assert send("petals.gain", ["2.5"], place, 0.2) == ([], [])
         other.send(encode("/unsubscribe"))
 
 
@@ -133,3 +133,20 @@ def test_what_is_found_out_later_is_an_error_too(place, params, capsys):
     assert main(["send", "prompt", "undertwo", "--wait", "60", *where]) == 2, "as soon as it is there"
     assert capsys.readouterr().err == "bender: no such patch: undertwo\n"
     assert main(["send", "prompt", "undertwo", "--wait", "0", *where]) == 0, "who does not wait is not told"
+
+
+def test_what_is_to_be_known_though_all_went_well_is_printed(place, params, capsys):
+    late = Tell(lambda text: None, params.answers)
+    where = ["--osc-port", str(place[1])]
+    params.watchers["prompt"] = lambda value, origin: late.notice(f"{value} is not what one would think", origin)
+    assert main(["send", "prompt", "ice", "--wait", "0.5", *where]) == 0
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "bender: ice is not what one would think\n")
+
+    def both(value, origin):
+        late.notice("one is odd", origin)
+        late(f"{value} is broken", origin)
+
+    params.watchers["prompt"] = both
+    assert main(["send", "prompt", "fire", *where]) == 2
+    assert capsys.readouterr().err == "bender: fire is broken; one is odd\n"

@@ -290,7 +290,7 @@ def test_one_that_is_loaded_or_swapped_in_is_looked_at_too(rig, params, told, tm
     assert len(told) == 1 and told[0].endswith("did you mean 'gain'?")
     rig.swap(["one", "two"], "osc:a")
     assert len(told) == 2 and told[1].endswith("did you mean 'mix'?"), "what plays already is not told again"
-    assert params.answers.since(0)[1] == [("osc:a", told[1])]
+    assert params.answers.since(0)[1] == [("osc:a", told[1], False)]
 
 
 def test_what_another_patch_lacks_is_told_once_when_it_comes(rig, params, told, tmp_path):

@@ -107,8 +107,8 @@ def test_who_asked_for_a_mapping_is_told_what_it_aims_at_in_vain(rig, params, fo
     params.trigger("mapping.reload", "osc:2")
     rig.show(0.0)
     _, words = params.answers.since(count)
-    assert [origin for origin, _ in words] == ["osc:1", "osc:2"]
-    assert all("did you mean 'gain'?" in text for _, text in words)
+    assert [(origin, refused) for origin, _, refused in words] == [("osc:1", False), ("osc:2", False)]
+    assert all("did you mean 'gain'?" in text for _, text, _ in words)
 
 
 def test_pages_are_opened_and_shown(rig, params, told):

@@ -225,9 +225,10 @@ class Rig(Listener):
     # --- files ---
 
     def refresh(self, now: float) -> None:
-        """Read again what has been saved since."""
+        """Read again what has been saved since, but nothing that is away for a moment."""
         for index, slot in enumerate(self._slots):
-            if slot.which is not None and _stamps(slot.stamps) != slot.stamps:
+            stamps = _stamps(slot.stamps)
+            if slot.which is not None and stamps != slot.stamps and None not in stamps.values():
                 self._reload(index, slot)
 
     def reload(self, origin: str = "") -> None:
@@ -237,10 +238,7 @@ class Rig(Listener):
                 self._reload(index, slot, origin)
 
     def _reload(self, index: int, slot: _Slot, origin: str = "") -> None:
-        stamps = _stamps(slot.stamps)
-        if None in stamps.values():
-            return
-        slot.stamps = stamps
+        slot.stamps = _stamps(slot.stamps)
         try:
             file = mappings.load(slot.which, slot.folder)
         except FileError as problem:
@@ -273,7 +271,7 @@ class Rig(Listener):
         slot.astray = set(found)
         if fresh:
             more = f" (and {len(fresh) - 1} more: bender mapping check {slot.which})" if fresh[1:] else ""
-            self._notices(fresh[0] + more, origin)
+            self._notices.notice(fresh[0] + more, origin)
 
     # --- learning ---
 

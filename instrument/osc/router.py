@@ -2,8 +2,9 @@
 
 `/petals/gain 2.0` sets parameter `petals.gain`; `/petals/gain/n 0.5` sets its knob travel; `/panic` without argument
 fires a trigger or flips a switch; `/petals/layers 8 19` sets a range. What cannot be done is answered to the sender
-with `/error <text>`. Knows nothing of sockets: a Sender is who a packet came from and how to answer it. A Router is
-used by one thread; each door (UDP and TCP together, the page's websockets) has its own.
+with `/error <text>`; what is to be known of something that was done, with `/notice <text>`. Knows nothing of sockets: a
+Sender is who a packet came from and how to answer it. A Router is used by one thread; each door (UDP and TCP together,
+the page's websockets) has its own.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pipelines.spec import ControlSpec, SwitchSpec, TextSpec, TriggerSpec
 
 log = logging.getLogger(__name__)
 
+ERROR, NOTICE = _WORDS = "/error", "/notice"  # what was not done, and what is to be known of what was
 _WAITING, _HELD = 4096, 16 * 2**20  # bundles dated ahead, and the bytes of their packets
 _HORIZON = 600.0  # seconds ahead that a bundle may be dated
 _ROW = 1 / 60  # seconds that a storm's row may last; faster than any picture
@@ -51,7 +53,7 @@ class Sender:
     def reply(self, address: str, *args: Any) -> None:
         """Answer, if it can be encoded."""
         try:
-            (self.errors if self.errors and address == "/error" else self.send)(encode(address, *args))
+            (self.errors if self.errors and address in _WORDS else self.send)(encode(address, *args))
         except OscError as problem:
             log.debug("no answer to %s: %s", self.name, problem)
 
@@ -78,7 +80,7 @@ class Router:
         self.bad = 0
         self.commands: dict[str, Command] = {
             "/bender/ping": lambda args, sender: sender.reply("/bender/pong", *args),
-            "/error": lambda args, sender: None,  # never answered, or two programs could argue for ever
+            **dict.fromkeys(_WORDS, lambda args, sender: None),  # never answered, or two programs could argue for ever
         }
         self._params = params
         self._notices = notices or log.warning
@@ -337,7 +339,7 @@ class Router:
 
     def _unknown(self, address: str, problem: UnknownParameter) -> str:
         names = self._params.names()
-        others = self.commands.keys() - {"/error"} | set(self.mapping.addresses if self.mapping else ())
+        others = self.commands.keys() - set(_WORDS) | set(self.mapping.addresses if self.mapping else ())
         close = closest(address, [*map(address_of, names), *sorted(others)])
         if close in others:
             return f"{shorten(address)}: no such address; did you mean {close}?"
@@ -353,16 +355,16 @@ class Router:
     def answer(self, known: Callable[[str], Sender | None]) -> None:
         """Say to senders, `known` by their origins, what became of wishes that could not be answered at once."""
         self._answered, words = self._params.answers.since(self._answered)
-        for origin, text in words:
+        for origin, text, refused in words:
             sender = known(origin)
             if sender is not None and self._late.allows((sender.name, text), _REPEATED):
-                sender.reply("/error", text)
+                sender.reply(ERROR if refused else NOTICE, text)
 
     def _tell(self, text: str, sender: Sender) -> None:
         more = self._complaints.take_missed()
         more = f" ({more} more like this not shown)" if more else ""
         self._notices(f"OSC from {sender.name}: {text}{more}")
-        sender.reply("/error", text)
+        sender.reply(ERROR, text)
 
 
 def address_of(name: str) -> str:

@@ -12,9 +12,10 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 from instrument.osc.codec import Message, OscError, decode, encode, encode_bundle
-from instrument.osc.router import address_of
+from instrument.osc.router import ERROR, NOTICE, address_of
 from pipelines.refusal import Refusal
 
 PATIENCE = 3.0  # seconds for a pong
@@ -29,20 +30,27 @@ class SendError(Refusal, OSError):
     """Nothing can be sent, nobody answers, or the show refuses; the text says which, and what would do."""
 
 
-def send(id: str, values: list[str], place: tuple[str, int], wait: float = WAIT) -> list[str]:
-    """Set, fire or flip a parameter, by its id or its OSC address, of the show at (host, port). Where a value was not
-    taken as it is, but clamped, say: `id value` as it counts. `wait`: seconds for what the show finds out later.
-    Raises SendError."""
+class Outcome(NamedTuple):
+    """What came of a message: `id value` as it counts, where it was clamped, say, and what the show tells of it."""
+
+    taken: list[str]
+    notices: list[str]
+
+
+def send(id: str, values: list[str], place: tuple[str, int], wait: float = WAIT) -> Outcome:
+    """Set, fire or flip a parameter, by its id or its OSC address, of the show at (host, port). `wait`: seconds for
+    what the show finds out later. Raises SendError."""
     address, sent = _address(id), tuple(map(_argument, values))
     with _line(id, place) as line, _listening(line, address) as told:
-        if all(message.address == "/error" for message in told):  # what is wrong with the address is said once more
+        if all(message.address == ERROR for message in told):  # what is wrong with the address is said once more
             _until_told(line)
         line.send(encode_bundle([encode(address, *sent), PING]))  # in one: what is told after the pong comes of it
         _raise_errors(_to_pong(line))
         later = _for_a_while(line, wait)
     _raise_errors(later)
-    newest = {message.address: message.args for message in later if message.args not in ((), ("",), sent)}
-    return [_line_of(address, args) for address, args in newest.items()]
+    shown = [message for message in later if message.address != NOTICE and message.args not in ((), ("",), sent)]
+    newest = {message.address: message.args for message in shown}
+    return Outcome([_line_of(address, args) for address, args in newest.items()], _texts(later, NOTICE))
 
 
 def get(id: str, place: tuple[str, int]) -> list[str]:
@@ -108,7 +116,7 @@ def _for_a_while(line: socket.socket, seconds: float) -> list[Message]:
     """What comes until the time is over, or something is refused."""
     end, found = time.monotonic() + seconds, []
     with suppress(TimeoutError):
-        while (left := end - time.monotonic()) > 0 and not any(message.address == "/error" for message in found):
+        while (left := end - time.monotonic()) > 0 and not any(message.address == ERROR for message in found):
             line.settimeout(left)
             found += _messages(line)
     return found
@@ -134,9 +142,13 @@ def _messages(line: socket.socket) -> list[Message]:
 
 
 def _raise_errors(messages: list[Message]) -> None:
-    for message in messages:
-        if message.address == "/error":
-            raise SendError(" ".join(map(str, message.args)))
+    errors = _texts(messages, ERROR)
+    if errors:
+        raise SendError("; ".join(errors + _texts(messages, NOTICE)))
+
+
+def _texts(messages: list[Message], address: str) -> list[str]:
+    return [" ".join(map(str, message.args)) for message in messages if message.address == address]
 
 
 def _address(id: str) -> str:

@@ -98,7 +98,7 @@ class PatchDesk:
         for wished in self._wishing.take():
             (self._goto if wished.id == GOTO else self._load)(wished.value, wished.asked)
         self._loading = self._answer(self._loading, self._want, self.refused)
-        self._saving = self._answer(self._saving, lambda file, asked: self._tell(f"saved {file}"))
+        self._saving = self._answer(self._saving, lambda file, asked: self._tell.notice(f"saved {file}", asked.origin))
         self._keeping = self._answer(self._keeping, lambda nothing, asked: None)
         version, _ = self._params.changed(2**62)  # only the counter
         if self.folder is not None and self._keeping is None and self.autosave.due(version):
