@@ -89,6 +89,26 @@ def test_it_is_kept_so_often_and_no_oftener_and_never_without_a_folder_or_a_wish
     assert desk.desk._keeping is None
 
 
+def test_a_show_that_ends_keeps_what_has_changed_since_it_was_kept_last(tmp_path):
+    desk = keeping(tmp_path)
+    desk.desk.autosave.every = 1000
+    desk.desk.close()
+    assert not list(tmp_path.iterdir()), "nothing has changed"
+    for every, value, found in ((1000, 2.0, 2.0), (0, 3.0, 2.0)):
+        desk.desk.autosave.every = every
+        desk.params.set("a.gain", value)
+        desk.desk.close()
+        assert holds(tmp_path, {"a.gain": found}) and desk.told == []
+
+
+def test_a_show_that_ends_says_so_where_it_cannot_keep_what_plays(tmp_path):
+    desk = keeping(tmp_path / "patches")
+    (tmp_path / "patches").write_text("no folder any more")
+    desk.params.set("a.gain", 2.0)
+    desk.desk.close()
+    assert len(desk.told) == 1 and "what plays cannot be kept there" in desk.told[0]
+
+
 def test_it_counts_as_no_patch_of_the_folder_and_gives_its_name_to_none(tmp_path, monkeypatch):
     for name in ("autosave", "autosave-before"):
         (tmp_path / f"{name}.yaml").write_text("prompt: ice\n")
@@ -136,6 +156,18 @@ def test_after_a_kill_the_show_goes_on_where_it_was(tmp_path: Path) -> None:
         show.send(("/patch/load", "autosave"))
         assert wait_until(lambda: show.status()["prompt"] == "a green moon", PATIENCE)
         assert show.values()["loud.gain"] == 3.5
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_show_that_is_ended_politely_leaves_what_was_set_last(tmp_path: Path, number: int) -> None:
+    folder = tmp_path / "patches"
+    with Playing(tmp_path, "--patches-dir", folder, "--autosave", "3600") as show:
+        assert wait_until(show.frames)
+        show.send(("/loud/gain", 3.5))
+        assert wait_until(lambda: show.values()["loud.gain"] == 3.5)
+        assert not folder.exists() or not list(folder.iterdir())
+        assert show.end(number)[0] == 0
+    assert holds(folder, {"loud.gain": 3.5})
 
 
 def test_how_often_is_asked_for_in_seconds(capsys):

@@ -153,8 +153,14 @@ def test_the_square_of_four():
 
 @pytest.mark.parametrize(
     ("id", "value"),
-    [("morph.position", 1), ("morph.from", 1), ("morph.to", 2)]
-    + [("morph.corners", "1 2 3 0"), ("morph.x", 1), ("morph.y", 0)],
+    [
+        ("morph.position", 1),
+        ("morph.from", 1),
+        ("morph.to", 2),
+        ("morph.corners", "1 2 3 0"),
+        ("morph.x", 1),
+        ("morph.y", 0),
+    ],
 )
 def test_a_fader_sent_where_it_stands_brings_its_state_back(id, value):
     show = Show()

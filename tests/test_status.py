@@ -35,6 +35,18 @@ def test_the_line_says_what_counts() -> None:
     assert full.endswith("latency 312 ms, p95 71 | cache 6/6 | midi pad, keys | ! too hot")
 
 
+def test_what_is_told_while_a_show_ends_is_printed_too() -> None:
+    for as_json, words in (
+        (False, "! the disk is full\n"),
+        (True, '{"event": "notice", "text": "the disk is full"}\n'),
+    ):
+        out, notices = io.StringIO(), Notices()
+        shown = line(out, notices, as_json)
+        notices.tell("the disk is full")
+        shown.close()
+        assert out.getvalue() == words
+
+
 def test_latency_counts_stamped_frames_only() -> None:
     latency = Latency()
     assert latency.percentile_ms(0.5) is None

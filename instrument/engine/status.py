@@ -140,8 +140,7 @@ class StatusLine:
 
     def refresh(self) -> None:
         status = self._read()
-        for text in self._notices.take_new():
-            self._print(json.dumps({"event": "notice", "text": text}) if self._json else f"! {text}")
+        self._print_notices()
         if self._json:
             self._print(json.dumps({"event": "status", **status}))
         elif self._rewrites:
@@ -149,8 +148,14 @@ class StatusLine:
             self._write("\r\x1b[2K" + describe(status)[:width])
 
     def close(self) -> None:
+        """Leave the line as it is; what was told meanwhile stands below it."""
         if self._rewrites:
             self._write("\n")
+        self._print_notices()
+
+    def _print_notices(self) -> None:
+        for text in self._notices.take_new():
+            self._print(json.dumps({"event": "notice", "text": text}) if self._json else f"! {text}")
 
     def _print(self, text: str) -> None:
         self._write(("\r\x1b[2K" if self._rewrites else "") + text + "\n")

@@ -218,7 +218,9 @@ class Switch:
                 return self._plays(ready)
         except Exception as problem:  # missing files, out of memory, a patch that does not fit: the old one plays on
             log.info("switch failed", exc_info=problem)
-            self._refuse(f"{_name(wish.recipe)} cannot be played ({said(problem)}); what plays goes on", wish.asked.origin)
+            self._refuse(
+                f"{_name(wish.recipe)} cannot be played ({said(problem)}); what plays goes on", wish.asked.origin
+            )
             self._beside.submit(memory.give_back)  # what was loaded of it is still held by the failure itself
             if wish.patch is not None:
                 stage.refused()

@@ -1,9 +1,9 @@
 """What became of wishes that cannot be answered at once, such as a patch that turns out not to be there: words to
 whoever made them.
 
-A part that refuses a wish, or has something to say of one that came true, does so with its Tell: to the player, and by the wish's origin to who made it. Whoever keeps
-the door of that origin (OSC, OSCQuery) asks for new words now and then and sends them from a thread of its own, so that
-nobody waits here. Knows origins; nothing of doors.
+A part that refuses a wish, or has something to say of one that came true, does so with its Tell: to the player, and by
+the wish's origin to who made it. Whoever keeps the door of that origin (OSC, OSCQuery) asks for new words now and then
+and sends them from a thread of its own, so that nobody waits here. Knows origins; nothing of doors.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Wishing:
             params.watchers[id] = partial(self._set, id)
 
     def _set(self, id: str, value: Value, origin: str) -> None:
-        """In whichever thread, under the parameters' lock. A fader passes through many numbers and means none of them."""
+        """In whichever thread, under the parameters' lock. Of numbers a fader passes through many that nobody means."""
         if origin != self._origin and isinstance(value, str):
             asked = _asked(id, value, origin)
             self._params.answers.overtaken(self._waiting.get(id), asked)

@@ -1,4 +1,5 @@
-"""What plays, kept in the patch folder every so often: after a power cut or a kill it can be played on.
+"""What plays, kept in the patch folder every so often and at the end: after a power cut or a kill, or on another day,
+it can be played on.
 
 One file, written whole or not at all, and only where something has changed since the start. What an earlier show has
 left there is put aside first. Neither file counts as a patch of the folder. Knows patches and files; no parameters.

@@ -80,9 +80,13 @@ class PatchDesk:
         self._list = list(patches)
 
     def close(self) -> None:
-        """Finish writing."""
+        """Keep what plays, if it has changed since it was kept last, and finish writing."""
+        if self.autosave.every:
+            self._keep()
         if self._worker is not None:
             self._worker.shutdown()
+            self._worker = None
+        self._keeping = self._answer(self._keeping, lambda nothing, asked: None)
 
     # --- the engine's side ---
 
@@ -101,8 +105,8 @@ class PatchDesk:
         self._saving = self._answer(self._saving, lambda file, asked: self._tell.notice(f"saved {file}", asked.origin))
         self._keeping = self._answer(self._keeping, lambda nothing, asked: None)
         version, _ = self._params.changed(2**62)  # only the counter
-        if self.folder is not None and self._keeping is None and self.autosave.due(version):
-            self._keeping = self._work(partial(self.autosave.keep, self._state(), self.folder)), NOBODY
+        if self._keeping is None and self.autosave.due(version):
+            self._keep()
 
     def take(self) -> Patch | None:
         """The patch to play from now on, once; None to go on with the one that plays."""
@@ -207,6 +211,10 @@ class PatchDesk:
         self._saved_at = now
         name = str(self._params[NAME].base) or self._playing.name
         self._saving = self._work(partial(saving.save, self._state(), self.folder, name)), Asked(SAVE, origin)
+
+    def _keep(self) -> None:
+        if self.folder is not None:
+            self._keeping = self._work(partial(self.autosave.keep, self._state(), self.folder)), NOBODY
 
     def _state(self) -> Patch:
         return saving.as_patch(self._playing, self._params, self.snapshots())
