@@ -270,6 +270,20 @@ def test_changes_are_coalesced_and_carry_their_origin(params):
     assert params.changed(version) == (version, [])
 
 
+def test_a_wish_that_is_set_again_is_one_more_but_no_change_that_listeners_could_send_back_for_ever(params):
+    params.heed("seed")
+    params.set("seed", 7, "one")
+    version, _ = params.changed(0)
+    first = params["seed"].wished
+    params.set("seed", 7, "two")
+    assert params["seed"].wished > first and params["seed"].origin == "two"
+    assert params.changed(version)[1] == []
+    params.set("petals.gain", 2, "one")
+    before = params["petals.gain"].wished
+    params.set("petals.gain", 2, "two")
+    assert params["petals.gain"].wished == before and params["petals.gain"].origin == "one"
+
+
 def test_aliases_stand_for_ids_until_the_parameter_goes(params):
     params.alias("bend.1.amount", "petals.gain")
     params.set("bend.1.amount", 3)

@@ -91,7 +91,7 @@ class Console:
         self._morph: Morph | None = None
         self._waiting: deque[_Waiting] = deque(maxlen=_OFTEN)
         self._now, self._jumps = 0.0, 0
-        self._watched = {id: params[id].version for id in _WATCHED}
+        self._watched = {id: params[id].wished for id in _WATCHED}
         self._faders = self._standing()
         self._commands = self._table()
         params.modulate(self.rack)
@@ -148,9 +148,9 @@ class Console:
         """Everything that is due at `now`, before the parameters are read."""
         self._now = now
         for id in _WATCHED:
-            version = self.params[id].version
-            if version != self._watched[id]:
-                self._watched[id] = version
+            wished = self.params[id].wished
+            if wished != self._watched[id]:
+                self._watched[id] = wished
                 self._turned(id)
         self._show_tempo()
         self.rack.listen(now)
@@ -244,7 +244,7 @@ class Console:
         self.history.cut()
         with self.params.together():
             shown = self.params[GOTO]
-            if shown.version == self._watched[GOTO] or shown.origin == RECALLED:  # else a hand has just wished again
+            if shown.wished == self._watched[GOTO] or shown.origin == RECALLED:  # else a hand has just wished again
                 self.params.set(GOTO, slot, RECALLED)
         seconds = float(self.params.heard("morph.seconds"))
         if seconds > 0:
@@ -273,12 +273,12 @@ class Console:
                 self._tell(f"morph.corners cannot be '{heard['morph.corners']}'; {remedy}", self._mover(moved))
 
     def _standing(self) -> dict[str, tuple[Value, int]]:
-        """Of every fader and corner: where it is heard, and the version of its last wish."""
-        return {id: (self.params.heard(id), self.params[id].version) for id in _FADERS}
+        """Of every fader and corner: where it is heard, and when that was wished for."""
+        return {id: (self.params.heard(id), self.params[id].wished) for id in _FADERS}
 
     def _mover(self, moved: set[str]) -> str:
         """The hand that moved one of these last; nobody where a modulator did."""
-        newest = max((self.params[id] for id in moved), key=lambda parameter: parameter.version)
+        newest = max((self.params[id] for id in moved), key=lambda parameter: parameter.wished)
         return newest.origin if newest.base == self._faders[newest.id][0] else ""
 
     def _blend(self, slots: list[int], weights: tuple[float, ...]) -> None:

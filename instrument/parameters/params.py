@@ -218,8 +218,8 @@ class ParamSet:
                 parameter.glide = ms
 
     def heed(self, id: str) -> None:
-        """From now on setting `id` is a change even where it has that value: a wish, not a state, as is the number of a
-        snapshot to recall. Raises UnknownParameter."""
+        """From now on setting `id` counts even where it has that value: a wish, not a state, as is the number of a
+        snapshot to recall. Its `wished` grows then, but no listener is told. Raises UnknownParameter."""
         with self._lock:
             self._find(id).wish = True
 
@@ -274,7 +274,10 @@ class ParamSet:
         self.corrections.note(parameter.id, origin, corrected)
         if parameter.id in self.watchers:
             self.watchers[parameter.id](value, origin)
-        if value == before and not parameter.wish:
+        if value == before:
+            if parameter.wish:
+                self._version += 1
+                parameter.origin, parameter.wished = origin, self._version
             return
         self._mark(parameter, value, origin)
         self._bases[parameter.id] = value
@@ -289,7 +292,8 @@ class ParamSet:
     def _mark(self, parameter: Parameter, value: Value, origin: str) -> None:
         self._version += 1
         self._changed_at = self._changed_at or time.monotonic()
-        parameter.base, parameter.origin, parameter.version = value, origin, self._version
+        parameter.base, parameter.origin = value, origin
+        parameter.version = parameter.wished = self._version
         self._recent[parameter.id] = self._recent.pop(parameter.id)
         if self.alarms:
             self.alarms.ring()
