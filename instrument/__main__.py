@@ -312,7 +312,9 @@ def _play(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out-dir", type=typed.folder, default=Path(), help="where files go that are added so (default: .)"
     )
-    text = "seconds after which, as at the end, what has changed is kept in --patches-dir (default: %(default)g; 0: never)"
+    text = (
+        "seconds after which, as at the end, what has changed is kept in --patches-dir (default: %(default)g; 0: never)"
+    )
     parser.add_argument("--autosave", type=typed.waiting, default=AUTOSAVE_EVERY, metavar="SECONDS", help=text)
     parser.add_argument("--fps", type=typed.rate, help="a fixed output rate (default: what the engine sustains)")
     parser.add_argument("--fade", action="store_true", help="with a rate above the engine's, cross-fade between frames")

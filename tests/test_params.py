@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrument.parameters.params import BadValue, ParamSet, UnknownParameter
+from instrument.parameters.params import BadValue, ParamSet, UnknownParameter, suggest
+from instrument.parameters.values import closest
 from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec, TextSpec, TriggerSpec
 
 GAIN = ControlSpec(0, 8, 1, warp="cubed", doc="how much")
@@ -156,6 +157,11 @@ def test_an_unknown_id_is_answered_with_the_nearest(params):
         with pytest.raises(UnknownParameter) as error:
             call()
         assert str(error.value) == "no parameter 'petals.gian'; did you mean 'petals.gain'?"
+
+
+def test_a_name_in_another_case_is_near():
+    assert closest("LPD8", ["default", "lpd8", "midimix"]) == "lpd8"
+    assert suggest("NOSUCH", ["lpd8"]) == "there are: lpd8"
 
 
 def test_an_unlike_id_is_answered_with_what_there_is(params):

@@ -129,6 +129,22 @@ def test_a_wish_that_comes_while_another_patch_comes_on_is_heard():
     assert "no such patch" in desk.told[0] and desk.params["patch.load"].base == "two"
 
 
+def test_a_patch_that_is_not_of_the_set_list_leaves_every_place_to_go_to(tmp_path):
+    (tmp_path / "mine.yaml").write_text("prompt: mine")
+    desk = Desk(tmp_path)
+    desk.params.set("patch.load", " mine ", "osc")
+    assert desk.until(bool) == "mine"
+    assert desk.params["patch.load"].base == "mine" and desk.params["patch.goto"].base == 0
+    desk.params.set("patch.goto", 1, "osc")
+    assert desk.turn() == "one" and desk.params["patch.goto"].base == 1
+    desk.params.set("patch.goto", 0, "osc")
+    assert desk.turn() is None and desk.params["patch.goto"].base == 1 and desk.told == []
+    desk.desk.played(desk.songs[2].model_copy(update={"seed": 3}))
+    assert desk.params["patch.goto"].base == 3, "it is still that one, read again or with other bends"
+    desk.params.trigger("patch.previous")
+    assert desk.turn() == "two"
+
+
 def test_no_name_shows_what_plays():
     desk = Desk()
     desk.params.set("patch.load", "", "osc")
@@ -164,7 +180,7 @@ def test_what_was_refused_may_be_wished_again_once_it_is_mended(tmp_path):
     assert desk.until(bool) == "song"
     desk.params.set("patch.goto", 9, "osc")
     desk.turn()
-    assert desk.params["patch.goto"].base == 1
+    assert desk.params["patch.goto"].base == 0, "none of the set list plays"
 
 
 def test_a_patch_for_another_model_is_handed_on_like_any_other():

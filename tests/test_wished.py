@@ -27,6 +27,12 @@ def test_every_wish_is_taken_once_and_what_is_shown_is_none():
     assert params["load"].base == "b" and wishing.take() == [] and told(params) == []
 
 
+def test_blanks_around_a_name_are_no_part_of_it():
+    params, wishing = some()
+    params.set("load", "  a b\n", "osc:one")
+    assert wishing.take() == [Wished("load", "a b", "osc:one")]
+
+
 def test_a_wish_that_nobody_has_looked_at_is_not_painted_over():
     params, wishing = some()
     params.set("load", "a", "osc:one")

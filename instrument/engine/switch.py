@@ -150,6 +150,8 @@ class Switch:
     def _follow(self, id: str, text: str, asked: Asked) -> None:
         if self.open_system is None:
             self._tell(f"{id} cannot change here; it can in `bender play`", asked.origin)
+        elif not text:
+            self._show()
         elif id == MODEL:
             self._wish(text, None, None, asked)
         else:

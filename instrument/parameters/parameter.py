@@ -17,8 +17,8 @@ class Parameter:
 
     `base` is what the hand set, in plain units (for a trigger: how often it fired); `origin` says who set it last and
     `version` when, on the ParamSet's counter. `glide`: ms it takes to follow a jump; None as the whole instrument, 0
-    at once. `kept`: part of what patches, snapshots and undo hold. `wish`: acted on whenever it is set, also to the value
-    that it has; `wished` says when that was, as `version` does when the value changed.
+    at once. `kept`: part of what patches, snapshots and undo hold. `wish`: acted on whenever it is set, to the value
+    that it has, too; `wished` says when that was, as `version` says when the value changed.
     """
 
     id: str

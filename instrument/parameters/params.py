@@ -218,8 +218,8 @@ class ParamSet:
                 parameter.glide = ms
 
     def heed(self, id: str) -> None:
-        """From now on setting `id` counts even where it has that value: a wish, not a state, as is the number of a
-        snapshot to recall. Its `wished` grows then, but no listener is told. Raises UnknownParameter."""
+        """From now on setting `id` counts even where it has that value: a wish, as a snapshot's number is, no state.
+        Its `wished` grows then, but no listener is told. Raises UnknownParameter."""
         with self._lock:
             self._find(id).wish = True
 

@@ -43,9 +43,10 @@ def shorten(text: str, limit: int = 80) -> str:
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that a wrong one is most like, if it is like any."""
-    close = difflib.get_close_matches(name[:80], known, n=1, cutoff=0.6)
-    return close[0] if close else None
+    """The known name that a wrong one is most like, whatever the case, if it is like any."""
+    plain = {each.casefold(): each for each in reversed(list(known))}
+    close = difflib.get_close_matches(name[:80].casefold(), plain, n=1, cutoff=0.6)
+    return plain[close[0]] if close else None
 
 
 def suggest(name: str, known: Sequence[str]) -> str:

@@ -46,7 +46,7 @@ class Wishing:
             self._waiting[id] = asked
 
     def take(self) -> list[Wished]:
-        """What was wished for since the last look, in the order of the parameters."""
+        """What was wished for since the last look, in the order of the parameters; names without blanks around."""
         found = []
         with self._params.together():
             for id, seen in self._seen.items():
@@ -54,7 +54,8 @@ class Wishing:
                 if parameter.version != seen:
                     self._seen[id] = parameter.version
                     if parameter.origin != self._origin:
-                        found.append(Wished(id, parameter.base, parameter.origin))
+                        value = parameter.base.strip() if isinstance(parameter.base, str) else parameter.base
+                        found.append(Wished(id, value, parameter.origin))
             self._waiting.clear()
         return found
 

@@ -34,7 +34,8 @@ _Awaited = tuple[Future, Asked]  # what the disk is asked, and by whom
 
 def declare(params: ParamSet) -> None:
     """The parameters and triggers of the desk."""
-    place = ControlSpec(1, 128, 1, step=1, doc="plays the patch of this place in the set list")
+    goes = "plays the patch of this place in the set list; 0: what plays is none of it"
+    place = ControlSpec(0, 128, 0, step=1, doc=goes)
     params.add(GOTO, place, "patch", glide=0, kept=False)
     load = TextSpec("", "plays the patch of this name, from the patch folder or those that ship")
     params.add(LOAD, load, "patch", kept=False)
@@ -57,7 +58,7 @@ class PatchDesk:
         self.snapshots: Callable[[], Mapping[int, Snapshot]] = dict
         self._params, self._on_time, self._tell = params, on_time, Tell(tell, params.answers)
         self._list: list[Patch] = []
-        self._place = 0
+        self._place, self._listed = 0, False  # where the set list goes on from; whether what plays is of it
         self._playing = Patch()
         self._wanted: tuple[Patch, Asked] | None = None
         self._asked = NOBODY  # the wish for what was taken last
@@ -78,6 +79,8 @@ class PatchDesk:
     def set_list(self, patches: list[Patch]) -> None:
         """The patches that next, previous and goto choose from."""
         self._list = list(patches)
+        self._find()
+        self.refused()
 
     def close(self) -> None:
         """Keep what plays, if it has changed since it was kept last, and finish writing."""
@@ -135,6 +138,14 @@ class PatchDesk:
         """Of the patches in the set list, in order."""
         return [patch.name for patch in self._list]
 
+    def _find(self) -> None:
+        """Where in the set list what plays stands: itself, or what was read from its file before."""
+        itself = [place for place, each in enumerate(self._list) if each is self._playing]
+        same = [place for place, each in enumerate(self._list) if _name_of(each) == _name_of(self._playing)]
+        self._listed = bool(same)
+        if same:
+            self._place = itself[0] if itself else self._place if self._place in same else same[0]
+
     def edited(self, patch: Patch) -> None:
         """Bends came or went in the patch that plays; saving it keeps that, its file and the set list stay."""
         self._playing = patch
@@ -142,7 +153,7 @@ class PatchDesk:
     def played(self, patch: Patch) -> None:
         """The engine plays this patch now; surfaces see it."""
         self._playing = patch
-        self._place = next((place for place, each in enumerate(self._list) if each is patch), self._place)
+        self._find()
         self.refused()
 
     def refused(self, why: str = "") -> None:
@@ -151,7 +162,7 @@ class PatchDesk:
         if why:
             self._tell(why, self._asked.origin)
         self._wishing.show(LOAD, self._playing.name)
-        self._wishing.show(GOTO, self._place + 1)
+        self._wishing.show(GOTO, self._place + 1 if self._listed else 0)
 
     # --- what a hand asks for ---
 
@@ -182,6 +193,8 @@ class PatchDesk:
     def _goto(self, number: Value, asked: Asked) -> None:
         if 1 <= int(number) <= len(self._list):
             self._choose(self._list[int(number) - 1], asked)
+        elif number == 0:
+            self.refused()
         else:
             self._tell(f"patch.goto {number}: the set list has {len(self._list)}", asked.origin)
             self.refused()
@@ -239,3 +252,7 @@ class PatchDesk:
             self._tell(f"the patch folder: {type(problem).__name__}: {shorten(str(problem))}", asked.origin)
             failed()
         return None
+
+
+def _name_of(patch: Patch) -> tuple[object, str]:
+    return patch.file, patch.name
