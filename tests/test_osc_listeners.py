@@ -5,6 +5,7 @@ import pytest
 from instrument.osc import feedback as osc_feedback
 from instrument.osc.codec import encode
 from instrument.osc.server import OscPortError, OscServer, Target
+from pipelines.spec import ControlSpec
 from tests.oscing import STATUS, Client, heard, listening, servers, some_params, wait_until
 
 
@@ -81,6 +82,25 @@ def test_everybody_who_sends_can_be_told(params, open_server, ears):
     assert wait_until(lambda: own.last("/prompt") == ("water",) and ear.last("/brush/gain") == (0.0,))
     params.set("brush.gain", 0.5, "page")
     assert wait_until(lambda: own.last("/brush/gain") == (0.5,) and ear.last("/brush/gain") == (0.5,))
+
+
+def test_what_is_wanted_by_name_and_is_not_there_is_said_and_told_once_it_comes(params, open_server, ears):
+    server = open_server()
+    client = Client(server.port)
+    ear = ears(client)
+    client.send("/subscribe", "/petals/gian", "/petals/gain/n", "/status/fps", "/status/fsp", "/nothing/*", "/panic")
+    assert wait_until(lambda: ear.of("/notice"))
+    [[words]] = ear.of("/notice")
+    lacking = "/petals/gian (did you mean /petals/gain?), /status/fsp (did you mean /status/fps?)"
+    assert words == f"/subscribe: not there now, and told as soon as it is: {lacking}"
+    params.add("petals.gian", ControlSpec(0, 1, 0.25))
+    params.set("petals.gian", 0.5, "page")
+    assert wait_until(lambda: ear.last("/petals/gian") == (0.5,))
+    client.send("/subscribe", "/petals/gian")
+    client.send("/subscribe")
+    client.send("/subscribe", *(f"/{number}" for number in range(20)))
+    assert wait_until(lambda: len(ear.of("/notice")) == 2), "nothing lacks where nothing is named"
+    assert ear.last("/notice")[0].endswith("/6, /7, and 12 more")
 
 
 def test_a_port_that_was_named_can_be_named_again_to_end_it(params, open_server, ears):

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from instrument.osc.codec import OscError, encode, is_pattern, matches
-from instrument.osc.router import Sender, address_of
-from instrument.parameters.params import BadValue, Parameter, ParamSet, UnknownParameter, shorten
+from instrument.osc.router import address_of
+from instrument.parameters.params import BadValue, Parameter, ParamSet, UnknownParameter
 from pipelines.spec import ControlSpec, SwitchSpec, TextSpec, TriggerSpec
 
 log = logging.getLogger(__name__)
@@ -118,6 +118,12 @@ class Subscription:
         if self._wanted is not None:
             self._wanted.pop(address, None)
             self._structure = -1
+
+    def lacking(self) -> list[str]:
+        """Addresses wanted by name that show nothing now."""
+        self._look()
+        own = {f"/status/{name}" for name in STATUS}
+        return [one for one in self._wanted or () if not (is_pattern(one) or one in self._places or one in own)]
 
     def wants(self, address: str) -> bool:
         """Whether an address that is no parameter's is wanted."""
@@ -367,32 +373,3 @@ class Feedback:
             return {}
         self._status_at = now + STATUS_EVERY
         return {address: encode(address, value) for address, value in status_values(self._status()).items()}
-
-
-def subscriber(params: ParamSet, args: tuple[Any, ...], sender: Sender) -> tuple[int | None, Subscription]:
-    """The arguments of /subscribe: a port of the sender's, if it listens on another than it sends from, and addresses
-    or patterns. Raises BadValue, OscError."""
-    port = None
-    wanted = []
-    for arg in args:
-        if port is None and _is_port(arg):
-            port = int(arg)
-        elif isinstance(arg, str) and arg.startswith("/") and len(wanted) < MOST_WANTED:
-            matches(arg, "/")  # raises for a broken pattern
-            wanted.append(arg)
-        else:
-            remedy = "send the port you listen on, if it is another, then address patterns"
-            raise BadValue(f"cannot hold {shorten(repr(arg))}; {remedy}")
-    return port, Subscription(params, sender.origin, wanted or None)
-
-
-def listening_port(args: tuple[Any, ...]) -> int | None:
-    """The arguments of /unsubscribe: the port that /subscribe named, if any. Raises BadValue."""
-    for arg in args[1:] if args and _is_port(args[0]) else args:
-        remedy = "it ends all that was subscribed to; to hear less, /subscribe again with what is still wanted"
-        raise BadValue(f"cannot hold {shorten(repr(arg))}; {remedy}")
-    return int(args[0]) if args else None
-
-
-def _is_port(arg: Any) -> bool:
-    return isinstance(arg, (int, float)) and not isinstance(arg, bool) and 0 < arg < 65536

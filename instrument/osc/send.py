@@ -58,7 +58,7 @@ def get(id: str, place: tuple[str, int]) -> list[str]:
     with _line(id, place) as line, _listening(line, _address(id)) as told:
         _raise_errors(told)
         told += _until_quiet(line)
-    newest = {message.address: message.args for message in told}
+    newest = {message.address: message.args for message in told if message.address != NOTICE}
     if not newest:
         raise SendError(f"{id}: this show has no such value; bender params lists those of a patch")
     return [_line_of(address, args) for address, args in newest.items()]

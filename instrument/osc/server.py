@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 
 from instrument.osc import PORT
 from instrument.osc.codec import OscError, matches
-from instrument.osc.feedback import EXPIRES, Feedback, Listener, Subscription, listening_port, subscriber
-from instrument.osc.router import Router, Sender
+from instrument.osc.feedback import EXPIRES, Feedback, Listener, Subscription
+from instrument.osc.router import NOTICE, Router, Sender
 from instrument.osc.stream import Connection, StreamError
+from instrument.osc.subscribing import listening_port, subscriber, words_on_lacking
 from instrument.parameters.params import BadValue, ParamSet
 from instrument.parameters.touch import OscSources
 from pipelines.refusal import Refusal
@@ -322,11 +323,11 @@ class OscServer:
 
     def _subscribe(self, args: tuple[Any, ...], sender: Sender) -> None:
         port, subscription = subscriber(self._params, args, sender)
-        if port is None or sender.origin in self._connections:
-            listener = self._back_to(sender, subscription)
-        else:
-            listener = self._at(sender.host, port, subscription)
+        back = port is None or sender.origin in self._connections
+        listener = self._back_to(sender, subscription) if back else self._at(sender.host, port, subscription)
         self.feedback.add(sender.origin, listener)
+        if words := words_on_lacking(self._params, subscription):
+            sender.reply(NOTICE, words)
 
     def _back_to(self, sender: Sender, subscription: Subscription) -> Listener:
         """A listener on the connection or the port that it sends from."""
