@@ -23,6 +23,7 @@ from instrument.engine.guard import Guard, Scene
 from instrument.engine.loading import FADE, FORGET, PANIC, RESEED, SEED, declare
 from instrument.engine.modulating import Modulating
 from instrument.engine.prompts import PromptDesk
+from instrument.engine.returning import Returning
 from instrument.engine.stage import Stage
 from instrument.engine.switch import Crossing, Ready, Switch
 from instrument.engine.tempo import Tempo, Timing
@@ -85,6 +86,7 @@ class Engine:
         self._video: str | None = None  # whatever the patches say
         self._patient = False
         self.stage = Stage(stream, encoder, params, self.console, self.desk, self.prompts)
+        self.returning = Returning(self.stage, self.console.history)
         self.bending = Bending(params, self.desk, self.console, self._say)
         self.modulating = Modulating(params, self.desk, self.console, self.stage, self._say)
         self.guard = Guard(params, self._say, self.beside)
@@ -107,6 +109,10 @@ class Engine:
         Call it before `run`, or in the engine's own thread.
         """
         self.stage.load(patch)
+        self._came_on(patch)
+
+    def _came_on(self, patch: Patch) -> None:
+        """It plays from now on."""
         self.switch.overtaken(patch)
         self.guard.forget()
         self._look()
@@ -265,6 +271,7 @@ class Engine:
             if event.id in self._commands:
                 self._commands[event.id]()
         self.desk.tick()  # what was asked for before another patch says what plays
+        self._go_back()
         self._change_patch()
         self._change_system()
         self._change_bends()
@@ -289,8 +296,10 @@ class Engine:
             if not self.switch.wish_for(patch, self.desk.asked):
                 self.desk.refused()
             return
+        before = self.stage.played()
         try:
             self.load(patch)
+            self.returning.left(before)
             self._say(f"now playing {patch.name}")
         except PatchError as problem:  # nothing has changed
             self.desk.refused(str(problem))
@@ -299,6 +308,19 @@ class Engine:
             log.exception("patch %s could not be loaded", patch.name)
             fault = f"{type(problem).__name__}: {problem}"
             self.desk.refused(f"{patch.name} cannot be played ({fault}); what plays goes on")
+
+    def _go_back(self) -> None:
+        """To the patch before, where its change was undone."""
+        try:
+            patch = self.returning.carry_out()
+        except Exception as problem:  # out of memory, say: nothing has changed
+            memory.give_back()
+            log.exception("the patch before could not be put on again")
+            self._say(f"the patch before cannot be played ({type(problem).__name__}: {problem}); what plays goes on")
+            return
+        if patch is not None:
+            self._came_on(patch)
+            self._say(f"now playing {patch.name}, as it was left")
 
     def _change_bends(self) -> None:
         """A bend more or less, once its bank is ready."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from instrument.engine.console import Console
 from instrument.engine.loading import SEED, Prepared, declare_patch, prepare, set_all
@@ -33,6 +34,13 @@ class Act:
     prepared: Prepared
     prompts: Mapping[str, Prompt] = field(default_factory=dict)  # that the encoder has encoded already, by their texts
     songs: tuple[Prepared, ...] = ()  # of the set list, made ready too
+
+
+class Played(NamedTuple):
+    """What played, and how the hands had set it."""
+
+    act: Act
+    values: dict[str, Value]
 
 
 def with_songs(act: Act, songs: Iterable[Patch]) -> tuple[Act, list[str]]:
@@ -127,6 +135,18 @@ class Stage:
         if values is not None:
             ready = replace(ready, snapshots=self._console.snapshots)
         self._put_on(replace(act, prepared=ready), values)
+
+    def played(self) -> Played | None:
+        """What plays, to be gone back to; None before the first patch."""
+        return Played(self._playing, self.values()) if self._playing else None
+
+    def suits(self, played: Played) -> bool:
+        """Whether it can be gone back to: its stream is still the one that plays."""
+        return played.act.stream is self.stream
+
+    def go_back(self, played: Played) -> None:
+        """As it was left, with what has been stored in it. Raises as `load` does."""
+        self._put_on(played.act, played.values)
 
     def refused(self) -> None:
         """Surfaces are shown what plays, after a wish that could not be met."""

@@ -106,6 +106,15 @@ class History:
             entry.acts = back, forth
             self._append(entry)
 
+    def crossed(self, back: Callable[[], None], forth: Callable[[], None], undone: bool = False) -> None:
+        """Another patch has come on: of all changes only this one is left, which `back` takes back and `forth` makes
+        again; `undone` where it was just taken back."""
+        with self._params.together():
+            self.clear()
+            entry = _Entry()
+            entry.acts = back, forth
+            (self._undone if undone else self._done).append(entry)
+
     def cut(self) -> None:
         """What comes next begins a change of its own, whoever makes it: a snapshot is recalled."""
         with self._params.together():
