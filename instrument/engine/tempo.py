@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+LATE = 2.0  # times as long as a chunk takes: then one is late
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +24,18 @@ class Tempo:
 
     def __init__(self, most: float | None) -> None:
         self.most = most
-        self.timing = Timing()
+        self._timing = Timing()
         self._due = 0.0
         self._ended: float | None = None
+
+    @property
+    def timing(self) -> Timing:
+        """As of now: where chunks fail, or one takes far longer than those before, the rate falls while none ends."""
+        timing, ended = self._timing, self._ended
+        silent = time.monotonic() - ended if ended is not None else 0.0
+        if silent <= LATE * timing.chunk_ms / 1000:
+            return timing
+        return replace(timing, fps=timing.fps * timing.chunk_ms / 1000 / silent)
 
     def begin(self) -> None:
         """Play begins now."""
@@ -45,13 +56,13 @@ class Tempo:
         self._ended = now
         if not frames or before is None:  # nothing was shown before the first chunk
             return
-        old, whole = self.timing, now - before
+        old, whole = self._timing, now - before
         share = 0.2 if old.chunks else 1.0
 
         def toward(before: float, after: float) -> float:
             return before + share * (after - before)
 
-        self.timing = Timing(
+        self._timing = Timing(
             toward(old.step_ms, 1000 * step),
             toward(old.chunk_ms, 1000 * whole),
             toward(old.fps, frames / whole),
