@@ -59,6 +59,21 @@ def test_an_output_comes_and_goes_and_its_file_is_finished(stage, tmp_path):
     assert wait_until(lambda: stage.params["out.add"].base == "" == stage.params["out.remove"].base)
 
 
+def test_an_output_goes_by_the_words_that_added_it(tmp_path):
+    stage = Stage(tmp_path, "any")
+    try:
+        for words, name in (("stream:udp://127.0.0.1:9?kbps=500", "udp"), ("file:take.mp4?crf=30", "take.mp4")):
+            stage.params.set("out.add", words, "osc")
+            stage.until_told("added")
+            assert any(name in each for each in stage.names())
+            stage.params.set("out.remove", words, "osc")
+            stage.until_told("removed")
+            assert stage.names() == ["dummy"]
+            stage.told.clear()
+    finally:
+        stage.close()
+
+
 def test_wishes_are_kept_in_order_and_none_is_lost(stage):
     for number in range(10):
         stage.params.set("out.add", "dummy", "page")

@@ -14,6 +14,7 @@ import queue
 import re
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -123,12 +124,20 @@ class OutputDesk:
         name = self._group.add(output)
         self._tell(f"output {name} added")
 
+    def _chosen(self, text: str) -> str:
+        """The name of the output that is meant: by its name, or in the words that added it."""
+        names = {runner.name for runner in self._group.runners}
+        kind, _, target = text.partition(":")
+        for spec in (f"file:{self._folder / target}" if kind == "file" else text, text):
+            with suppress(OutputError):  # many a name is no description
+                own = spec if spec in names else parse(spec).name
+                if own in names:
+                    return own
+        return text
+
     def _remove(self, name: str) -> None:
         if self._rule == "off":
             raise OutputError(shorten(name), "outputs cannot be removed", "start the show with --live-out local")
-        kind, _, target = name.strip().partition(":")
-        names = {runner.name for runner in self._group.runners}
-        inside = f"file:{self._folder / target}" if kind == "file" else name.strip()
-        chosen = inside if inside in names else name.strip()
+        chosen = self._chosen(name.strip())
         finished = self._group.remove(chosen)
         self._tell(f"output {chosen} {'removed' if finished else 'left behind: it did not finish'}")
