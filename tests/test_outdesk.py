@@ -62,7 +62,7 @@ def test_an_output_comes_and_goes_and_its_file_is_finished(stage, tmp_path):
 def test_an_output_goes_by_the_words_that_added_it(tmp_path):
     stage = Stage(tmp_path, "any")
     try:
-        for words, name in (("stream:udp://127.0.0.1:9?kbps=500", "udp"), ("file:take.mp4?crf=30", "take.mp4")):
+        for words, name in (("stream:udp://127.0.0.1:9?kbps=500", "udp"), ("file:take.mp4?quality=30", "take.mp4")):
             stage.params.set("out.add", words, "osc")
             stage.until_told("added")
             assert any(name in each for each in stage.names())
