@@ -37,7 +37,8 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "torn.yaml").write_text("model: other\n")
     (tmp_path / "odd.yaml").write_text("bends: [{name: a, lever: ffn.out.gian}]\nmodel: tiny\n")
     (tmp_path / "own.yaml").write_text(
-        "bindings: [{cc: 1, to: loud.gain}, {osc: /1/push1, trigger: snapshot.6.recall}]\n"
+        "bindings: [{cc: 1, to: loud.gain}, {osc: /1/push1, trigger: snapshot.6.recall},"
+        " {osc: /1/fader1, to: loud.gain}, {osc: /1/fader2, to: quiet.*}]\n"
     )
     return tmp_path
 
@@ -96,6 +97,8 @@ WISHES = [
     ("/redo", (), "nothing to redo"),
     ("/1/push1", (1.0,), "snapshot 6 is empty; store it first"),
     ("/prompt/next", (), "give it a prompt_list"),
+    ("/1/fader1", ("x",), "osc /1/fader1 does nothing: loud.gain cannot be 'x'; send a number from 0 to 8"),
+    ("/1/fader2", (0.5,), "osc /1/fader2 does nothing: no parameter matches 'quiet.*'"),
 ]
 
 

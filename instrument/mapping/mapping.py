@@ -199,8 +199,9 @@ class Mapping:
 
     # --- touches ---
 
-    def handle(self, touch: Touch, origin: str = "", at: float | None = None) -> bool:
-        """Apply one touch; True if any binding listens to it. Never raises for a bad value or a missing target."""
+    def handle(self, touch: Touch, origin: str = "", at: float | None = None, refused: list[str] | None = None) -> bool:
+        """Apply one touch; True if any binding listens to it. Never raises for a bad value or a missing target: the
+        player is told once, and `refused` takes the words each time."""
         source = (touch.kind.removesuffix("_step"), touch.key)
         with self.params.together(), self.lock:
             if source in self._modifiers:
@@ -212,7 +213,9 @@ class Mapping:
                 self._stands[touch.place] = touch.travel
             for bound in self._meant(found, touch):
                 if bound.binding.go is None:
-                    self._apply(bound, touch, origin, last, at)
+                    words = self._apply(bound, touch, origin, last, at)
+                    if refused is not None:
+                        refused += words
                 elif touch.presses(last):
                     self.go(bound.binding.go)
         return bool(found)
@@ -288,7 +291,8 @@ class Mapping:
 
     # --- parameters ---
 
-    def _apply(self, bound: Bound, touch: Touch, origin: str, last: float | None, at: float | None) -> None:
+    def _apply(self, bound: Bound, touch: Touch, origin: str, last: float | None, at: float | None) -> list[str]:
+        """Move what a binding means; why it does nothing, if so."""
         problems: dict[str, str] = {}  # what it is about -> the words; each is told once
         for link in self._linked(bound, problems):
             try:
@@ -297,6 +301,7 @@ class Mapping:
                 problems[link.id] = str(problem)
         for about, problem in problems.items():
             self._tell(bound, about, problem)
+        return [f"{bound.words} does nothing: {problem}" for problem in problems.values()]
 
     def links(self, bound: Bound) -> list[Link]:
         """Where a binding meets parameters now; empty if it meets none."""

@@ -151,25 +151,25 @@ class Rig(Listener):
         """Whether an OSC address is a source here."""
         return any(mapping.answers(address) for mapping in self.mappings)
 
-    def handle(self, touch: Touch, origin: str = "", at: float | None = None) -> bool:
-        """Apply one touch; True if any binding listens to it. While learning, a touch of MIDI is caught instead, unless
-        it lets go a button that was held before."""
+    def handle(self, touch: Touch, origin: str = "", at: float | None = None, refused: list[str] | None = None) -> bool:
+        """Apply one touch; True if any binding listens to it. `refused` takes why one does nothing. While learning, a
+        touch of MIDI is caught instead, unless it lets go a button that was held before."""
         caught = touch.kind != "osc" and self.learner.hear(touch, origin)
         if caught and not any(mapping.waits_for(touch) for mapping in self.mappings):
             return True
-        heard = [self._hear(slot, touch, origin, at) for slot in self._slots if self._hears(slot, touch, origin)]
-        return any(heard)
+        slots = [slot for slot in self._slots if self._hears(slot, touch, origin)]
+        return any([self._hear(slot, touch, origin, at, refused) for slot in slots])
 
     def _hears(self, slot: _Slot, touch: Touch, origin: str) -> bool:
         return touch.kind == "osc" or self._plays(slot.playing, origin)
 
-    def _hear(self, slot: _Slot, touch: Touch, origin: str, at: float | None) -> bool:
+    def _hear(self, slot: _Slot, touch: Touch, origin: str, at: float | None, refused: list[str] | None) -> bool:
         """One mapping hears a touch; where every one counts, what another of its ports has just said is no second."""
         mapping = slot.playing
         counts = touch.kind != "osc" and (touch.kind == "note" or mapping.counts(touch))
         if counts and slot.doubles.again(touch, origin, time.monotonic() if at is None else at):
             return True
-        return mapping.handle(touch, origin, at)
+        return mapping.handle(touch, origin, at, refused)
 
     def _plays(self, mapping: Mapping, origin: str) -> bool:
         """Whether a mapping is for this port."""

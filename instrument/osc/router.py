@@ -276,7 +276,13 @@ class Router:
         value = args[0] if args else 1.0
         if not isinstance(value, (int, float, str)) or value != value:
             raise BadValue(f"cannot be {value!r}; send a number from 0 to 1, or text")
-        return self.mapping.handle(Touch("osc", address, value), sender.origin)
+        refused: list[str] = []
+        heard = self.mapping.handle(Touch("osc", address, value), sender.origin, refused=refused)
+        for text in refused[:1]:  # the player is told by the mapping
+            self.bad += 1
+            if self._complaints.allows((sender.name, text), _REPEATED, sender.name):
+                sender.reply(ERROR, text)
+        return heard
 
     def _to_matching(self, address: str, args: tuple[Any, ...], origin: str) -> None:
         """An address pattern: to every parameter that it matches and that can take the value."""

@@ -75,5 +75,5 @@ class OscSources(Protocol):
     def answers(self, address: str) -> bool:
         """Whether an OSC address is a source here."""
 
-    def handle(self, touch: Touch, origin: str = "") -> bool:
-        """Apply one touch; True if any binding listens to it."""
+    def handle(self, touch: Touch, origin: str = "", *, refused: list[str] | None = None) -> bool:
+        """Apply one touch; True if any binding listens to it. `refused` takes why one of them does nothing."""
