@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from instrument.engine.console import Console
 from instrument.modulation.clock import INTERNAL, MIDI
 from instrument.modulation.modspec import ModulatorSpec, named, parameters_of
+from instrument.parameters.answers import Asked
 from instrument.parameters.params import ParamSet
 from instrument.parameters.values import clamped, fits
 from instrument.state.snapshots import Snapshot
@@ -308,6 +309,21 @@ def test_another_patch_takes_everything_with_it():
     show.press("snapshot.1.recall")
     show.tick(5)
     assert show.told == ["snapshot 1 is empty; store it first"]
+
+
+def test_a_patch_that_waits_for_the_bar_outlives_one_that_was_wished_for_before():
+    show, done = Show(), []
+    show.params.set("clock.quantise", "bar")
+    show.tick()
+    show.console.on_time("patch", lambda: done.append("next"), Asked("patch.next", "osc:one"))
+    show.params.set("snapshot.goto", 1, "osc:two")
+    show.tick()
+    show.console.load({}, {})
+    show.tick(60)
+    assert done == ["next"]
+    assert [words[:2] for words in show.params.answers.since(0)[1]] == [
+        ("osc:two", "snapshot 1: overtaken by another patch")
+    ]
 
 
 def test_calm_ends_what_moves_by_itself():

@@ -118,9 +118,9 @@ class Console:
         """A patch was loaded: its parameters are there and have their values. `home`: the state as its file has it, if
         it is another than this."""
         self._morph = None
-        for wish in self._waiting:
+        for wish in [wish for wish in self._waiting if wish.label != _LASTING]:
             self.params.answers.overtaken(wish.asked, Asked("another patch"))
-        self._waiting.clear()
+            self._waiting.remove(wish)
         self.rack.load(modulators)
         self.snapshots = snapshots  # not a copy: what is stored is there when the set comes back to this patch
         self._home = Snapshot(self._home.name, state(self.params) if home is None else dict(home))
@@ -303,5 +303,6 @@ class Console:
         self.params.settle()
 
 
+_LASTING = "patch"  # the label of what is newer than any patch that comes on meanwhile
 _WATCHED = ("clock.tempo", "clock.bar", "clock.source", GOTO)
 _FADERS = ("morph.from", "morph.to", "morph.position", "morph.x", "morph.y", "morph.corners")
