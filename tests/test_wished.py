@@ -57,3 +57,16 @@ def test_numbers_that_a_fader_passes_through_are_no_wishes():
     for number in (2, 3, 4):
         params.set("goto", number, "osc:one")
     assert told(params) == [] and wishing.take() == [Wished("goto", 4, "osc:one")]
+
+
+def test_a_storm_of_wishes_takes_no_words_from_others():
+    params, wishing = some()
+    params.answers.put("osc:other", "no such patch")
+    for number in range(1000):
+        params.set("load", str(number), "osc:one")
+    assert told(params)[0] == ("osc:other", "no such patch")
+    assert told(params)[1] == ("osc:one", "load 0: overtaken by load 1") and len(told(params)) < 50
+    assert wishing.take() == [Wished("load", "999", "osc:one")]
+    params.set("load", "a", "osc:one")
+    params.set("load", "b", "osc:one")
+    assert told(params)[-1] == ("osc:one", "load a: overtaken by load b")

@@ -14,6 +14,8 @@ from instrument.parameters.answers import Asked
 from instrument.parameters.params import ParamSet
 from pipelines.spec import Value
 
+_MOST = 16  # answered between two looks: a storm of wishes must not take the words of others away
+
 
 class Wished(NamedTuple):
     """What a hand has set, or fired, since the last look."""
@@ -35,14 +37,17 @@ class Wishing:
         self._params, self._origin = params, origin
         self._seen = {id: params[id].version for id in ids}
         self._waiting: dict[str, Asked] = {}  # not looked at yet
+        self._overtaken = 0  # since the last look
         for id in self._seen:
             params.watchers[id] = partial(self._set, id)
 
     def _set(self, id: str, value: Value, origin: str) -> None:
         """In whichever thread, under the parameters' lock. Of numbers a fader passes through many that nobody means."""
         if origin != self._origin and isinstance(value, str):
-            asked = _asked(id, value, origin)
-            self._params.answers.overtaken(self._waiting.get(id), asked)
+            asked, before = _asked(id, value, origin), self._waiting.get(id)
+            if before is not None and self._overtaken < _MOST:
+                self._overtaken += 1
+                self._params.answers.overtaken(before, asked)
             self._waiting[id] = asked
 
     def take(self) -> list[Wished]:
@@ -57,6 +62,7 @@ class Wishing:
                         value = parameter.base.strip() if isinstance(parameter.base, str) else parameter.base
                         found.append(Wished(id, value, parameter.origin))
             self._waiting.clear()
+            self._overtaken = 0
         return found
 
     def show(self, id: str, value: Value) -> None:
