@@ -169,7 +169,9 @@ def _study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what", choices=("fig3", "fig4", "geometry", "response", "all"), help="the study, or all of them"
     )
-    parser.add_argument("--n", type=typed.count, default=64, help="held-back captions (default: %(default)s)")
+    parser.add_argument(
+        "--n", type=typed.count, default=64, help="held-back captions, two at least (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=typed.count, default=1, help="of captions and noise (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
     parser.add_argument("--weights", type=Path, help="a weights file of the house model instead of the one that ships")

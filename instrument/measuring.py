@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -108,10 +109,15 @@ def study(options: argparse.Namespace) -> None:
     try:
         for name in studies.STUDIES if options.what == "all" else (options.what,):
             order = studies.Order(options.n, options.seed, device, options.out, options.weights or WEIGHTS)
-            for line in studies.chart(name, options.out) if options.charts else studies.run(name, order):
+            for line in studies.chart(name, options.out) if options.charts else studies.run(name, order, _aside):
                 print(line, flush=True)
     except (OSError, ValueError) as problem:
         raise UsageError(f"study: {problem}") from None
+
+
+def _aside(text: str) -> None:
+    """A line for who waits, and not for what is done with the output."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def gallery(options: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from instrument.__main__ import main
 from pipelines.house import model, world
 from pipelines.house.names import COLOURS
 from pipelines.house.study import geometry, report, response
+from pipelines.house.study import run as studies
 from pipelines.house.study.looks import strip
 from pipelines.house.study.masks import lesson, load, marks, recoloured
 from pipelines.house.study.play import Knob, Plan, Take, cast, open_player
@@ -58,7 +59,7 @@ def test_a_study_from_the_command_line(name, toy, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("study", "fig3", "--n", "1"), "a study needs two captions at least"),
+        (("study", "fig3", "--n", "1"), "a study needs 2 captions at least"),
         (("study", "fig5"), "invalid choice: 'fig5'"),
         (("study", "fig3", "--weights", "nowhere.safetensors"), "no house weights at nowhere.safetensors"),
         (("study", "fig3", "--device", "toaster"), "toaster"),
@@ -86,6 +87,16 @@ def test_a_caption_plays_the_same_whatever_group_it_is_in(toy):
         )
     )
     assert torch.allclose(alone.play(Plan(2)).latents[0], unbent.latents[4], atol=1e-4)
+
+
+def test_how_far_it_is_is_told_now_and_then(toy, monkeypatch):
+    now, told = [0.0], []
+    monkeypatch.setattr(studies.time, "monotonic", lambda: now[0])
+    player = open_player(2, 3, CPU, toy, studies.Progress("fig3", told.append))
+    for _ in range(5):
+        now[0] += 4.0
+        player.play(Plan(1))
+    assert told == ["fig3: 3 takes, 4.0 s each"]
 
 
 def test_a_knob_turned_later_leaves_what_came_before(toy):

@@ -7,7 +7,7 @@ the same whatever group it is in.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -129,14 +129,15 @@ class Plan(NamedTuple):
 class Player:
     """The house model and a cast. Everything it plays is fixed by them, the knob and the plan."""
 
-    def __init__(self, house: House, recipe: Recipe, cast: Cast) -> None:
-        self.house, self.recipe, self.cast = house, recipe, cast
+    def __init__(self, house: House, recipe: Recipe, cast: Cast, tell: Callable[[], None] = lambda: None) -> None:
+        """`tell` is called after every take."""
+        self.house, self.recipe, self.cast, self._tell = house, recipe, cast, tell
         self.device = house.dit.patch_embedding.weight.device
         self.read = [house.text.encode(prompt) for prompt in cast.prompts]
 
     def told(self, cast: Cast) -> Player:
         """The same model with another cast."""
-        return Player(self.house, self.recipe, cast)
+        return Player(self.house, self.recipe, cast, self._tell)
 
     @torch.inference_mode()
     def play(self, plan: Plan, knob: Knob | None = None) -> Take:
@@ -146,7 +147,9 @@ class Player:
             for index, own in zip(members, self._batch(plan, knob, tokens, members), strict=True):
                 latents[index] = own
         made = torch.stack(latents)
-        return Take(self._pixels(made), made)
+        take = Take(self._pixels(made), made)
+        self._tell()
+        return take
 
     def _groups(self, knob: Knob | None) -> Iterator[tuple[str, list[int]]]:
         """The tokens a knob holds, as a token scope, and the captions in which it holds these."""
@@ -201,11 +204,13 @@ class Player:
         return torch.cat(rows)
 
 
-def open_player(count: int, seed: int, device: torch.device, weights: Path = WEIGHTS) -> Player:
+def open_player(
+    count: int, seed: int, device: torch.device, weights: Path = WEIGHTS, tell: Callable[[], None] = lambda: None
+) -> Player:
     """The house model of a weights file with a cast of held-back captions; in float32, as studies count small
-    changes. LoadError as `model.load`."""
+    changes. `tell` is called after every take. LoadError as `model.load`."""
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
     config, _ = describe(weights)
     recipe = replace(HOUSE, config=config.dit, width=config.width, height=config.height, window=config.window)
-    return Player(load(weights, device), recipe, cast(count, seed))
+    return Player(load(weights, device), recipe, cast(count, seed), tell)

@@ -22,6 +22,8 @@ STUDIES: dict[str, Callable[[Player, Eyes], Findings]] = {
     "geometry": geometry.study,
     "response": lambda player, eyes: response.study(player),
 }
+FEWEST = 2  # captions: likeness needs two
+SILENT = 10.0  # seconds between two words on how far it is
 LONG = 24  # rows of a table beyond which it is not printed
 
 
@@ -36,12 +38,31 @@ class Order(NamedTuple):
     weights: Path = WEIGHTS
 
 
-def run(name: str, order: Order) -> Iterator[str]:
-    """Run a study; its lines: tables, verdicts, files. ValueError for fewer than two captions: likeness needs two."""
-    if order.n < 2:
-        raise ValueError(f"--n {order.n}: a study needs two captions at least")
+class Progress:
+    """Called after every take, it says now and then how many there are."""
+
+    def __init__(self, name: str, say: Callable[[str], None]) -> None:
+        self._name, self._say = name, say
+        self._takes, self._began = 0, time.monotonic()
+        self._said = self._began
+
+    def __call__(self) -> None:
+        self._takes += 1
+        now = time.monotonic()
+        if now - self._said >= SILENT:
+            self._said = now
+            each = (now - self._began) / self._takes
+            self._say(f"{self._name}: {self._takes} takes, {each:.1f} s each")
+
+
+def run(name: str, order: Order, say: Callable[[str], None] = lambda text: None) -> Iterator[str]:
+    """Run a study; its lines: tables, verdicts, files. `say` takes a line on how far it is. ValueError for too few
+    captions."""
+    if order.n < FEWEST:
+        raise ValueError(f"--n {order.n}: a study needs {FEWEST} captions at least")
     began = time.monotonic()
-    player, eyes = open_player(order.n, order.seed, order.device, order.weights), open_eyes(order.device)
+    player = open_player(order.n, order.seed, order.device, order.weights, Progress(name, say))
+    eyes = open_eyes(order.device)
     findings = STUDIES[name](player, eyes)
     facts = {"n": order.n, "seed": order.seed, "device": order.device.type, "seconds": time.monotonic() - began}
     files = write_tables(order.out, name, findings, facts)
