@@ -69,6 +69,95 @@ def test_ticks_held_up_and_let_go_at_once_are_no_other_tempo(bpm, held, phase):
             assert line.ticks + (due - line.at) / period == pytest.approx(number, abs=1.0)
 
 
+def times_of(tempos: list[float]) -> list[float]:
+    """When the ticks of a clock are due whose tempo is another at each of them."""
+    due = [0.0]
+    for bpm in tempos[:-1]:
+        due.append(due[-1] + 60 / bpm / PER_BEAT)
+    return due
+
+
+def errors(due: list[float], loss: float, jitter: float, seed: int, whole: int = 0) -> list[float]:
+    """How many ticks a Clock is ahead at each of these moments; it hears them `jitter` seconds late, more or less, and
+    not all: the first `whole` ones, and then those that do not get lost."""
+    noise, clock, last, ahead = random.Random(seed), Clock(100), 0.0, []
+    clock.follow(MIDI, 0.0)
+    clock.start(0.0)
+    for number, at in enumerate(due):
+        if number < whole or noise.random() >= loss:
+            last = max(last + 5e-5, at + noise.gauss(0, jitter))
+            clock.tick(last)
+        ahead.append(PER_BEAT * clock.beat(at) - number)
+    return ahead
+
+
+@pytest.mark.parametrize("bpm", [60, 122, 174])
+@pytest.mark.parametrize(("loss", "jitter"), [(0.0, 0.003), (0.02, 0.001), (0.02, 0.002), (0.1, 0.001)])
+def test_lost_ticks_do_not_shift_the_song(bpm, loss, jitter):
+    for seed in range(3):
+        ahead = errors(times_of([bpm] * bpm * PER_BEAT), loss, jitter, seed, 3 * PER_BEAT)
+        assert max(abs(each) for each in ahead[PER_BEAT:]) < 1
+        assert abs(sum(ahead[-PER_BEAT:])) / PER_BEAT < 0.1
+
+
+@pytest.mark.parametrize(("bpm", "loss", "jitter"), [(60, 0.02, 0.003), (122, 0.02, 0.003), (60, 0.1, 0.003)])
+def test_lost_ticks_are_told_in_much_jitter(bpm, loss, jitter):
+    for seed in range(3):
+        ahead = errors(times_of([bpm] * bpm * PER_BEAT), loss, jitter, seed, 3 * PER_BEAT)
+        assert max(abs(each) for each in ahead[PER_BEAT:]) < 1
+
+
+@pytest.mark.parametrize(("bpm", "loss"), [(60, 0.02), (122, 0.02), (174, 0.02), (122, 0.1), (174, 0.1)])
+def test_what_was_lost_before_the_line_was_known_is_counted_later(bpm, loss):
+    for seed in range(3):
+        ahead = errors(times_of([bpm] * 30 * PER_BEAT), loss, 0.001, seed, 1)
+        assert max(abs(each) for each in ahead[8 * PER_BEAT :]) < 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "most"), [(120, 60, 6), (60, 120, 3), (174, 63, 12), (120, 80, 4), (120, 150, 2), (174, 160, 2)]
+)
+def test_another_tempo_is_no_loss(before, after, most):
+    """For six ticks or so it may be either; then those counted as lost are taken back."""
+    due = times_of([before] * 240 + [after] * 240)
+    for seed in range(3):
+        ahead = errors(due, 0, 0.001, seed)
+        assert max(abs(each) for each in ahead[PER_BEAT:]) < most
+        assert max(abs(each) for each in ahead[240 + 2 * PER_BEAT :]) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "ticks"), [(120, 60, 144), (60, 120, 144), (140, 70, 960), (120, 130, 2400)]
+)
+def test_a_tempo_that_changes_slowly_is_no_loss(before, after, ticks):
+    ramp = [before + (after - before) * tick / ticks for tick in range(ticks)]
+    due = times_of([before] * 240 + ramp + [after] * 240)
+    for seed in range(3):
+        ahead = errors(due, 0, 0.001, seed)
+        assert max(abs(each) for each in ahead[PER_BEAT:]) < 1.5
+        assert abs(ahead[-1]) < 0.2
+
+
+def test_ticks_are_lost_while_the_tempo_drifts():
+    tempos = [120 + 10 * tick / 4800 for tick in range(4800)]
+    for seed in range(3):
+        ahead = errors(times_of(tempos), 0.02, 0.001, seed, 3 * PER_BEAT)
+        assert max(abs(each) for each in ahead[PER_BEAT:]) < 1
+
+
+@pytest.mark.parametrize("block", [1024 / 48_000, 1024 / 44_100, 512 / 48_000, 1 / 60])
+def test_blocks_without_a_tick_are_no_loss(block):
+    """Just below the blocks' own pace almost every one brings a tick: then one that brings none looks like a loss."""
+    for percent in range(1, 60, 3):
+        period, clock, last = block * (1 + percent / 100), Clock(100), 0.0
+        clock.follow(MIDI, 0.0)
+        clock.start(0.0)
+        for number in range(240):
+            last = max(last + 5e-5, math.ceil(number * period / block) * block)
+            clock.tick(last)
+        assert PER_BEAT * clock.beat(number * period) == pytest.approx(number, abs=1.5)
+
+
 def test_ticks_that_all_came_at_once_are_no_tempo():
     filter = TickFilter()
     assert [filter.tick(n * 1e-4) for n in range(20)] == [None] * 20
