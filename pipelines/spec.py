@@ -46,17 +46,21 @@ class ControlSpec:
         """The nearest legal value; raises ValueError for NaN, which has no nearest value."""
         if math.isnan(value):
             raise ValueError("value is not a number (NaN)")
-        value = min(max(float(value), self.lo), self.hi)
+        value = float(value)
+        value = self.lo if value < self.lo else self.hi if value > self.hi else value
         if self.step > 0:
             value = min(self.lo + round((value - self.lo) / self.step) * self.step, self.hi)
         return value
 
     def map(self, n: float) -> float:
         """Knob travel 0..1 -> value in plain units."""
-        n = min(max(float(n), 0.0), 1.0)
+        n = float(n)
+        n = 0.0 if n < 0.0 else 1.0 if n > 1.0 else n
         if self.warp == "exponential":
-            return self.clamp(self.lo * (self.hi / self.lo) ** n)
-        return self.clamp(self.lo + (self.hi - self.lo) * n ** _POWERS[self.warp])
+            value = self.lo * (self.hi / self.lo) ** n
+        else:
+            value = self.lo + (self.hi - self.lo) * n ** _POWERS[self.warp]
+        return value if self.step <= 0 and self.lo <= value <= self.hi else self.clamp(value)
 
     def unmap(self, value: float) -> float:
         """Value in plain units -> knob travel 0..1; the inverse of `map`."""

@@ -50,6 +50,18 @@ def test_random_holds_for_a_cycle_and_walk_is_smooth():
     assert at("walk", 2.5, seed=1) != at("walk", 2.5, seed=2)
 
 
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=9), st.integers(0, 2**32))
+def test_a_walk_is_the_sum_of_its_octaves(phases, seed):
+    phase, seeds = np.array(phases), np.array([seed + number for number in range(len(phases))], dtype=np.uint64)
+    total = np.zeros_like(phase)
+    for octave in range(3):
+        place = phase * 2.0**octave
+        own, part = seeds + np.uint64(octave), place - np.floor(place)
+        here, there = chance(np.floor(place), own), chance(np.floor(place) + 1, own)
+        total += (here + (there - here) * part * part * (3 - 2 * part)) * 0.5**octave
+    assert WAVES["walk"](phase, phase, seeds).tolist() == (total / 1.75).tolist()
+
+
 def test_chance_is_even_and_differs_by_cell_and_seed():
     cells = np.arange(-5000, 5000, dtype=np.float64)
     values = chance(cells, np.full(len(cells), 7, dtype=np.uint64))

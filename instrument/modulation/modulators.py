@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from instrument.modulation.clock import Clock
 from instrument.modulation.modspec import KINDS, MOMENTS, ModulatorSpec, targets_of
 from instrument.modulation.oscillators import Lfos, Now
+from instrument.modulation.reading import reading
 from instrument.modulation.voices import SILENCE, VOICES, Ear, Heard, Scene, Sources, Voice
 from instrument.parameters.params import GLIDE, Parameter, ParamSet, suggest
 from pipelines.spec import TextSpec, TriggerSpec, Value
@@ -89,11 +90,11 @@ class Rack:
             self._deaf = kinds["audio"]
             self.kinds = {name: spec.kind for name, spec in specs.items()}
             self.names = (*self._lfos.names, *(voice.name for voice in self._voices))
-            self._ids = {field: [f"{name}.{field}" for name in self.names] for field in ("on", "depth", "to")}
-            self._texts = [*self._ids["to"]] + [
+            self._on, self._depths = (reading([f"{name}.{field}" for name in self.names]) for field in ("on", "depth"))
+            self._texts = [f"{name}.to" for name in self.names] + [
                 id for name in self.names for id in (f"{name}.of", f"{name}.by") if id in self._params
             ]
-            self._read: list[Value] = []
+            self._read_texts, self._read = reading(self._texts), ()
             self._edges: list[list[str]] = []
             self._structure = -1
             self._signals = {name: self._signals.get(name, 0.0) for name in self.names}
@@ -127,7 +128,7 @@ class Rack:
             return {}
         signals = self._lfos.signals(scene.now, values, scene.fired) if self._lfos.names else []
         signals += [voice.signal(scene) for voice in self._voices]
-        texts = [values[id] for id in self._texts]
+        texts = self._read_texts(values)
         if texts != self._read or self._structure != self._params.structure:
             self._aim(texts)
         self._signals = dict(zip(self.names, signals, strict=True))
@@ -155,13 +156,15 @@ class Rack:
 
     def _sum(self, signals: Sequence[float], values: Mapping[str, Value]) -> dict[str, float]:
         sums: dict[str, float] = {}
-        for signal, on, depth, targets in zip(signals, self._ids["on"], self._ids["depth"], self._edges, strict=True):
-            amount = signal * values[depth] if values[on] else 0.0
+        for signal, on, depth, targets in zip(
+            signals, self._on(values), self._depths(values), self._edges, strict=True
+        ):
+            amount = signal * depth if on else 0.0
             for id in targets:
                 sums[id] = sums.get(id, 0.0) + amount
         return sums
 
-    def _aim(self, texts: list[Value]) -> None:
+    def _aim(self, texts: tuple[Value, ...]) -> None:
         """Find targets and sources anew: a text was changed, or parameters came or went."""
         self._read, self._structure = texts, self._params.structure
         self._edges, self._problems, self._listening = [], [], list(self._deaf)

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from instrument.modulation.modspec import BEATS, points
-from instrument.modulation.waves import DRAWN, WAVES, Floats, drawn
+from instrument.modulation.reading import Column, reading
+from instrument.modulation.waves import DRAWN, WAVES, Floats, Words, drawn
 from pipelines.spec import Value
 
 
@@ -27,6 +28,11 @@ class Now(NamedTuple):
     beat_seconds: float
 
 
+def in_beats(time: Value) -> bool:
+    """Whether a modulator's `time` counts in beats, not in seconds."""
+    return time == BEATS
+
+
 class Phases:
     """The phase of several things that turn, each at its own rate, in seconds or beats."""
 
@@ -37,13 +43,14 @@ class Phases:
         self._beats = np.zeros(count, dtype=bool)
         self._jumps = 0
         self._begun = np.zeros(count, dtype=bool)
+        self._fresh = True  # whether there may be some that have not begun
 
     def at(self, now: Now, rates: Floats, beats: np.ndarray) -> Floats:
         """Cycles since each began; those in beats began at the start of the music, the others at the first tick."""
         place = np.where(beats, now.beat, now.time)
-        if not self._begun.all():
+        if self._fresh:
             self._begin(now, rates, beats)
-        if (rates != self._rates).any() or (beats != self._beats).any():
+        if rates is not self._rates or beats is not self._beats:
             turned = (rates != self._rates) | (beats != self._beats)
             before = np.where(self._beats, now.beat, now.time)
             stands = self._phase + (before - self._from) * self._rates
@@ -64,6 +71,7 @@ class Phases:
         if fresh.all():
             self._jumps = now.jumps
         self._begun = np.ones(len(fresh), dtype=bool)
+        self._fresh = False
 
     def go_on(self, places: Sequence[int], before: Phases, at: Sequence[int]) -> None:
         """These go on from where others stood in `before`, in the same order."""
@@ -82,16 +90,20 @@ class Lfos:
 
     def __init__(self, names: Sequence[str], seeds: Sequence[int]) -> None:
         self.names = tuple(names)
-        self._ids = {
+        ids = {
             field: [f"{name}.{field}" for name in names]
             for field in ("shape", "rate", "time", "phase", "width", "polarity", "table")
         }
+        self._rates, self._offsets, self._widths = (Column(ids[field], float) for field in ("rate", "phase", "width"))
+        self._in_beats = Column(ids["time"], bool, in_beats)
+        self._up = Column(ids["polarity"], bool, lambda polarity: polarity == "up")
+        self._read_shapes, self._tables_of = reading(ids["shape"]), ids["table"]
         own = [zlib.crc32(name.encode()) ^ seed for name, seed in zip(names, seeds, strict=True)]
         self._seeds = np.array(own, dtype=np.uint64)
         self._phases = Phases(len(names))
         self._restarts = {f"{name}.restart": index for index, name in enumerate(names)}
-        self._shapes: list[Value] = []
-        self._groups: list[tuple[str, np.ndarray]] = []
+        self._shapes: tuple[Value, ...] = ()
+        self._groups: list[tuple[str, np.ndarray, Words]] = []  # a shape, who has it, their seeds
         self._tables = {index: [-1.0, 1.0] for index in range(len(names))}
         self._drawn = [""] * len(names)
         self.problems: dict[str, str] = {}
@@ -106,33 +118,28 @@ class Lfos:
 
     def signals(self, now: Now, values: Mapping[str, Value], fired: Sequence[str]) -> list[float]:
         """-1..1 of each, or 0..1 where its polarity is up."""
-        beats = np.array([values[id] == BEATS for id in self._ids["time"]])
-        phases = self._phases.at(now, self._read(values, "rate"), beats)
+        phases = self._phases.at(now, self._rates(values), self._in_beats(values))
         for id in fired:
             if id in self._restarts:
                 self._phases.restart(self._restarts[id], now)
                 phases[self._restarts[id]] = 0.0
-        phases = phases + self._read(values, "phase")
-        out = self._waves(phases, self._read(values, "width"), values)
-        up = np.array([values[id] == "up" for id in self._ids["polarity"]])
-        return np.where(up, (out + 1) / 2, out).tolist()
-
-    def _read(self, values: Mapping[str, Value], field: str) -> Floats:
-        return np.array([values[id] for id in self._ids[field]], dtype=np.float64)
+        out = self._waves(phases + self._offsets(values), self._widths(values), values)
+        return np.where(self._up(values), (out + 1) / 2, out).tolist()
 
     def _waves(self, phases: Floats, widths: Floats, values: Mapping[str, Value]) -> Floats:
-        shapes = [values[id] for id in self._ids["shape"]]
+        shapes = self._read_shapes(values)
         if shapes != self._shapes:
             self._shapes = shapes
             places = {shape: [index for index, own in enumerate(shapes) if own == shape] for shape in shapes}
-            self._groups = [(str(shape), np.array(indices)) for shape, indices in places.items()]
+            chosen = [(str(shape), np.array(indices)) for shape, indices in places.items()]
+            self._groups = [(shape, indices, self._seeds[indices]) for shape, indices in chosen]
         out = np.empty(len(phases))
-        for shape, chosen in self._groups:
+        for shape, chosen, seeds in self._groups:
             if shape == DRAWN:
                 for index in chosen.tolist():
-                    out[index] = drawn(float(phases[index]), self._table(index, str(values[self._ids["table"][index]])))
+                    out[index] = drawn(float(phases[index]), self._table(index, str(values[self._tables_of[index]])))
             else:
-                out[chosen] = WAVES[shape](phases[chosen], widths[chosen], self._seeds[chosen])
+                out[chosen] = WAVES[shape](phases[chosen], widths[chosen], seeds)
         return out
 
     def _table(self, index: int, text: str) -> list[float]:

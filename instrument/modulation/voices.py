@@ -15,7 +15,8 @@ import numpy as np
 
 from instrument.modulation.envelopes import Gate, Times
 from instrument.modulation.modspec import BEATS, CHANCE, FEATURES
-from instrument.modulation.oscillators import Now, Phases
+from instrument.modulation.oscillators import Now, Phases, in_beats
+from instrument.modulation.reading import Column
 from instrument.modulation.waves import chance
 from instrument.parameters.params import ParamSet, suggest
 from instrument.parameters.values import travel_of
@@ -142,7 +143,8 @@ class Hold:
     def __init__(self, name: str, params: ParamSet, seed: int) -> None:
         self.name = name
         self._sources = Sources(params)
-        self._id = {field: f"{name}.{field}" for field in ("of", "rate", "time", "by", "fire")}
+        self._id = {field: f"{name}.{field}" for field in ("of", "by", "fire")}
+        self._rate, self._in_beats = Column([f"{name}.rate"], float), Column([f"{name}.time"], bool, in_beats)
         self._seeds = np.array([zlib.crc32(name.encode()) ^ seed], dtype=np.uint64)
         self._phases = Phases(1)
         self._cycle: int | None = None
@@ -151,8 +153,7 @@ class Hold:
 
     def signal(self, scene: Scene) -> float:
         values, id = scene.values, self._id
-        rate, beats = np.array([values[id["rate"]]]), np.array([values[id["time"]] == BEATS])
-        cycle = math.floor(self._phases.at(scene.now, rate, beats)[0])
+        cycle = math.floor(self._phases.at(scene.now, self._rate(values), self._in_beats(values))[0])
         by = values[id["by"]]
         due = by in scene.fired if by else cycle != self._cycle
         if due or id["fire"] in scene.fired or self._cycle is None:

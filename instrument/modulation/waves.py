@@ -16,6 +16,15 @@ Words = NDArray[np.uint64]
 
 DRAWN = "table"
 _OCTAVES = 3  # of the walk
+_ENDS = np.array([0.0, 1.0])[:, None, None]  # of a cell
+_OWN = np.arange(_OCTAVES, dtype=np.uint64)[:, None]  # what each of them adds to the seed
+_FASTER = 2.0 ** np.arange(_OCTAVES)[:, None]  # than the walk's own rate
+_LOUDEST = 2 - 0.5 ** (_OCTAVES - 1)  # that they can be together
+# Of `chance`; made once, since numpy takes longer to make one than to multiply by it:
+_CELL, _SEED = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1342543DE82EF95)
+_SHIFTS = np.uint64(30), np.uint64(27), np.uint64(31)
+_FACTORS = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_SPARE = np.uint64(11)  # bits that a float does not hold
 
 
 def sine(phase: Floats, width: Floats, seeds: Words) -> Floats:
@@ -24,7 +33,7 @@ def sine(phase: Floats, width: Floats, seeds: Words) -> Floats:
 
 def triangle(phase: Floats, width: Floats, seeds: Words) -> Floats:
     """Rising for `width` of the cycle, falling for the rest; at phase 0 it passes 0 upwards, as the sine does."""
-    rise = np.clip(width, 1e-6, 1 - 1e-6)
+    rise = np.minimum(np.maximum(width, 1e-6), 1 - 1e-6)
     place = (phase + rise / 2) % 1.0
     return np.where(place < rise, 2 * place / rise - 1, 1 - 2 * (place - rise) / (1 - rise))
 
@@ -47,15 +56,12 @@ def random(phase: Floats, width: Floats, seeds: Words) -> Floats:
 def walk(phase: Floats, width: Floats, seeds: Words) -> Floats:
     """A smooth wander that never leaves -1..1: noise at one, two and four points a cycle, each half as strong as the
     one before (value noise, as in procedural pictures), rather than a sum of steps, which would drift off."""
-    total = np.zeros_like(phase)
-    for octave in range(_OCTAVES):
-        place = phase * 2.0**octave
-        cell = np.floor(place)
-        own = seeds + np.uint64(octave)
-        here, there = chance(cell, own), chance(cell + 1, own)
-        part = place - cell
-        total += (here + (there - here) * part * part * (3 - 2 * part)) * 0.5**octave
-    return total / (2 - 0.5 ** (_OCTAVES - 1))
+    places = phase * _FASTER  # octaves by phases
+    cells = np.floor(places)
+    here, there = chance(cells + _ENDS, seeds + _OWN)
+    part = places - cells
+    waves = (here + (there - here) * part * part * (3 - 2 * part)) / _FASTER
+    return waves.sum(axis=0) / _LOUDEST
 
 
 def drawn(phase: float, table: Sequence[float]) -> float:
@@ -69,13 +75,11 @@ def drawn(phase: float, table: Sequence[float]) -> float:
 def chance(cell: Floats, seeds: Words) -> Floats:
     """Evenly spread values in -1..1, one for every whole number and seed: the finaliser of SplitMix64 (Steele, Lea and
     Flood 2014) over both."""
-    word = cell.astype(np.int64).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + seeds * np.uint64(
-        0xD1342543DE82EF95
-    )
-    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    word ^= word >> np.uint64(31)
-    return (word >> np.uint64(11)).astype(np.float64) / 2.0**52 - 1.0
+    word = cell.astype(np.int64).astype(np.uint64) * _CELL + seeds * _SEED
+    word = (word ^ (word >> _SHIFTS[0])) * _FACTORS[0]
+    word = (word ^ (word >> _SHIFTS[1])) * _FACTORS[1]
+    word ^= word >> _SHIFTS[2]
+    return (word >> _SPARE).astype(np.float64) / 2.0**52 - 1.0
 
 
 Wave = Callable[[Floats, Floats, Words], Floats]

@@ -353,21 +353,21 @@ class ParamSet:
         heard.update(self._modulated)
         sums = self._modulation(now, heard)
         heard.update(still)
-        self._modulated = {}
+        moved: dict[str, Value] = {}
         for id, amount in sums.items():
-            parameter = self._params.get(id)
-            if parameter is not None and amount != 0.0:
+            if amount != 0.0 and (parameter := self._params.get(id)) is not None:
                 travel = travels[id] if id in travels else self._stands(parameter)
-                self._modulated[id] = heard[id] = at_travel(parameter.spec, travel + amount)
-        self._moving.update(self._modulated)
+                moved[id] = at_travel(parameter.spec, travel + amount)
+        heard.update(moved)
+        self._modulated = moved
+        self._moving.update(moved)
 
     def _stands(self, parameter: Parameter) -> float:
         """The travel of a base, remembered until it changes: the inverse of a curve is slow."""
-        version, travel = self._travels.get(parameter.id, (-1, 0.0))
-        if version != parameter.version:
-            travel = travel_of(parameter.spec, parameter.base)
-            self._travels[parameter.id] = parameter.version, travel
-        return travel
+        known = self._travels.get(parameter.id)
+        if known is None or known[0] != parameter.version:
+            known = self._travels[parameter.id] = parameter.version, travel_of(parameter.spec, parameter.base)
+        return known[1]
 
     def heard(self, id: str) -> Value:
         """What the last tick made of one parameter: its base where nothing moves it. Raises UnknownParameter."""
