@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from instrument.engine import chunks, curtain, memory
+from instrument.engine.absent import Absent
 from instrument.engine.bending import Bending, soloed
 from instrument.engine.console import Console
 from instrument.engine.guard import Guard, Scene
@@ -87,6 +88,7 @@ class Engine:
         self._patient = False
         self.stage = Stage(stream, encoder, params, self.console, self.desk, self.prompts)
         self.returning = Returning(self.stage, self.console.history)
+        self.absent = Absent(params)
         self.bending = Bending(params, self.desk, self.console, self._say)
         self.modulating = Modulating(params, self.desk, self.console, self.stage, self._say)
         self.guard = Guard(params, self._say, self.beside)
@@ -270,6 +272,7 @@ class Engine:
             self._hear(event)
             if event.id in self._commands:
                 self._commands[event.id]()
+        self.absent.look(self.stream.bank.report())
         self.desk.tick()  # what was asked for before another patch says what plays
         self._go_back()
         self._change_patch()

@@ -248,7 +248,7 @@ class Changes:
 
     def __init__(self, params: ParamSet) -> None:
         self._params = params
-        self._version, _ = params.changed(2**62)  # only the counter: what came before is no change
+        self._version = params.version  # what came before is no change
         self._corrected, _ = params.corrections.since(2**62)
 
     def take(self) -> list[Change]:

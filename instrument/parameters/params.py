@@ -385,6 +385,11 @@ class ParamSet:
         with self._lock:
             self._glides.clear()
 
+    @property
+    def version(self) -> int:
+        """Counts changes: what is set later has a higher one."""
+        return self._version
+
     def changed(self, since: int) -> tuple[int, list[str]]:
         """(version to ask with next time, ids changed since `since`, the longest unchanged first).
 

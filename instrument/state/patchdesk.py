@@ -107,8 +107,7 @@ class PatchDesk:
         self._loading = self._answer(self._loading, self._want, self.refused)
         self._saving = self._answer(self._saving, lambda file, asked: self._tell.notice(f"saved {file}", asked.origin))
         self._keeping = self._answer(self._keeping, lambda nothing, asked: None)
-        version, _ = self._params.changed(2**62)  # only the counter
-        if self._keeping is None and self.autosave.due(version):
+        if self._keeping is None and self.autosave.due(self._params.version):
             self._keep()
 
     def take(self) -> Patch | None:

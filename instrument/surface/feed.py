@@ -142,7 +142,7 @@ class Feed:
 
     def _describe(self) -> str:
         self._structure = self._params.structure
-        self._version, _ = self._params.changed(2**62)  # only the counter: the list carries all values
+        self._version = self._params.version  # the list carries all values
         params = self._params.describe()
         self._places = {param["id"]: place for place, param in enumerate(params)}
         self._moving = {}
