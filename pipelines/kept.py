@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,6 +17,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from .whole import PARTIAL, beside
 
 BOUND = 2**29  # bytes: some two thousand prompts of thirty tokens of UMT5-XXL, in half precision
 ABANDONED = 3600.0  # seconds after which a file half written is nobody's
@@ -51,14 +52,8 @@ class Kept:
         """Keep rows; what went wrong, if anything did."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle, partial = tempfile.mkstemp(".partial", dir=self.folder)
-            os.close(handle)
-            try:
+            with beside(self._path(key), durable=False) as partial:
                 save_file({"rows": rows.contiguous()}, partial)
-                os.replace(partial, self._path(key))
-            except BaseException:
-                Path(partial).unlink(missing_ok=True)
-                raise
             self._bound()
         except (SafetensorError, OSError) as problem:
             return f"the prompt's embeddings could not be kept in {self.folder}: {problem}"
@@ -72,13 +67,13 @@ class Kept:
         total = 0
         for at, size, path in sorted(self._files(), reverse=True):
             total += size
-            if total > self.bound or (path.suffix == ".partial" and at < time.time() - ABANDONED):
+            if total > self.bound or (path.suffix == PARTIAL and at < time.time() - ABANDONED):
                 with suppress(OSError):  # another player was faster, or is reading it
                     path.unlink()
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:
         for path in self.folder.iterdir():
-            if path.suffix in (".safetensors", ".partial"):
+            if path.suffix in (".safetensors", PARTIAL):
                 with suppress(OSError):
                     seen = path.stat()
                     yield seen.st_mtime, seen.st_size, path

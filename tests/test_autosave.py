@@ -13,6 +13,7 @@ from instrument.state import patch, saving
 from instrument.state.autosave import Autosave, left
 from instrument.state.saving import SaveError
 from instrument.state.snapshots import Snapshot
+from tests.filling import full_disk
 from tests.playing import PATIENCE, Playing, wait_until
 from tests.test_patchdesk import Desk
 
@@ -125,6 +126,18 @@ def test_a_disk_that_cannot_be_written_is_told_and_the_show_goes_on(tmp_path):
         autosave.keep(patch.loads("prompt: fire"), tmp_path / "file" / "folder")
     autosave.keep(patch.loads("prompt: fire"), tmp_path / "now")
     assert kept(tmp_path / "now").prompt == "fire"
+
+
+def test_a_full_disk_costs_nothing_that_was_kept_before(tmp_path):
+    for name in ("autosave", "autosave-before"):
+        (tmp_path / f"{name}.yaml").write_text(f"prompt: {name}")
+    autosave = Autosave()
+    autosave.keep(patch.loads("prompt: ice"), tmp_path)
+    with full_disk(), pytest.raises(SaveError):
+        autosave.keep(patch.loads("prompt: fire"), tmp_path)
+    assert {file.stem: file.read_text() for file in tmp_path.iterdir()} == {
+        name: f"prompt: {name}" for name in ("autosave", "autosave-before")
+    }
 
 
 def test_the_next_start_is_told_unless_it_is_what_plays(tmp_path):

@@ -12,6 +12,7 @@ from instrument.mapping.mapping import Mapping, MappingError
 from instrument.parameters.params import ParamSet, UnknownParameter
 from instrument.parameters.touch import SIXTEEN_K, Touch
 from pipelines.spec import ControlSpec, SwitchSpec, TriggerSpec
+from tests.filling import full_disk
 from tests.jack import Controller, running_jack
 
 FILE = """\
@@ -197,6 +198,14 @@ def test_a_broken_file_or_target_is_left_alone(tmp_path, params):
     (tmp_path / "file").write_text("")
     with pytest.raises(MappingError, match="cannot be written"):
         learn.learn(tmp_path / "file" / "desk.yaml", "petals.gain", timed(cc(1, 2, 3)), params)
+
+
+def test_a_full_disk_leaves_the_mapping_as_it_was_and_nothing_beside_it(tmp_path, params):
+    path = tmp_path / "desk.yaml"
+    path.write_text("device: x")
+    with full_disk(), pytest.raises(MappingError, match="cannot be written"):
+        learn.learn(path, "petals.gain", timed(cc(1, 2, 3)), params)
+    assert [file.name for file in tmp_path.iterdir()] == ["desk.yaml"] and path.read_text() == "device: x"
 
 
 @pytest.mark.parametrize(

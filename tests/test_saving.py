@@ -11,6 +11,7 @@ from instrument.state import patch, saving
 from instrument.state.patch import Patch
 from instrument.state.saving import SaveError, as_patch, safe_name, save
 from instrument.state.snapshots import Snapshot, read, state
+from tests.filling import full_disk
 from tests.tiny import CONFIG
 
 SONG = """
@@ -110,3 +111,10 @@ def test_a_full_or_forbidden_folder_is_said(tmp_path, monkeypatch):
         save(Patch(), tmp_path, "x")
     with pytest.raises(SaveError, match="holds 2 patches already; move some away"):
         save(Patch(), tmp_path, "x")
+
+
+def test_a_full_disk_leaves_no_file_and_takes_no_name(tmp_path):
+    with full_disk(), pytest.raises(SaveError, match="the patch cannot be saved"):
+        save(Patch(prompt="x"), tmp_path, "song")
+    assert list(tmp_path.iterdir()) == []
+    assert save(Patch(prompt="x"), tmp_path, "song").name == "song.yaml"

@@ -7,10 +7,8 @@ from the MIDI ports, a Learner from a show that plays, a test from a list.
 from __future__ import annotations
 
 import io
-import os
 import queue
 import re
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +28,7 @@ from instrument.midi.ports import Listener, MidiPorts
 from instrument.parameters.params import ParamSet, UnknownParameter
 from instrument.parameters.touch import Touch
 from instrument.yamlfile import FileError
+from pipelines import whole
 from pipelines.spec import SwitchSpec, TriggerSpec
 
 _FLAGS = ("pitch", "pressure")
@@ -99,11 +98,7 @@ def _replace(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
-        os.replace(name, path)
+        whole.write(path, text.encode())
     except OSError as problem:
         raise MappingError(str(path), 0, f"cannot be written: {problem.strerror}") from None
 

@@ -17,7 +17,8 @@ from instrument import yamlfile
 from instrument.state import AUTOSAVE_EVERY
 from instrument.state import patch as patches
 from instrument.state.patch import AUTOSAVE, AUTOSAVE_BEFORE, AUTOSAVES, Patch
-from instrument.state.saving import SaveError, write_whole
+from instrument.state.saving import SaveError
+from pipelines import whole
 
 
 def left(folder: Path | None, playing: Patch) -> str:
@@ -60,9 +61,10 @@ class Autosave:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not self._begun and file.exists():
-                shutil.copy2(file, folder / f"{AUTOSAVE_BEFORE}.yaml")
+                with whole.beside(folder / f"{AUTOSAVE_BEFORE}.yaml") as partial:
+                    shutil.copy2(file, partial)
             self._begun = True
-            write_whole(file, f"# {patch.name}, kept by itself while it played\n{text}")
+            whole.write(file, f"# {patch.name}, kept by itself while it played\n{text}".encode())
         except OSError as problem:
             raise SaveError(f"{folder}: what plays cannot be kept there: {problem.strerror or problem}") from None
         self._text = text

@@ -5,7 +5,6 @@ Knows patches, parameters and files; not the engine.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from instrument.parameters.params import ParamSet
 from instrument.state import patch as patches
 from instrument.state.patch import AUTOSAVES, VOICE_TEXTS, VOICE_WEIGHTS, Patch, Voice
 from instrument.state.snapshots import Snapshot
+from pipelines import whole
 from pipelines.spec import Value
 
 MOST_FILES = 1000  # in the folder; a button that sticks must not fill the disk
@@ -90,26 +90,13 @@ def save(patch: Patch, folder: Path, name: str) -> Path:
             raise SaveError(f"{folder} holds {MOST_FILES} patches already; move some away")
         text, plain = patches.dump(patch), safe_name(name)
         plain = _RECOVERED if plain.lower() in AUTOSAVES else plain
-        for number in range(1, MOST_FILES + 1):
-            file = folder / f"{plain}{f'-{number}' if number > 1 else ''}.yaml"
-            try:
-                file.open("x").close()  # the name is ours from here on
-            except FileExistsError:
-                continue
-            write_whole(file, text)
-            return file
+        numbers = range(1, MOST_FILES + 1)
+        names = (folder / f"{plain}{f'-{number}' if number > 1 else ''}.yaml" for number in numbers)
+        file = whole.write_new(names, text.encode())
     except SaveError:
         raise
     except OSError as problem:
         raise SaveError(f"{folder}: the patch cannot be saved: {problem.strerror or problem}") from None
-    raise SaveError(f"{folder} has no free name like {safe_name(name)}; set patch.name to another")
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Write a file whole or not at all, however the machine ends. Raises OSError."""
-    part = file.with_suffix(".part")
-    with part.open("w", encoding="utf-8") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(part, file)
+    if file is None:
+        raise SaveError(f"{folder} has no free name like {plain}; set patch.name to another")
+    return file

@@ -19,6 +19,7 @@ from pipelines.house.loop import autocast
 from pipelines.house.scenes import interleave, siblings
 from pipelines.house.text import HouseText
 from pipelines.taehv import SPACE_SCALE, TAEHV, TIME_SCALE
+from pipelines.whole import beside
 
 LATEST_START = 4000  # pixel frames: clips begin anywhere in the first minutes of an endless scene
 
@@ -149,9 +150,8 @@ def read_bank(path: Path, mark: str, device: torch.device) -> LatentBank | None:
 
 def write_bank(path: Path, mark: str, bank: LatentBank) -> None:
     """Keep a bank for the next call; `mark` says which autoencoder made it."""
-    partial = path.with_name(path.name + ".partial")
-    torch.save({"mark": mark, "latents": bank.latents, "tokens": bank.tokens, "masks": bank.masks}, partial)
-    partial.replace(path)
+    with beside(path) as partial:
+        torch.save({"mark": mark, "latents": bank.latents, "tokens": bank.tokens, "masks": bank.masks}, partial)
 
 
 def _captions(text: HouseText, scenes: world.Scenes, count: int, seed: int) -> Tensor:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.house.muon import Muon
+from pipelines.whole import beside
 
 
 @dataclass(frozen=True)
@@ -127,9 +128,8 @@ class Session:
             "looped": self.looped + self._in_loop(),
             "facts": self.facts,
         }
-        partial = self.path.with_name(self.path.name + ".partial")
-        torch.save(state, partial)
-        partial.replace(self.path)
+        with beside(self.path) as partial:
+            torch.save(state, partial)
         self._saved = time.monotonic()
 
     def log(self, **entries: Any) -> None:

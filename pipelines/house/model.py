@@ -23,6 +23,7 @@ from pipelines.load import fill
 from pipelines.recipes import HOUSE as RECIPE
 from pipelines.taehv import TAEHV, TAEHVConfig
 from pipelines.wan import Wan, WanConfig
+from pipelines.whole import beside
 
 WEIGHTS = Path(__file__).parent / "weights" / RECIPE.weights
 HOUSE = RECIPE.config
@@ -87,10 +88,8 @@ def export(
     }
     metadata = {"format": _FORMAT, "config": json.dumps(asdict(config)), "facts": json.dumps(dict(facts))}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata=metadata)
-    partial.chmod(0o644)
-    partial.replace(path)
+    with beside(path) as partial:
+        save_file(tensors, partial, metadata=metadata)
     return path
 
 
