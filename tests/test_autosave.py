@@ -140,6 +140,18 @@ def test_a_full_disk_costs_nothing_that_was_kept_before(tmp_path):
     }
 
 
+def test_what_could_not_be_kept_is_tried_again_though_nothing_changes(tmp_path):
+    autosave = Autosave()
+    autosave.every = 1e-9
+    autosave.keep(patch.loads("prompt: ice"), tmp_path)
+    assert autosave.due(7)
+    with full_disk(), pytest.raises(SaveError):
+        autosave.keep(patch.loads("prompt: fire"), tmp_path)
+    assert autosave.due(7)
+    autosave.keep(patch.loads("prompt: fire"), tmp_path)
+    assert not autosave.due(7) and kept(tmp_path).prompt == "fire"
+
+
 def test_the_next_start_is_told_unless_it_is_what_plays(tmp_path):
     one = patch.loads("prompt: ice", name="one")
     assert left(None, one) == "" and left(tmp_path, one) == ""

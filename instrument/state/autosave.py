@@ -43,7 +43,8 @@ class Autosave:
         self._snapshots: tuple[dict[str, dict[str, Any]], str] = {}, ""  # and their text
 
     def due(self, version: int) -> bool:
-        """Whether it is time, and anything has changed since the last time; `version` counts changes."""
+        """Whether it is time, and anything has changed since the last time or could not be kept then; `version` counts
+        changes."""
         now = time.monotonic()
         if not self.every or now < self._next:
             return False
@@ -66,6 +67,7 @@ class Autosave:
             self._begun = True
             whole.write(file, f"# {patch.name}, kept by itself while it played\n{text}".encode())
         except OSError as problem:
+            self._version = -1  # the disk may have room by the next time
             raise SaveError(f"{folder}: what plays cannot be kept there: {problem.strerror or problem}") from None
         self._text = text
 
