@@ -18,7 +18,7 @@ def beside(path: Path, durable: bool = True) -> Iterator[Path]:
     What stands at `path` stays until then, and its permissions pass on; a link is followed; a device is written as it
     is. `durable`: wait until the disk has it, so that a power cut, too, leaves the old or the new. Raises OSError.
     """
-    place = path.resolve()
+    place = place_of(path)
     old = place.stat().st_mode if place.exists() else None
     if old is not None and not place.is_file():
         yield place
@@ -51,6 +51,13 @@ def write_new(paths: Iterable[Path], data: bytes) -> Path | None:
             if _publish(partial, path):
                 return path
     return None
+
+
+def place_of(path: Path) -> Path:
+    """Where a file of this name lies, to be written, moved to and taken away: at the end of its link. A device is never
+    moved or taken away: it goes by the name given."""
+    place = Path(os.path.realpath(path))  # unlike resolve, it bears a link that leads to itself
+    return path if place.exists() and not place.is_file() else place
 
 
 @contextmanager

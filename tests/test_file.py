@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import av
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from instrument.outputs import OutputError, OutputGroup, OutputRunner, movie, parse
 from instrument.outputs.adapt import Adapted
+from tests.filling import full_disk
 
 
 def ramp(n, width=128, height=72):
@@ -133,6 +135,49 @@ def test_an_earlier_take_is_never_overwritten_unasked(tmp_path):
     assert record(spec + "?overwrite", [ramp(1)]).name == "clip.mp4"
 
 
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.mov", "loop.gif", "loop.webp", "still.png"])
+def test_an_earlier_take_that_is_to_be_overwritten_stays_until_there_is_another(tmp_path, name):
+    path = record(f"file:{tmp_path}/{name}", [ramp(200)] * 3)
+    before = path.read_bytes()
+    output = parse(f"file:{tmp_path}/{name}?overwrite")
+    output.open(128, 72, 24)
+    assert path.read_bytes() == before
+    output.close()  # no picture came
+    assert path.read_bytes() == before and os.listdir(tmp_path) == [name]
+    record(f"file:{tmp_path}/{name}?overwrite", [ramp(20)] * 3)
+    assert path.read_bytes() != before and os.listdir(tmp_path) == [name]
+
+
+def test_an_earlier_take_gives_way_once_pictures_are_on_the_disk(tmp_path):
+    path = record(f"file:{tmp_path}/clip.mkv", [ramp(200)] * 3)
+    before = path.read_bytes()
+    output = parse(f"file:{tmp_path}/clip.mkv?overwrite&lossless")  # a coder that keeps no picture back
+    output.open(128, 72, 24)
+    assert sorted(os.listdir(tmp_path)) == ["clip.mkv", "clip.partial.mkv"] and path.read_bytes() == before
+    output.send(ramp(20))
+    assert os.listdir(tmp_path) == ["clip.mkv"] or os.name == "nt"
+    output.send(ramp(30))
+    output.close()
+    assert os.listdir(tmp_path) == ["clip.mkv"] and len(decode(path)[0]) == 2
+
+
+def test_what_a_crash_has_left_beside_is_no_one_elses_to_overwrite(tmp_path):
+    record(f"file:{tmp_path}/clip.mkv", [ramp(200)])
+    (tmp_path / "clip.partial.mkv").write_bytes(b"a take")
+    record(f"file:{tmp_path}/clip.mkv?overwrite", [ramp(20)])
+    assert (tmp_path / "clip.partial.mkv").read_bytes() == b"a take" and len(os.listdir(tmp_path)) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+@pytest.mark.parametrize("name", ["clip.mkv", "still.png"])
+def test_a_link_is_followed_and_stays(tmp_path, name):
+    (tmp_path / "large").mkdir()
+    (tmp_path / name).symlink_to(tmp_path / "large" / name)
+    for _ in range(2):
+        record(f"file:{tmp_path}/{name}?overwrite", [ramp(200)])
+    assert (tmp_path / name).is_symlink() and os.listdir(tmp_path / "large") == [name]
+
+
 def test_opened_again_it_spares_its_own_first_part(tmp_path):
     output = parse(f"file:{tmp_path}/clip.mp4?overwrite")
     for _ in range(2):
@@ -156,16 +201,31 @@ def test_a_place_that_cannot_be_written(tmp_path):
         parse("file:/proc/self/clip.mp4").open(64, 32, 24)
 
 
-def test_a_full_disk_is_an_output_error(tmp_path):
-    if not os.path.exists("/dev/full"):
-        pytest.skip("needs /dev/full")
-    output = parse(f"file:{tmp_path}/still.png")
+@pytest.mark.parametrize("name", ["still.png", "still.png?overwrite", "##.png"])
+def test_a_full_disk_is_an_output_error_and_costs_nothing_that_was_there(tmp_path, name):
+    if name.endswith("overwrite"):
+        (tmp_path / "still.png").write_bytes(b"before")
+    before = os.listdir(tmp_path)
+    output = parse(f"file:{tmp_path}/{name}")
     output.open(64, 32, 24)
-    output.path.unlink()
-    output.path.symlink_to("/dev/full")
-    output.send(ramp(1))
-    with pytest.raises(OutputError, match="No space left"):
+    with full_disk(), pytest.raises(OutputError, match="free space"):
+        output.send(ramp(1))
         output.close()
+    assert os.listdir(tmp_path) == before and all((tmp_path / name).read_bytes() == b"before" for name in before)
+
+
+@pytest.mark.parametrize("kept", ["", "before"])
+def test_a_full_disk_costs_no_movie_that_was_there(tmp_path, kept):
+    if kept:
+        (tmp_path / "clip.mkv").write_text(kept)
+    output = parse(f"file:{tmp_path}/clip.mkv?overwrite&lossless")
+    output.open(128, 72, 24)
+    with full_disk(), pytest.raises(OutputError, match="free space"):
+        output.send(ramp(1))
+        output.close()
+    with suppress(OutputError):
+        output.close()
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == ([("clip.mkv", kept)] if kept else [])
 
 
 def test_closing_without_a_frame_is_quiet(tmp_path):
@@ -202,10 +262,15 @@ def killed_while_recording(spec):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
-@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.mov"])
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.mov", "again.mp4", "again.mkv", "again.mov"])
 def test_a_killed_program_leaves_a_readable_recording(tmp_path, name):
+    if name.startswith("again"):
+        (tmp_path / name).write_bytes(b"an earlier take")
+        name += "?overwrite"
     killed_while_recording(f"file:{tmp_path}/{name}")
-    frames, _ = decode(tmp_path / name)
+    (file,) = os.listdir(tmp_path)
+    frames, _ = decode(tmp_path / file)
+    assert file == name.partition("?")[0]
     assert len(frames) >= 100  # the encoder's look-ahead and the last second may be lost
 
 

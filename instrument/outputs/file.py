@@ -7,9 +7,9 @@
     frames/####.png       numbered pictures (png or jpg); the folder is made
     still.png             the last frame, written at the end
 
-A file that exists is kept: the new take gets the next free number (clip-2.mp4), unless `overwrite` is given. Frames
-with time stamps keep their true times; frames without (offline) are 1/fps apart, and none is ever dropped here. Nothing
-here knows about pacing.
+A file that exists is kept: the new take gets the next free number (clip-2.mp4), unless `overwrite` is given: then
+it stays until the new take has pictures. Frames with time stamps keep their true times; frames without (offline) are
+1/fps apart, and none is ever dropped here. Nothing here knows about pacing.
 """
 
 from __future__ import annotations

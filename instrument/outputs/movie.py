@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,8 @@ import av
 import numpy as np
 from av.container import OutputContainer
 from av.video.reformatter import VideoReformatter
+
+from pipelines import whole
 
 from .base import even
 
@@ -139,25 +142,53 @@ class Encoder:
 
 
 class MovieWriter(Encoder):
-    """A movie file at `path`; one into which nothing went is taken away again when it closes: who tries again and again
-    on a full disk shall not leave a file each time."""
+    """A movie file at `path`. An earlier take there stays until the first pictures of this one are on the disk; until
+    then this one lies beside it, as clip.partial.mp4.
+
+    A file into which nothing went is taken away again when it closes: who tries again and again on a full disk shall
+    not leave one each time.
+    """
 
     def __init__(self, path: Path, recipe: Recipe, size: tuple[int, int], fps: float) -> None:
         """Raises OSError when the file cannot be made."""
         self.path = path
-        path.open("wb").close()  # FFmpeg opens it only with the first frame; a refusal should come now
+        self._place = whole.place_of(path)
+        self._file = _beside(self._place) if self._place.is_file() else self._place
+        self._file.open("wb").close()  # FFmpeg opens it only with the first frame; a refusal should come now
         try:
-            super().__init__(av.open(str(path), "w", options=recipe.container), recipe, size, fps)
+            super().__init__(av.open(str(self._file), "w", options=recipe.container), recipe, size, fps)
         except (OSError, ValueError):
-            path.unlink(missing_ok=True)
+            self._file.unlink(missing_ok=True)
             raise
+
+    def _mux(self, packets: list[av.Packet]) -> None:
+        first = not self._muxed
+        super()._mux(packets)
+        if first and self._muxed:
+            with suppress(PermissionError):  # Windows moves no open file: then it is done at the end
+                self._take_place()
+
+    def _take_place(self) -> None:
+        if self._file != self._place:
+            self._file.replace(self._place)
+            self._file = self._place
 
     def close(self) -> None:
         try:
             super().close()
         finally:
-            if not self._muxed:
-                self.path.unlink(missing_ok=True)
+            if self._muxed:
+                self._take_place()
+            else:
+                self._file.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """A free name, as what a crash has left is a take, too; with its ending, by which players know it."""
+    beside, number = path.with_stem(f"{path.stem}.partial"), 2
+    while beside.exists():
+        beside, number = path.with_stem(f"{path.stem}.partial-{number}"), number + 1
+    return beside
 
 
 def _palette_graph(width: int, height: int) -> av.filter.Graph:

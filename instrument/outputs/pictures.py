@@ -13,6 +13,8 @@ import av
 import numpy as np
 import simplejpeg
 
+from pipelines import whole
+
 Encode = Callable[[np.ndarray], bytes]
 
 
@@ -38,17 +40,6 @@ ENCODERS: dict[str, Callable[[int], Encode]] = {
 }
 
 
-def _write_whole(path: Path, data: bytes) -> None:
-    """The file appears under its name only when it is complete, whatever happens on the way."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
-
-
 class SequenceWriter:
     """One file per frame; the run of `#` in the name is the number, going on after the highest there, or from 0."""
 
@@ -69,7 +60,7 @@ class SequenceWriter:
 
     def write(self, frame: np.ndarray, at: float | None) -> None:
         name = f"{self._before}{self._next:0{self._digits}d}{self._after}"
-        _write_whole(self.path.with_name(name), self._encode(frame))
+        whole.write(self.path.with_name(name), self._encode(frame), durable=False)  # a live show cannot wait for it
         self._next += 1
 
     def close(self) -> None:
@@ -77,19 +68,24 @@ class SequenceWriter:
 
 
 class StillWriter:
-    """Keeps the newest frame and writes it once, at the end."""
+    """Keeps the newest frame and writes it once, at the end; an earlier picture there stays until then."""
 
     def __init__(self, path: Path, encode: Encode) -> None:
         self.path = path
         self._encode = encode
-        path.open("wb").close()  # a refusal should come now, not at the end
+        self._place = whole.place_of(path)
+        self._new = not self._place.exists()
+        self._place.open("ab").close()  # takes the name; a refusal should come now, not at the end
         self._frame: np.ndarray | None = None
 
     def write(self, frame: np.ndarray, at: float | None) -> None:
         self._frame = frame.copy()
 
     def close(self) -> None:
-        if self._frame is None:
-            self.path.unlink(missing_ok=True)
-        else:
-            self.path.write_bytes(self._encode(self._frame))
+        try:
+            if self._frame is not None:
+                whole.write(self._place, self._encode(self._frame))
+                self._new = False
+        finally:
+            if self._new:
+                self._place.unlink(missing_ok=True)
