@@ -1,15 +1,20 @@
 """Live streams, received by FFmpeg's own program on loopback: every protocol, lost and absent receivers."""
 
+import io
+import json
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
+from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 
-from instrument.outputs import OutputError, OutputRunner, child, parse
+from instrument.outputs import OutputError, OutputRunner, child, parse, streamer
 from tests.stamps import number_in, stamped
 
 WIDTH, HEIGHT, FPS = 256, 144, 30
@@ -214,3 +219,14 @@ def test_srt_encrypted_under_a_stream_id():
     finally:
         player.runner.close()
         listener.stop()
+
+
+def test_whatever_ffmpeg_calls_its_failure_it_is_said_in_one_line(monkeypatch, capsys):
+    def refuses(job):
+        raise av.error.HTTPForbiddenError(1, "Server returned 403 Forbidden")
+
+    job = {"url": "rtmp://127.0.0.1/live/x", "size": [64, 48], "fps": 30, "kbps": 1000, "ffmpeg": "", "settings": {}}
+    monkeypatch.setattr(streamer, "connect", refuses)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(json.dumps(job).encode())))
+    assert streamer.main() == 1
+    assert capsys.readouterr().err == "HTTPForbiddenError: [Errno 1] Server returned 403 Forbidden\n"

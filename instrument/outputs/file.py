@@ -23,7 +23,7 @@ from typing import ClassVar
 import numpy as np
 
 from .base import Output, OutputError
-from .movie import RECIPES, MovieWriter, Recipe
+from .movie import FAILURES, NO_CODEC, RECIPES, MovieWriter, Recipe
 from .pictures import ENCODERS, SequenceWriter, StillWriter
 
 Writer = MovieWriter | SequenceWriter | StillWriter
@@ -105,18 +105,19 @@ class FileOutput(Output):
             self._writing = self._make(width, height, fps)
             self.path = self._writing.path
             self._overwrite = False  # opened again after a failure, it must not destroy its own first part
-        except OSError as error:
-            self._release()
-            raise self._failure(error) from error
-        except ValueError as error:  # PyAV's, for a codec that it was built without
-            self._release()
+        except NO_CODEC as error:
             remedy = "install the wheel of the package 'av' from PyPI, which has all codecs"
             raise OutputError(self.name, f"it cannot be encoded here ({error})", remedy) from error
+        except FAILURES as error:
+            raise self._failure(error) from error
+        finally:
+            if self._writing is None:
+                self._release()
 
     def send(self, frame: np.ndarray, at: float | None = None) -> None:
         try:
             self._writing.write(frame, at)
-        except OSError as error:
+        except FAILURES as error:
             raise self._failure(error) from error
 
     def close(self) -> None:
@@ -125,12 +126,12 @@ class FileOutput(Output):
         writing, self._writing = self._writing, None
         try:
             writing.close()
-        except OSError as error:
+        except FAILURES as error:
             raise self._failure(error) from error
         finally:
             self._release()
 
-    def _failure(self, error: OSError) -> OutputError:
+    def _failure(self, error: Exception) -> OutputError:
         reason = error.strerror or re.sub(r"\s+", " ", str(error))
         return OutputError(
             self.name, f"cannot write it ({reason})", "check the folder's permissions and the disk's free space"

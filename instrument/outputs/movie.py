@@ -17,6 +17,8 @@ from pipelines import whole
 from .base import even
 
 TICKS = 90_000  # time stamps per second, enough for any rate to be exact to 0.01 ms
+FAILURES = (OSError, av.FFmpegError)  # of a disk, a line or an encoder: only some of FFmpeg's are OSErrors, too
+NO_CODEC = (ValueError, av.error.EncoderNotFoundError)  # what PyAV, or FFmpeg, was built without
 BT709 = 1  # the code for BT.709 primaries, curve and matrix in H.264 and its relatives
 
 
@@ -59,7 +61,7 @@ class Encoder:
     """Frames into an open container. `write` takes RGB frames of the size given; a size change raises ValueError."""
 
     def __init__(self, container: OutputContainer, recipe: Recipe, size: tuple[int, int], fps: float) -> None:
-        """Closes the container and raises OSError (PyAV's errors are OSErrors) where it cannot take such a stream."""
+        """Closes the container and raises one of NO_CODEC or FAILURES where it cannot take such a stream."""
         self._container = container
         self._recipe, self._size, self._fps = recipe, size, fps
         self._even = recipe.pix_fmt.startswith("yuv4")
@@ -69,7 +71,7 @@ class Encoder:
             self._stream = container.add_stream(recipe.codec, Fraction(fps).limit_denominator(1001), recipe.options)
             self._set_up(width, height)
             self._graph = _palette_graph(width, height) if recipe.palette else None
-        except (OSError, ValueError):
+        except (*FAILURES, *NO_CODEC):
             container.close()
             raise
         self._start: float | None = None
@@ -150,14 +152,14 @@ class MovieWriter(Encoder):
     """
 
     def __init__(self, path: Path, recipe: Recipe, size: tuple[int, int], fps: float) -> None:
-        """Raises OSError when the file cannot be made."""
+        """Raises one of FAILURES when the file cannot be made, of NO_CODEC when it cannot be encoded here."""
         self.path = path
         self._place = whole.place_of(path)
         self._file = _beside(self._place) if self._place.is_file() else self._place
         self._file.open("wb").close()  # FFmpeg opens it only with the first frame; a refusal should come now
         try:
             super().__init__(av.open(str(self._file), "w", options=recipe.container), recipe, size, fps)
-        except (OSError, ValueError):
+        except (*FAILURES, *NO_CODEC):
             self._file.unlink(missing_ok=True)
             raise
 

@@ -16,7 +16,7 @@ import av
 from av.container import OutputContainer
 
 from .child import STALL, frames
-from .movie import Encoder, Recipe
+from .movie import FAILURES, Encoder, Recipe
 
 MPEGTS = {"flush_packets": "1", "muxdelay": "0", "muxpreload": "0"}
 FORMATS: dict[str, tuple[str, dict[str, str]]] = {
@@ -52,7 +52,7 @@ def connect(job: dict[str, Any]) -> tuple[OutputContainer, subprocess.Popen | No
 
 
 def play(job: dict[str, Any], source: BinaryIO) -> None:
-    """Send frames until there are no more. Raises OSError or CarrierLost when the connection fails."""
+    """Send frames until there are no more. Raises one of FAILURES or CarrierLost when the connection fails."""
     width, height = job["size"]
     container, carrier = connect(job)
     encoder = Encoder(container, recipe(job["kbps"]), (width, height), job["fps"])
@@ -71,7 +71,7 @@ def main() -> int:
     source = sys.stdin.buffer
     try:
         play(json.loads(source.readline()), source)
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+    except (*FAILURES, ValueError, subprocess.TimeoutExpired) as error:
         print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except CarrierLost:
