@@ -238,7 +238,7 @@ def test_size_and_scale_do_not_go_together():
 
 
 def test_scaled_up_a_picture_keeps_its_edges_and_colours():
-    output = parse("dummy?scale=4")
+    output = parse("dummy?scale=4&keep=1")
     output.open(64, 36, 24.0)
     frame = picture(shade=20)
     frame[:, 32:] = 220

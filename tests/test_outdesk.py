@@ -77,7 +77,7 @@ def test_an_output_goes_by_the_words_that_added_it(tmp_path):
 def test_wishes_are_kept_in_order_and_none_is_lost(stage):
     for number in range(10):
         stage.params.set("out.add", "dummy", "page")
-        stage.params.set("out.add", f"dummy?keep={number + 1}", "page")
+        stage.params.set("out.add", f"dummy?fps={number + 1}", "page")
         stage.params.set("out.remove", "dummy", "page")
     assert wait_until(lambda: sum("added" in text or "removed" in text for text in stage.told) == 30), stage.told
     assert len(stage.names()) == 11
@@ -112,6 +112,8 @@ REFUSED = {
     "file:take.sh": "cannot tell the format",
     "take.mp4": "did you mean 'file:take.mp4'",
     "dummy:/tmp/log.jsonl": "write dummy alone",
+    "dummy?keep=1": "frames cannot be kept from the network",
+    "dummy?fps=9&keep": "frames cannot be kept from the network",
     "stream:rtmp://example.com/live": "cannot be added from the network",
     "camera:/dev/sda": "no name of a camera",
     "camera:/dev/video1/../sda": "no name of a camera",

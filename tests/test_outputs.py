@@ -35,7 +35,7 @@ def test_every_kind_parses():
 
 
 def test_common_options_wrap_the_output():
-    output = parse("dummy?size=128x96&fit=crop&fps=12.5")
+    output = parse("dummy?keep=1&size=128x96&fit=crop&fps=12.5")
     assert isinstance(output, Adapted)
     output.open(64, 32, 24)
     assert output.inner.opened == (128, 96, 12.5)
@@ -55,8 +55,8 @@ def test_common_options_wrap_the_output():
         ("dummy?fps=fast", "0.1 to 240"),
         ("dummy?fps=nan", "0.1 to 240"),
         ("dummy?keep=many", "a whole number"),
-        ("dummy?keep=-1", "give 1 to 100000"),
-        ("dummy?keep=1000000000", "give 1 to 100000"),
+        ("dummy?keep=-1", "give 0 to 100000"),
+        ("dummy?keep=1000000000", "give 0 to 100000"),
         ("stream:srt://127.0.0.1:9?latency=-5", "give 0 to 10000 ms"),
         ("file", "file:clip.mp4"),
         ("file:", "file:clip.mp4"),
@@ -73,7 +73,7 @@ def test_a_wrong_spec_says_what_would_be_right(spec, words):
 
 
 def test_a_frame_of_another_size_is_fitted():
-    output = DummyOutput()
+    output = DummyOutput(keep=60)
     runner = OutputRunner(output)
     runner.start(64, 32, 24)
     runner.send(flat(9, 9, 9, 512, 288))
@@ -119,7 +119,7 @@ def test_a_fitting_frame_is_not_copied():
 
 @pytest.mark.parametrize(("source", "target", "expected"), [(10, 30, 30), (50, 20, 20), (24.5, 24, 24)])
 def test_a_rate_repeats_or_skips_frames_to_keep_time(source, target, expected):
-    inner = DummyOutput()
+    inner = DummyOutput(keep=60)
     output = Adapted(inner, fps=target)
     output.open(64, 32, source)
     for n in range(round(source * 4)):
@@ -130,7 +130,7 @@ def test_a_rate_repeats_or_skips_frames_to_keep_time(source, target, expected):
 
 
 def test_a_rate_offline_keeps_every_frame():
-    inner = DummyOutput()
+    inner = DummyOutput(keep=60)
     output = Adapted(inner, fps=60)
     output.open(64, 32, 24)
     for n in range(10):
@@ -140,10 +140,17 @@ def test_a_rate_offline_keeps_every_frame():
 
 def test_dummy_keeps_a_bounded_number_of_bytes(monkeypatch):
     monkeypatch.setattr(dummy, "MOST", 5 * flat(0, 0, 0).nbytes)
-    output = parse("dummy")
+    output = parse("dummy?keep=600")
     for _ in range(9):
         output.send(flat(1, 1, 1))
     assert len(output.frames) == 5 and output.count == 9
+
+
+def test_dummy_keeps_nothing_unasked():
+    """Anybody may add many of these, each as large as can be."""
+    output = parse("dummy")
+    output.send(flat(1, 1, 1))
+    assert not output.frames and output.count == 1
 
 
 def test_dummy_keeps_a_bounded_number():

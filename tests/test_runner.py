@@ -61,7 +61,7 @@ class Failing(Output):
 
 
 def test_runner_sends_in_order_and_closes_after_the_last():
-    output = DummyOutput()
+    output = DummyOutput(keep=600)
     runner = OutputRunner(output)
     runner.start(64, 32, 24)
     for n in range(3):

@@ -280,7 +280,7 @@ def test_a_show_goes_on_over_a_change_of_size_and_of_model(monkeypatch: pytest.M
     def open_one(row: Recipe) -> System:
         return open_system(row, torch.device("cpu"), torch.float32) if row.name == "house" else system(row)
 
-    output = parse(f"dummy:{tmp_path}/frames.jsonl")
+    output = parse(f"dummy:{tmp_path}/frames.jsonl?keep=600")
     patch = loads("prompt: a red star\nbends: [{name: loud, lever: ffn.out.gain}]", name="first")
     show = Show(open_one(sized(HOUSE, 128, 80)), patch, [output], None, 1, open_one)
     show.params.set("engine.fade", 0.2)

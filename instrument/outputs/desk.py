@@ -51,6 +51,8 @@ def confined(spec: str, folder: Path, rule: Rule) -> Output:
         raise OutputError(shown, "streams cannot be added from the network", "start the show with --live-out any")
     if kind == "dummy" and target:
         raise OutputError(shown, "a log cannot be added from the network", "write dummy alone")
+    if kind == "dummy" and any(part.partition("=")[0] == "keep" for part in query.split("&")):
+        raise OutputError(shown, "frames cannot be kept from the network", "leave that option away")
     if kind == "camera" and not _DEVICE.fullmatch(target):
         raise OutputError(shown, "this is no name of a camera", "write for example camera:/dev/video4")
     if kind == "file":

@@ -17,20 +17,20 @@ import numpy as np
 
 from .base import Output, OutputError
 
-MOST = 256 * 2**20  # bytes of frames kept; anybody may add one of these
+MOST = 256 * 2**20  # bytes of frames kept
 
 
 class DummyOutput(Output):
-    """Keeps the last `keep` frames, 256 MiB at most; `dummy:log.jsonl` writes the log.
+    """Goes nowhere; `dummy:log.jsonl` writes a log.
 
-    `frames` are (seconds, frame)."""
+    In Python `frames` are the last `keep` of them, 256 MiB at most: (seconds, frame)."""
 
     options: ClassVar = {"keep": int}
 
-    def __init__(self, target: str = "", keep: int = 600) -> None:
+    def __init__(self, target: str = "", keep: int = 0) -> None:
         self.name = f"dummy:{target}" if target else "dummy"
-        if not 1 <= keep <= 100_000:
-            raise OutputError(self.name, f"cannot keep {keep} frames", "give 1 to 100000")
+        if not 0 <= keep <= 100_000:
+            raise OutputError(self.name, f"cannot keep {keep} frames", "give 0 to 100000")
         self.frames: deque[tuple[float, np.ndarray]] = deque(maxlen=keep)
         self.opened: tuple[int, int, float] | None = None
         self.count = 0
@@ -49,9 +49,8 @@ class DummyOutput(Output):
 
     def send(self, frame: np.ndarray, at: float | None = None) -> None:
         at = time.monotonic() if at is None else at
-        while self.frames and (len(self.frames) + 1) * frame.nbytes > MOST:
-            self.frames.popleft()
-        self.frames.append((at, frame.copy()))
+        if self.frames.maxlen:
+            self._keep(at, frame)
         self.count += 1
         if self._log is not None:
             line = {
@@ -63,6 +62,11 @@ class DummyOutput(Output):
             }
             self._log.write(json.dumps(line) + "\n")
             self._log.flush()
+
+    def _keep(self, at: float, frame: np.ndarray) -> None:
+        while self.frames and (len(self.frames) + 1) * frame.nbytes > MOST:
+            self.frames.popleft()
+        self.frames.append((at, frame.copy()))
 
     def close(self) -> None:
         self.opened = None

@@ -68,7 +68,8 @@ class Encoder:
         width, height = (n - n % 2 for n in size) if self._even else size
         self._scaler = VideoReformatter()
         try:
-            self._stream = container.add_stream(recipe.codec, Fraction(fps).limit_denominator(1001), options=recipe.options)
+            rate = Fraction(fps).limit_denominator(1001)
+            self._stream = container.add_stream(recipe.codec, rate, options=recipe.options)
             self._set_up(width, height)
             self._graph = _palette_graph(width, height) if recipe.palette else None
         except (*FAILURES, *NO_CODEC):
