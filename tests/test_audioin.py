@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from instrument.modulation.audioin import AudioError, DeviceEar
@@ -94,3 +97,61 @@ def test_without_the_package_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(AudioError, match=r"attentionbender\[audio\].*libportaudio2"):
         DeviceEar("default")
+
+
+class Card:
+    """A sound card as sounddevice gives it, which breaks where it is told to."""
+
+    fails = False
+
+    def __init__(self, callback, **_):
+        self.take, self.doings = callback, []
+        cards.append(self)
+
+    def start(self):
+        self.doings.append("start")
+        if self.fails:
+            raise PortAudioError("Device unavailable")
+
+    def stop(self):
+        self.doings.append("stop")
+
+    def close(self):
+        self.doings.append("close")
+
+
+class PortAudioError(Exception):
+    pass
+
+
+cards: list[Card] = []
+
+
+@pytest.fixture
+def card(monkeypatch):
+    cards.clear()
+    library = SimpleNamespace(InputStream=Card, PortAudioError=PortAudioError, query_devices=lambda: [])
+    monkeypatch.setitem(sys.modules, "sounddevice", library)
+    return Card
+
+
+def test_a_card_that_does_not_start_is_let_go_of_and_said(card, monkeypatch):
+    monkeypatch.setattr(card, "fails", True)
+    before = threading.active_count()
+    with pytest.raises(AudioError, match="no sound from 'default': Device unavailable; inputs here: none"):
+        DeviceEar("default")
+    assert cards[0].doings == ["start", "close"] and threading.active_count() == before
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_it_closes_though_its_thread_has_died(card):
+    ear = DeviceEar("default")
+    ear._blocks.put("no sound")
+    ear._thread.join(10)
+    assert not ear._thread.is_alive()
+    for _ in range(100):
+        cards[0].take(np.zeros((512, 1), np.float32), 512, None, None)
+    closing = threading.Thread(target=ear.close, daemon=True)
+    closing.start()
+    closing.join(10)
+    assert not closing.is_alive() and cards[0].doings == ["start", "stop", "close"] and ear.lost > 0

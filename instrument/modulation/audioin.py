@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,9 +98,9 @@ class DeviceEar:
         self._stream = self._open(name)
         self._thread = threading.Thread(target=self._run, name="audio", daemon=True)
         self._thread.start()
-        self._stream.start()
 
     def _open(self, name: str) -> InputStream:
+        """What hands over blocks from now on. Raises AudioError, with nothing open."""
         try:
             import sounddevice
         except (ImportError, OSError):  # the second: the package is there, the PortAudio library is not
@@ -107,12 +108,16 @@ class DeviceEar:
                 'sound in needs PortAudio and sounddevice: pip install "attentionbender[audio]", and on Linux '
                 "your system's libportaudio2"
             ) from None
+        device, stream = None if name == "default" else name, None
         try:
-            device = None if name == "default" else name
-            return sounddevice.InputStream(
+            stream = sounddevice.InputStream(
                 samplerate=RATE, blocksize=_BLOCK, device=device, dtype="float32", latency="low", callback=self._take
             )
+            stream.start()
+            return stream
         except (sounddevice.PortAudioError, ValueError) as problem:
+            if stream is not None:
+                stream.close()
             known = [row["name"] for row in sounddevice.query_devices() if row["max_input_channels"] > 0]
             there = ", ".join(known) or "none"
             raise AudioError(f"no sound from '{name}': {problem}; inputs here: {there}; or give a file") from None
@@ -134,5 +139,8 @@ class DeviceEar:
         """Let the device go."""
         self._stream.stop()
         self._stream.close()
+        while not self._blocks.empty():  # a thread that failed leaves it full
+            with suppress(queue.Empty):
+                self._blocks.get_nowait()
         self._blocks.put(None)
         self._thread.join()
