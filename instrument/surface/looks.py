@@ -2,7 +2,8 @@
 
 One task looks for all pages together, and only while one of them shows something: without a page that does, nothing is
 asked of the network. It asks for a handful of looks at a time and for more once they have come, so that any number of
-pages, layers and steps costs the same; what a page wants the mean of is the mean of the latest of each.
+pages, layers and steps costs the same; what a page wants the mean of is the mean of the latest of each. What does not
+exist is not asked for, and what does not come, as steps that are not played, holds up nothing else.
 
 Of a socket, JSON both ways and binary to the page; two binary messages at most are on their way unacknowledged:
     in   {"watch": {"map": {"layer", "step", "head"}, "neurons": {"layer", "step"}, "memory": true, "pace": true}}
@@ -73,6 +74,8 @@ class Wish(NamedTuple):
         if self.map is None:
             return []
         layer, step, head = self.map
+        if not facts["tokens"] or (head is not None and head >= facts["heads"]):
+            return []
         return [Key("map", *place, head) for place in _places(layer, step, facts)]
 
     def neuron_keys(self, facts: dict[str, Any]) -> list[Key]:
@@ -86,10 +89,13 @@ class Wish(NamedTuple):
 
 
 def _places(layer: int | None, step: int | None, facts: dict[str, Any]) -> Iterator[tuple[int, int | None]]:
-    """Layers and steps as the probes count them; neighbouring looks are of different steps, so that they come
-    together."""
-    layers = range(facts["layers"]) if layer is None else [layer]
-    steps = range(facts["steps"]) if step is None else [None if step < 0 else step]
+    """Layers and steps as the probes count them, none that are not there: the network may be another than the page
+    knows. Neighbouring looks are of different steps, so that they come together."""
+    layers, steps = range(facts["layers"]), range(facts["steps"])
+    if layer is not None:
+        layers = [layer] if layer in layers else []
+    if step is not None:
+        steps = [None] if step < 0 else [step] if step in steps else []
     return ((one, other) for one in layers for other in steps)
 
 
@@ -102,7 +108,9 @@ class Looks:
         self._pages: set[Page] = set()
         self._task: asyncio.Task[None] | None = None
         self._seen: dict[Key, tuple[int, Any]] = {}  # with the beat in which it came
-        self._asked: dict[Key, int] = {}
+        self._asked: dict[Key, int] = {}  # and in which beat
+        self._tried: dict[Key, int] = {}  # the same, of every key's last time
+        self._absent: set[int | None] = set()  # steps that did not come when they were asked for
         self._fault = ""
         self.facts: dict[str, Any] = {}
         self.memory: list[dict[str, Any]] = []
@@ -149,8 +157,11 @@ class Looks:
                     log.exception("looking inside failed")
                     self._fault = fault
             await asyncio.sleep(BEAT)
-        self._asked.clear()
-        self._seen.clear()
+        self._clear()
+
+    def _clear(self) -> None:
+        for kept in (self._asked, self._tried, self._absent, self._seen):
+            kept.clear()
         self.source.forget()
 
     async def _once(self) -> None:
@@ -158,17 +169,18 @@ class Looks:
         facts = self.source.facts()
         if facts != self.facts:  # another prompt, patch, model or size: what was seen is of the one before
             self.facts = facts
-            self._asked.clear()
-            self._seen.clear()
-            self.source.forget()
+            self._clear()
         wanted = list(dict.fromkeys(key for page in self._pages for key in page.keys(facts)))
         for key, seen in (await asyncio.to_thread(self._take, list(self._asked))).items():
             self._seen[key] = self.beat, seen
             self._asked.pop(key, None)
+            self._absent.discard(key.step)
         kept = set(wanted)
         self._seen = {key: seen for key, seen in self._seen.items() if key in kept}
+        self._tried = {key: beat for key, beat in self._tried.items() if key in kept}
+        self._absent |= {key.step for key, beat in self._asked.items() if self.beat - beat >= PATIENCE}
         self._asked = {key: beat for key, beat in self._asked.items() if self.beat - beat < PATIENCE}
-        if not self._asked:
+        if all(key.step in self._absent for key in self._asked):
             self._ask(wanted)
         if any(page.wish.memory for page in self._pages):
             self.memory = self.source.memory()
@@ -183,10 +195,10 @@ class Looks:
         return {key: seen for key, seen in taken.items() if seen is not None}
 
     def _ask(self, wanted: list[Key]) -> None:
-        """For those seen longest ago."""
-        ordered = sorted(wanted, key=lambda key: self._seen.get(key, (-1, None))[0])
-        for key in ordered[:AT_ONCE]:
-            self._asked[key] = self.beat
+        """For those asked for longest ago; for absent steps only where none is waited for."""
+        ready = [key for key in wanted if not self._asked or key.step not in self._absent]
+        for key in sorted(ready, key=lambda key: self._tried.get(key, -1))[:AT_ONCE]:
+            self._asked[key] = self._tried[key] = self.beat
             self.source.ask(*key)
 
     # --- what a page gets ---
