@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from instrument.engine.engine import Engine
@@ -75,6 +76,17 @@ class Stage:
     def _run(self) -> None:
         while not self.stopping.is_set():
             self.engine.play_chunk()
+
+    def swap(self, layers: int) -> None:
+        """Go on with a network of so many layers."""
+        self.stopping.set()
+        self.thread.join()
+        other = tiny.stream((), replace(tiny.RECIPE, config=replace(tiny.CONFIG, num_layers=layers)))
+        other.play(other.make_bank(self.engine.stream.bank.bends))
+        self.engine.stage.stream = other
+        self.stopping.clear()
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
 
     def close(self) -> None:
         self.stopping.set()

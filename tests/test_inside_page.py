@@ -154,6 +154,21 @@ def test_it_goes_on_after_the_instrument_was_away(stage):
     stage.until(lambda: len(stage.all(".thumb")) == 4)
 
 
+def test_it_goes_on_with_a_smaller_network_that_lacks_the_layer_that_was_shown(stage):
+    stage.show("inside")
+    stage.choose("layer", "2")
+    stage.choose("neurons' layer", "2")
+    bands = stage.until(lambda: stage.all(".bands"))[0]
+    stage.until(lambda: stage.js(LIT, bands) > 100)
+    stage.swap(2)
+    code = "return [...document.querySelectorAll('.chooser')].map((one) => one.innerText.replaceAll('\\n', ' '))"
+    for choices in ("layer mean 0 1", "layer all 0 1"):
+        stage.until(lambda choices=choices: choices in stage.js(code))
+    stage.until(lambda: stage.js(LIT, bands) > 100)
+    for canvas in stage.all(".thumb canvas"):
+        stage.until(lambda canvas=canvas: stage.js(LIT, canvas) > 6)
+
+
 def test_nothing_of_it_is_wider_than_its_place(stage):
     for width, height in ((1280, 720), (820, 1180), (390, 844)):
         resize(stage.browser, width, height)

@@ -35,6 +35,7 @@ export function attention({ insight, heat }, root) {
     thumbs = facts.tokens.map((word, token) => thumb(word, token));
     strip.replaceChildren(...thumbs.map(({ button }) => button));
     mark();
+    insight.want("strip", { map: heat.place }); // what was wanted may not be there any more
   }
 
   function thumb(word, token) {

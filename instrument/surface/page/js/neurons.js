@@ -57,6 +57,7 @@ export function neurons({ store, insight }, root) {
     latest = new Map();
     span = new Map();
     canvas.width = 0;
+    insight.want("neurons", { neurons: { ...place } }); // what was wanted may not be there any more
   }
 
   /** Bends that can be scoped to neurons; the one looked at elsewhere is meant, if it is one. */
