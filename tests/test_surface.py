@@ -4,10 +4,12 @@ import asyncio
 import math
 import threading
 import time
+from contextlib import AsyncExitStack
 
 import aiohttp
 import pytest
 
+from instrument.parameters import values
 from instrument.surface import feed
 from instrument.surface.feed import finite
 from instrument.surface.server import Surface, SurfaceError
@@ -280,6 +282,27 @@ def test_a_wrong_message_is_answered_and_the_page_lives_on(message, words):
         asyncio.run(play(surface))
 
 
+def test_a_storm_of_mistakes_costs_few_words(monkeypatch):
+    """What a wrong name may have meant takes milliseconds to find among many, in which no page would get a picture."""
+    worded = []
+    monkeypatch.setattr(feed, "TOLD_WITHIN", 600.0)
+    monkeypatch.setattr(values, "suggest", lambda name, known: worded.append(name) or "")
+    params = some_params()
+
+    async def play(surface):
+        async with opened(surface) as page, opened(surface) as other:
+            for turn in range(20):
+                wrong = [[f"petals.gian{n}", turn] for n in range(511)]
+                await page.ws.send_json({"set": [*wrong, ["petals.gain", turn / 8]]})
+            await page.until(lambda: page.values["petals.gain"] == 19 / 8)
+            assert len(worded) == len(page.errors) == feed.MOST_TOLD
+            await other.ws.send_json({"set": [["petals.gian", 1]]})
+            await other.until(lambda: other.errors)  # its mistakes are its own
+
+    with serving(params) as surface:
+        asyncio.run(play(surface))
+
+
 def test_nonsense_and_oversize():
     async def play(surface):
         async with opened(surface) as page:
@@ -330,3 +353,41 @@ def test_closing_is_quick_with_pages_open_and_the_port_is_free_again():
 
 def test_finite():
     assert finite({"a": [1.0, float("inf"), (float("nan"), "x")]}) == {"a": [1.0, None, [None, "x"]]}
+
+
+def test_a_status_that_fails_ends_no_page_and_comes_again():
+    failing = [True]
+
+    def status():
+        if failing[0]:
+            raise RuntimeError("between two models")
+        return {"fps": 9.5}
+
+    params = some_params()
+
+    async def play(surface):
+        async with opened(surface) as page, aiohttp.ClientSession() as session:
+            params.set("petals.gain", 3.0, "midi")
+            await page.until(lambda: page.values["petals.gain"] == 3.0)
+            await page.rest(0.6)
+            async with session.get(f"{surface.url}api/status") as answer:
+                assert answer.status == 200 and await answer.json() == {}
+            failing[0] = False
+            await page.until(lambda: page.statuses == [{"fps": 9.5}])
+
+    with serving(params, status) as surface:
+        asyncio.run(play(surface))
+
+
+def test_many_pages_ask_for_the_status_as_often_as_one():
+    asked = []
+
+    async def play(surface):
+        async with AsyncExitStack() as stack:
+            pages = [await stack.enter_async_context(opened(surface)) for _ in range(8)]
+            began, before = time.monotonic(), len(asked)
+            await asyncio.gather(*(page.until(lambda page=page: len(page.statuses) >= 4) for page in pages))
+            assert len(asked) - before <= (time.monotonic() - began) / feed.STATUS_LASTS + 1
+
+    with serving(status=lambda: asked.append(1) or {"fps": len(asked)}) as surface:
+        asyncio.run(play(surface))

@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -29,11 +31,15 @@ from aiohttp import WSMessage, WSMsgType, web
 from instrument.parameters.params import ParamSet
 from instrument.sockets import Credit, close, read_object
 
+log = logging.getLogger(__name__)
+
 BEAT = 1 / 65  # least seconds between two messages of values alone
 LOOK = 1 / 200  # seconds between looks at what no change of a value tells of: what moves by itself, the status
 STATUS_EVERY = 0.25  # seconds
+STATUS_LASTS = 0.1  # in which it is not asked for again
 PLAY_EVERY = 0.1
 MOST_ITEMS = 512  # values or triggers in one message from a page
+MOST_TOLD, TOLD_WITHIN = 16, 2.0  # mistakes of one page that are answered within so many seconds
 LONGEST_TEXT = 8192  # characters of a text value
 
 
@@ -53,6 +59,29 @@ class Play(Protocol):
 
     def learn(self, id: str | None) -> None:
         """Bind the next control touched to this parameter; None gives up. Raises LookupError, ValueError."""
+
+
+class Status:
+    """What a show says of itself, JSON-ready, asked once for all who want it at about the same time. Nothing where
+    asking fails, as it may between two models: values and pictures must go on."""
+
+    def __init__(self, ask: Callable[[], dict[str, Any]]) -> None:
+        self._ask, self._asked_at = ask, -math.inf
+        self._said: dict[str, Any] = {}
+        self._fault = ""
+
+    def __call__(self) -> dict[str, Any]:
+        now = time.monotonic()
+        if now - self._asked_at >= STATUS_LASTS:
+            self._asked_at = now
+            try:
+                self._said, self._fault = finite(self._ask()), ""
+            except Exception as problem:
+                self._said = {}
+                if (fault := f"{type(problem).__name__}: {problem}") != self._fault:
+                    log.exception("no status")
+                    self._fault = fault
+        return self._said
 
 
 class Feed:
@@ -80,6 +109,7 @@ class Feed:
         self._values_at = 0.0  # when values went out without a picture
         self._status_at = 0.0
         self._credit = Credit()
+        self._told: deque[float] = deque(maxlen=MOST_TOLD)  # when its last mistakes were
         self._stirred = True  # a value has changed since they were read; at first all are news
         self._resting = False  # values went out a moment ago
 
@@ -191,7 +221,8 @@ class Feed:
                 yield {"play": changed}
         if now - self._status_at >= STATUS_EVERY:
             self._status_at = now
-            yield {"status": finite(self._status())}
+            if status := self._status():
+                yield {"status": status}
 
     def _pack(self, numbers: dict[int, float], moving: dict[int, float]) -> bytes:
         picture = b""
@@ -210,18 +241,26 @@ class Feed:
     # --- from the page ---
 
     async def receive(self, said: WSMessage) -> None:
-        """Carry out one message. What is wrong with it goes back to the page as an error."""
+        """Carry out one message. What is wrong with it goes back to the page as errors, up to a number."""
         if said.type != WSMsgType.TEXT:
             return
         try:
             problems = self._obey(read_object(said.data, '{"set": [["id", 1]]}'))
         except (ValueError, TypeError, RecursionError) as error:
-            problems = [f"message not understood: {error}"]
+            problems = [ValueError(f"message not understood: {error}")]
         for problem in problems[:4]:
-            await self._socket.send_str(json.dumps({"error": problem}))
+            if self._may_be_told(time.monotonic()):
+                await self._socket.send_str(json.dumps({"error": str(problem)}))
 
-    def _obey(self, message: dict[str, Any]) -> list[str]:
-        """Do what it says; what could not be done, as text. Raises ValueError or TypeError for a malformed message."""
+    def _may_be_told(self, now: float) -> bool:
+        """Whether a mistake is put into words: to find what was meant takes time that all pages wait for."""
+        if len(self._told) == MOST_TOLD and now - self._told[0] < TOLD_WITHIN:
+            return False
+        self._told.append(now)
+        return True
+
+    def _obey(self, message: dict[str, Any]) -> list[Exception]:
+        """Do what it says; what could not be done. Raises ValueError or TypeError for a malformed message."""
         if "ack" in message:
             self._credit.acknowledge(message["ack"])  # late where a picture took longer than the values after it
         actions = [(self._params.set, *pair) for pair in _pairs(message, "set")]
@@ -230,12 +269,12 @@ class Feed:
         calls = [partial(action, *arguments, self._origin) for action, *arguments in actions]
         if "learn" in message:
             calls.append(partial(self._learn, message["learn"]))
-        problems = []
+        problems: list[Exception] = []
         for call in calls:
             try:
                 call()
             except (LookupError, ValueError) as error:
-                problems.append(str(error))
+                problems.append(error)
         return problems
 
     def _learn(self, id: Any) -> None:

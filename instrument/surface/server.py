@@ -32,7 +32,7 @@ from pipelines.refusal import Refusal
 
 from . import PORT
 from .admission import Admission
-from .feed import Feed, Play, finite
+from .feed import Feed, Play, Status, finite
 from .guard import guard, protect
 from .looks import Looks, Source
 from .pin import Pin
@@ -94,7 +94,7 @@ class Surface:
     ) -> None:
         """`port` 0 takes any free one; `url` tells which. `query` answers where there is no page; `play` tells pages
         what there is beside parameters."""
-        self._params, self._status, self._play = params, status, play
+        self._params, self._status, self._play = params, Status(status), play
         self._host, self._port, self._query = host, port, query
         self._looks: Looks | None = None
         self._pin: Pin | None = None
@@ -231,7 +231,7 @@ class Surface:
         return web.json_response(finite(self._params.describe()))
 
     async def _tell(self, request: web.Request) -> web.Response:
-        return web.json_response(finite(self._status()))
+        return web.json_response(self._status())
 
     def _admit(self) -> None:
         if len(self._feeds) + len(self._viewers) >= MOST_VIEWERS:
