@@ -213,7 +213,8 @@ class Show:
         """Numbers for the status line and the page; JSON-ready."""
         timing, pacing = self.engine.timing, self.pacer.stats()
         cache = self.engine.stream.cache
-        failing = [f"{stats.error}" for runner in self.outputs.stats() if (stats := runner).error]
+        outputs = self.outputs.stats()
+        failing = [stats.error for stats in outputs if stats.error]
         moment = self.engine.console.clock.moment(self.engine.clock())
         return {
             "fps": round(timing.fps, 1),
@@ -239,7 +240,7 @@ class Show:
             "patch": self.engine.stage.patch.name,
             "prompt": self.params["prompt.text"].base,
             "fault": self.engine.fault,
-            "outputs": [asdict(stats) for stats in self.outputs.stats()],
+            "outputs": [asdict(stats) for stats in outputs],
             "warnings": list(dict.fromkeys([*self.engine.notices, *failing, *self.notices.current()])),
         }
 
