@@ -22,7 +22,7 @@ from instrument.engine.events import Events, Watch
 from instrument.engine.loading import declared
 from instrument.engine.metrics import Endpoint
 from instrument.engine.status import Notices, StatusLine
-from instrument.engine.stopping import until_stopped
+from instrument.engine.stopping import leave, until_stopped
 from instrument.engine.threads import model_threads
 from instrument.mapping import learn as learning
 from instrument.mapping import mapping as mappings
@@ -97,6 +97,8 @@ def play(options: argparse.Namespace) -> None:
         watch(line, stopping, options.seconds, lambda: eye.look(show.status()))
         eye.look(show.status())
         events("stop", played=show.engine.timing.chunks)
+    if show.busy:
+        leave()
 
 
 def _doors(options: argparse.Namespace) -> Doors:

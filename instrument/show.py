@@ -42,6 +42,7 @@ from pipelines.recipes import Recipe
 from pipelines.systems import System
 
 REFRESH = 0.5  # seconds between two status lines
+PATIENCE = 5.0  # seconds for the engine to end, once the files are finished
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ class Show:
         stream.read_prompt(self.engine.prompts.first(patch))
         self.pace = warm_up(stream, self._most(system))
         self._threads = ExitStack()
+        self._playing: threading.Thread | None = None
 
     @property
     def system(self) -> System:
@@ -121,18 +123,26 @@ class Show:
             self._midi.start()
             self._open_page(doors, rig, opening)
             self.outputs.start(recipe.width, recipe.height, self.pacer.fps or recipe.fps)
-            opening.callback(self.outputs.close)
             desk = OutputDesk(self.params, self.outputs, self.notices.tell, doors.out_dir, doors.live_out)
+            # Closed from the last to the first: files are finished before anything else is waited for.
+            for end in (self._join, desk.close, self.outputs.close, self.pacer.close, self.engine.stop):
+                opening.callback(end)
             desk.start()
-            opening.callback(desk.close)
             self.pacer.start()
-            opening.callback(self.pacer.close)
             self.params.take_change()  # what was set before the first chunk is no turn of a knob
-            thread = threading.Thread(target=self.engine.run, name="engine", daemon=True)
-            thread.start()
-            opening.callback(thread.join)
-            opening.callback(self.engine.stop)
+            self._playing = threading.Thread(target=self.engine.run, name="engine", daemon=True)
+            self._playing.start()
             self._threads = opening.pop_all()
+
+    def _join(self) -> None:
+        """Wait for the chunk under way, or for a model that the engine loads itself, but not for ever."""
+        if self._playing is not None:
+            self._playing.join(PATIENCE)
+
+    @property
+    def busy(self) -> bool:
+        """Whether, after `close`, something works on that cannot be told to stop: a model that was being loaded."""
+        return self.engine.busy or (self._playing is not None and self._playing.is_alive())
 
     def _open_osc(self, doors: Doors, rig: Rig, opening: ExitStack) -> None:
         if doors.osc_port is None:
@@ -160,7 +170,7 @@ class Show:
             opening.callback(announcement.close)
 
     def close(self) -> None:
-        """Stop playing; files are finished and ports are free when this returns."""
+        """Stop playing; files are finished and ports are free when this returns. See `busy`."""
         self._threads.close()
 
     def _send(self, frame: np.ndarray, stamp: object) -> None:

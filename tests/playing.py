@@ -39,8 +39,8 @@ for address, *values in eval(sys.stdin.read()):
 """
 
 
-def bender(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "instrument", *map(str, arguments)]
+def bender(*arguments: object, program: tuple[str, ...] = ("-m", "instrument")) -> list[str]:
+    return [sys.executable, *program, *map(str, arguments)]
 
 
 def wait_until(true: Callable[[], Any], seconds: float = PATIENCE) -> Any:
@@ -70,14 +70,16 @@ def distinct(frames: Iterable[tuple[float, int]]) -> list[tuple[float, int]]:
 class Playing:
     """A show that plays the small patch above from its seed; leave the `with` block and it ends."""
 
-    def __init__(self, folder: Path, *arguments: object) -> None:
+    def __init__(self, folder: Path, *arguments: object, program: tuple[str, ...] = ("-m", "instrument")) -> None:
+        """`program`: what python runs, if it is not the instrument as it is."""
         patch = folder / "small.yaml"
         patch.write_text(PATCH)
         self.log, self._errors = folder / "frames.jsonl", folder / "stderr.txt"
         self.printed: list[dict[str, Any]] = []
         ports = ("--osc-port", 0, "--page-port", 0)
         outputs = ("--out", f"dummy:{self.log}")
-        command = bender("play", "--json", "--patch", patch, *QUICK, *ports, *outputs, *arguments)
+        words = ("play", "--json", "--patch", patch, *QUICK, *ports, *outputs, *arguments)
+        command = bender(*words, program=program)
         self.began = time.monotonic()
         with self._errors.open("w") as errors:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=folder)

@@ -97,6 +97,32 @@ def drain(terminal: int) -> None:
         return
 
 
+LOADING = """
+import sys
+import threading
+from instrument.__main__ import main
+from instrument.engine import switch
+
+def load(system, seed):
+    print('{"event": "loading"}', flush=True)
+    threading.Event().wait(600)
+
+switch.make_stream = load
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_model_that_is_loaded_is_left_behind(tmp_path: Path) -> None:
+    """One that never comes: the process ends in good order all the same, its recording finished."""
+    arguments = "--out", "take.mp4", "--set", "engine.size=96x64"
+    with Playing(tmp_path, *arguments, program=("-c", LOADING)) as show:
+        assert wait_until(lambda: any(line["event"] == "loading" for line in show.printed))
+        assert show.plays_on(30)
+        status, seconds = show.end(signal.SIGINT)
+        assert (status, show.errors) == (0, "") and seconds < 20
+    assert pictures(tmp_path / "take.mp4") > 10
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_second_ctrl_c_does_not_wait_for_an_output_that_hangs(tmp_path: Path) -> None:
     """The output's log goes into a pipe whose reader reads nothing, so that it never finishes."""

@@ -27,7 +27,7 @@ from pipelines.text import Prompt
 from tests.playing import wait_until
 from tests.switching import OTHER, PATCH, Live, system
 from tests.test_engine import Encoder
-from tests.tiny import CONFIG
+from tests.tiny import CONFIG, RECIPE
 
 
 @pytest.fixture
@@ -305,6 +305,35 @@ def test_a_show_goes_on_over_a_change_of_size_and_of_model(monkeypatch: pytest.M
     lines = [json.loads(line) for line in (tmp_path / "frames.jsonl").read_text().splitlines()]
     gaps = np.diff([line["t"] for line in lines])
     assert gaps.max() < 5 and {tuple(line["size"]) for line in lines} == {(128, 80)}
+
+
+def test_outputs_are_finished_without_waiting_for_a_model_that_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
+    monkeypatch.setitem(RECIPES, "other", OTHER)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def load(row: Recipe) -> System:
+        begun.set()
+        assert go_on.wait(120)
+        return system(row)
+
+    output = parse(f"dummy:{tmp_path}/frames.jsonl")
+    show = Show(system(RECIPE), loads("prompt: a red star", name="first"), [output], None, 1, load)
+    show.start(Doors("127.0.0.1", None, None, (), False), Rig(show.params, show.notices.tell))
+    closing = threading.Thread(target=show.close)
+    try:
+        assert wait_until(lambda: output.count > 3)
+        show.params.set("engine.model", "other", "osc")
+        assert begun.wait(60)
+        closing.start()
+        closing.join(60)
+        assert not closing.is_alive() and not any(runner._thread.is_alive() for runner in show.outputs.runners)
+        assert show.busy
+    finally:
+        go_on.set()
+        closing.join(60)
+    assert wait_until(lambda: not show.busy)
 
 
 def test_the_curtain_fades_from_the_held_picture() -> None:

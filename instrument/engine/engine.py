@@ -191,13 +191,18 @@ class Engine:
                 self.fault = ""
             except Exception as error:  # on stage the show goes on; the fault is named on every surface
                 self._survive(error)
-        for pool in (self._decoder, self.beside):
-            pool.shutdown(cancel_futures=True)
+        self._decoder.shutdown(cancel_futures=True)
+        self.beside.shutdown(wait=False, cancel_futures=True)  # a model may take minutes to load
         for part in (self.console, self.bending, self.desk, self.prompts, self.video):
             part.close()
 
     def stop(self) -> None:
         self._stopping.set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is still loaded or looked for beside the show."""
+        return self.switch.loading or self.guard.searching
 
     def _survive(self, error: Exception) -> None:
         """A chunk failed: say so once, begin anew, with the patch that played before if this one has played nothing."""

@@ -59,6 +59,11 @@ class Guard:
             return ["a chunk came apart: bends are mute until it is known which did it"]
         return [f"{name} is mute: it made a chunk come apart; touch it to hear it again" for name in self._muted]
 
+    @property
+    def searching(self) -> bool:
+        """Whether it is still being found out which bend it was."""
+        return self._search is not None and not self._search.done()
+
     def forget(self) -> None:
         """Another patch, or panic: nothing is mute."""
         self._muted.clear()

@@ -1,16 +1,19 @@
 """How a show is asked to end: Ctrl-C, a polite kill, a terminal or console that is closed.
 
 The first request ends it in good order: files finished, ports free, lights out. A second Ctrl-C, from a person who does
-not want to wait, interrupts that: what can end within a second does, then the process is gone.
+not want to wait, interrupts that: what can end within a second does, then the process is gone. Nobody waits for a model
+that is being loaded meanwhile: once all is in order the process leaves it behind.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 # SIGHUP: the terminal is gone. SIGBREAK: Windows, Ctrl-Break, or the console's window closed.
 REQUESTS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
@@ -37,3 +40,12 @@ def until_stopped() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def leave(status: int = 0) -> NoReturn:
+    """End the process here and now, whatever its threads are at: the interpreter would wait for them, and one that is
+    deep in torch while it is taken down can crash it. Everything that matters must have been closed."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # nobody reads any more
+            stream.flush()
+    os._exit(status)

@@ -103,6 +103,11 @@ class Switch:
         self._wishing.show(MODEL, row.name)
         self._wishing.show(SIZE, f"{row.width}x{row.height}")
 
+    @property
+    def loading(self) -> bool:
+        """Whether another system is being made ready."""
+        return self._loading is not None and not self._loading[1].done()
+
     # --- wishes ---
 
     def suits(self, patch: Patch, playing: Patch | None) -> bool:
