@@ -101,9 +101,11 @@ class TextSpec:
 
 @dataclass(frozen=True)
 class TriggerSpec:
-    """An event without a value. Triggers are counted, never coalesced."""
+    """An event without a value. Triggers are counted, but `once`: of one that does the same however often it is fired,
+    only the last firing that waits is heard."""
 
     doc: str = ""
+    once: bool = False
 
 
 Spec = ControlSpec | SwitchSpec | ChoiceSpec | TextSpec | TriggerSpec

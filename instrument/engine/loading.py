@@ -68,9 +68,9 @@ def declare(params: ParamSet) -> None:
     params.add(SIZE, TextSpec("", "plays at this picture size, such as 384x224"), "engine", kept=False)
     fade = ControlSpec(0, 10, 0.5, unit="s", doc="cross-fade from the held picture to another system's; 0 cuts")
     params.add(FADE, fade, "engine", glide=0, kept=False)
-    params.add(RESEED, TriggerSpec("start again from the seed"), group="engine")
-    params.add(FORGET, TriggerSpec("forget the past; the next chunk starts anew"), group="engine")
-    params.add(PANIC, TriggerSpec("all bends neutral, cache empty, fresh noise"), group="engine")
+    params.add(RESEED, TriggerSpec("start again from the seed", once=True), group="engine")
+    params.add(FORGET, TriggerSpec("forget the past; the next chunk starts anew", once=True), group="engine")
+    params.add(PANIC, TriggerSpec("all bends neutral, cache empty, fresh noise", once=True), group="engine")
     chunks.declare(params)
     videoin.declare(params)
     texts = {

@@ -2,9 +2,9 @@
 
 A parameter's id (`petals.gain`) is the same in OSC, patch files, mappings and the page. Values are kept in a
 latest-value store: there is no queue, the last write wins. Triggers are the exception: they are counted events, kept in
-order until the engine drains them. What is heard is the base plus modulation, both kept apart, so that what the hand
-set is never overwritten. This file knows nothing of MIDI, OSC, files or tensors, nor where modulation comes from; it
-may be called from any thread.
+order until the engine drains them (triggers.py). What is heard is the base plus modulation, both kept apart, so that
+what the hand set is never overwritten. This file knows nothing of MIDI, OSC, files or tensors, nor where modulation
+comes from; it may be called from any thread.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from instrument.parameters.answers import Answers
 from instrument.parameters.corrections import Corrections, differs, strays
 from instrument.parameters.glide import Glides
 from instrument.parameters.parameter import Change, Fired, Parameter
+from instrument.parameters.triggers import MOST, Triggers
 from instrument.parameters.values import (
     LONGEST_TEXT,
     BadValue,
@@ -64,7 +65,7 @@ class ParamSet:
         self._bases: dict[str, Value] = {}  # of all but triggers
         self._recent: dict[str, Parameter] = {}  # the longest unchanged first
         self._aliases: dict[str, str] = {}
-        self._fired: list[Fired] = []
+        self._triggers = Triggers()
         self._version = self._structure = self._block = self._depth = 0
         self._changed_at: float | None = None
         self._noticed: set[str] = set()
@@ -299,23 +300,20 @@ class ParamSet:
             self.alarms.ring()
 
     def _fire(self, parameter: Parameter, origin: str) -> None:
-        self._fired.append(Fired(parameter.id, time.monotonic(), origin))
+        if not self._triggers.fire(Fired(parameter.id, time.monotonic(), origin), parameter.spec.once):
+            self._notice(parameter.id, f"{parameter.id}: more than {MOST} wait to be heard; the oldest are dropped")
         self._mark(parameter, parameter.base + 1, origin)
 
     # --- values out ---
 
     def drain(self) -> list[str]:
-        """Ids of every trigger fired since the last drain, in the order they were fired."""
+        """Ids of the triggers fired since the last drain, in the order they were fired."""
         return [event.id for event in self.drain_timed()]
 
     def drain_timed(self, but: Container[str] = ()) -> list[Fired]:
-        """Every event fired and not yet drained; those of `but` wait on."""
+        """Every event that waits; those of `but` wait on."""
         with self._lock:
-            if not self._fired:
-                return []
-            taken = [event for event in self._fired if event.id not in but]
-            self._fired = [event for event in self._fired if event.id in but]
-            return taken
+            return self._triggers.drain(but)
 
     def take_change(self) -> float | None:
         """When the oldest change not yet asked about was made, on `time.monotonic`; None if nothing changed."""

@@ -43,7 +43,7 @@ def declare(params: ParamSet) -> None:
     params.add(NAME, name, "patch", kept=False)
     params.add(NEXT, TriggerSpec("plays the next patch of the set list"), "patch")
     params.add(PREVIOUS, TriggerSpec("plays the patch before it in the set list"), "patch")
-    params.add(RELOAD, TriggerSpec("reads the patch that plays from its file again"), "patch")
+    params.add(RELOAD, TriggerSpec("reads the patch that plays from its file again", once=True), "patch")
     params.add(SAVE, TriggerSpec("saves what is set now as a new patch in the patch folder"), "patch")
 
 
