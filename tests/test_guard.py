@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from instrument.engine import loading
+from instrument.engine import guard, loading
 from instrument.engine.guard import smallest
 from instrument.state.patch import loads
 from pipelines.bends.fold import Product
@@ -139,6 +139,48 @@ def test_panic_and_another_patch_bring_everything_back(levers: None) -> None:
     playing.engine.play_chunk()
     playing.engine.load(loads("prompt: a moon\nbends: [{name: b, lever: self.out.gain}]"))
     assert finite(playing.chunks(2)) and playing.engine.guard.muted == []
+
+
+def test_searches_nobody_waits_for_any_more_are_never_begun(levers: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their thread also loads models."""
+    playing, told, free, begun = Playing(PATCH), [], threading.Event(), []
+    playing.engine.tell = told.append
+    real = guard.culprits
+    monkeypatch.setattr(guard, "culprits", lambda *given: begun.append(given) or real(*given))
+    playing.engine.beside.submit(free.wait, 60)
+    for _ in range(5):
+        playing.params.set("bad.gain", 6.0)
+        playing.engine.play_chunk()
+        assert playing.engine.guard.muted
+        playing.params.trigger("panic")
+        assert finite(playing.chunks(1)) and playing.engine.guard.muted == []
+    playing.params.set("bad.gain", 6.0)
+    playing.engine.play_chunk()
+    free.set()
+    search(playing, told)
+    assert told == ["bad made a chunk come apart: mute until touched"] and len(begun) == 1
+
+
+def test_a_search_under_way_is_given_up(levers: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    playing, begun, go_on, tried = Playing(PATCH), threading.Event(), threading.Event(), []
+    real = guard.private
+
+    def held(scene: guard.Scene) -> Stream:
+        begun.set()
+        assert go_on.wait(60)
+        made = real(scene)
+        made.denoise = lambda: tried.append(made) or Stream.denoise(made)
+        return made
+
+    monkeypatch.setattr(guard, "private", held)
+    playing.params.set("bad.gain", 6.0)
+    playing.engine.play_chunk()
+    assert begun.wait(60)
+    playing.params.trigger("panic")
+    playing.chunks(1)
+    go_on.set()
+    playing.engine.beside.submit(int).result(60)
+    assert not tried
 
 
 def test_a_model_that_is_broken_itself_is_told_apart() -> None:

@@ -192,6 +192,7 @@ class Engine:
             except Exception as error:  # on stage the show goes on; the fault is named on every surface
                 self._survive(error)
         self._decoder.shutdown(cancel_futures=True)
+        self.guard.forget()
         self.beside.shutdown(wait=False, cancel_futures=True)  # a model may take minutes to load
         for part in (self.console, self.bending, self.desk, self.prompts, self.video):
             part.close()
@@ -201,8 +202,8 @@ class Engine:
 
     @property
     def busy(self) -> bool:
-        """Whether something is still loaded or looked for beside the show."""
-        return self.switch.loading or self.guard.searching
+        """Whether a model is being loaded beside the show."""
+        return self.switch.loading
 
     def _survive(self, error: Exception) -> None:
         """A chunk failed: say so once, begin anew, with the patch that played before if this one has played nothing."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
@@ -46,6 +47,7 @@ class Guard:
         self._suspects: tuple[str, ...] = ()  # all that were active, mute until one is found
         self._since = 0
         self._search: Future[list[str] | None] | None = None
+        self._given_up = threading.Event()  # that search's
 
     @property
     def muted(self) -> list[str]:
@@ -59,15 +61,14 @@ class Guard:
             return ["a chunk came apart: bends are mute until it is known which did it"]
         return [f"{name} is mute: it made a chunk come apart; touch it to hear it again" for name in self._muted]
 
-    @property
-    def searching(self) -> bool:
-        """Whether it is still being found out which bend it was."""
-        return self._search is not None and not self._search.done()
-
     def forget(self) -> None:
-        """Another patch, or panic: nothing is mute."""
+        """Another patch, or panic: nothing is mute, nothing is searched for."""
         self._muted.clear()
-        self._suspects, self._search = (), None
+        self._suspects = ()
+        if self._search is not None:
+            self._given_up.set()
+            self._search.cancel()  # where it is not yet begun
+            self._search = None
 
     def over(self, values: dict[str, Value]) -> dict[str, Value]:
         """The values that the bank should hear."""
@@ -98,7 +99,8 @@ class Guard:
             return
         self._since = self._params.changed(sys.maxsize)[0]
         self._suspects = tuple(active)
-        self._search = self._beside.submit(culprits, scene, active)
+        self._given_up = threading.Event()
+        self._search = self._beside.submit(culprits, scene, active, self._given_up)
 
     def _judge(self, search: Future[list[str] | None]) -> None:
         """What the search has found."""
@@ -127,12 +129,19 @@ def is_active(bend: Bend, values: Mapping[str, Value]) -> bool:
     return any(values.get(f"{bend.name}.{name}", spec.default) != spec.default for name, spec in amounts)
 
 
-def culprits(scene: Scene, names: Sequence[str]) -> list[str] | None:
+class GivenUp(Exception):
+    """Nobody waits for what a search finds any more."""
+
+
+def culprits(scene: Scene, names: Sequence[str], given_up: threading.Event) -> list[str] | None:
     """The smallest set of these bends with which the scene comes apart: [] if it does without any, None if it does
-    not come apart again. Plays in the calling thread, on a stream of its own."""
+    not come apart again. Plays in the calling thread, on a stream of its own; raises GivenUp before the next choice of
+    bends once that is set."""
     stream = private(scene)
 
     def fails(chosen: Sequence[str]) -> bool:
+        if given_up.is_set():
+            raise GivenUp
         return comes_apart(stream, scene, chosen)
 
     if not fails(names):
