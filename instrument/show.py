@@ -184,7 +184,7 @@ class Show:
     def facts(self) -> dict[str, Any]:
         """The start-up sheet."""
         recipe, stream = self.system.recipe, self.engine.stream
-        frames = recipe.chunk * 4
+        frames = recipe.frames
         return {
             "model": f"{recipe.name} ({recipe.licence})",
             "device": f"{stream.device.type} {str(stream.dtype).removeprefix('torch.')}, "
@@ -211,7 +211,7 @@ class Show:
         return [*status["ports"], *([f"{status['virtual']} (virtual)"] if status["virtual"] else [])]
 
     def _expected_ms(self) -> float:
-        return self.pace.expected_ms(self.engine.stream.steps, self.system.recipe.chunk * 4)
+        return self.pace.expected_ms(self.engine.stream.steps, self.system.recipe.frames)
 
     def _plotted(self) -> dict[str, float | None]:
         """How it plays, as plots follow it; None where there is nothing to measure yet."""
@@ -235,7 +235,7 @@ class Show:
             "expected_ms": round(self._expected_ms(), 1),
             "latency_ms": self.latency.percentile_ms(0.5),
             "latency_p95_ms": self.latency.percentile_ms(0.95),
-            "target_ms": round(self.pace.target_ms(self.system.recipe.chunk * 4), 1),
+            "target_ms": round(self.pace.target_ms(self.system.recipe.frames), 1),
             "jitter_ms": round(pacing.jitter_ms, 1),
             "waited_ms": round(pacing.latency_ms, 1),
             "cache": f"{min(cache.end, cache.window)}/{cache.window}",

@@ -10,11 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.taehv import TIME_SCALE
 from pipelines.transfer import Beside
 
 
 class Codec(Protocol):
-    """What turns latents into pictures and back: [N, T, C, h, w] and [N, T, 3, H, W] in 0..1."""
+    """What turns latents into pictures and back: [N, T, C, h, w] and [N, T, 3, H, W] in 0..1. A latent frame gives
+    TIME_SCALE pictures; a stream lacks its first `trimmed`."""
+
+    trimmed: int
 
     def fresh(self) -> list[Tensor | None]:
         """The decoder's memory at the start of a stream."""
@@ -60,6 +64,10 @@ class Pictures:
             pixels = torch.cat(pixels.unbind(0), dim=-1)  # [T, 3, H, B * W]
             frames = self._beside.to_host((pixels * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous())
         yield from frames
+
+    def count(self, frames: int, begins: bool) -> int:
+        """Of a chunk of so many latent frames; `begins` as in Chunk."""
+        return TIME_SCALE * frames - (self._codec.trimmed if begins else 0)
 
     def let_go(self) -> None:
         """Free the memory of the chunk before."""

@@ -20,6 +20,7 @@ from typing import Literal
 
 from pipelines.refusal import Refusal
 from pipelines.schedule import Schedule
+from pipelines.taehv import TIME_SCALE
 from pipelines.wan import WanConfig
 
 LARGEST = 1920 * 1088  # pixels; maps of larger pictures would not fit into memory
@@ -73,6 +74,11 @@ class Recipe:
     def restricted(self) -> bool:
         """Whether its licence forbids some uses."""
         return "not for commercial use" in self.licence
+
+    @property
+    def frames(self) -> int:
+        """Pictures of a chunk, once the stream is under way."""
+        return TIME_SCALE * self.chunk
 
     @property
     def schedule(self) -> Schedule:

@@ -170,6 +170,11 @@ class Stream:
         """Latent frames of the next chunk."""
         return self.recipe.first_chunk if self._position == 0 else self.recipe.chunk
 
+    @property
+    def coming(self) -> int:
+        """Frames that the next chunk, or the one under way, will give."""
+        return self._pictures.count(self.next_frames, self._begins)
+
     def start(self, latents: Tensor) -> list[Chunk]:
         """Go on from these clean latents [B, C, F, h, w], a picture's or a clip's, as if they had been played: their
         chunks, ready to decode. Call it after a reset.

@@ -194,6 +194,7 @@ class TAEHV(nn.Module):
         self.config = config or TAEHVConfig()
         self.encoder = _encoder(self.config)
         self.decoder = _decoder(self.config)
+        self.trimmed = self.config.trim
         self.to(memory_format=torch.channels_last)
 
     def fresh(self) -> list[Tensor | None]:
@@ -205,10 +206,10 @@ class TAEHV(nn.Module):
         return self.encoder.fresh()
 
     def decode(self, latents: Tensor, memory: list[Tensor | None] | None = None) -> Tensor:
-        """Latents [N, T, C, h, w] -> pixels [N, 4T, 3, 8h, 8w] in 0..1; a new stream loses its first `trim` frames."""
+        """Latents [N, T, C, h, w] -> pixels [N, 4T, 3, 8h, 8w] in 0..1; a new stream lacks `trimmed`."""
         starting = memory is None or all(entry is None for entry in memory)
         x = self.raw_decode(latents, self.decoder.fresh() if memory is None else memory)
-        return x[:, self.config.trim if starting else 0 :].clamp(0, 1)
+        return x[:, self.trimmed if starting else 0 :].clamp(0, 1)
 
     def raw_decode(self, latents: Tensor, memory: list[Tensor | None]) -> Tensor:
         """The decoder without trimming and clamping."""

@@ -31,7 +31,7 @@ class WanVAE(nn.Module):
     def __init__(self, vae: nn.Module) -> None:
         """`vae` is an AutoencoderKLWan."""
         super().__init__()
-        self.vae = vae
+        self.vae, self.trimmed = vae, TIME_SCALE - 1
         size = (1, -1, 1, 1, 1)
         device = next(vae.parameters()).device
         self.mean = torch.tensor(vae.config.latents_mean, device=device, dtype=torch.float32).view(size)

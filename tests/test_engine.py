@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from instrument.engine.engine import Engine
 from instrument.parameters.params import ParamSet
 from instrument.state.patch import PatchError, loads
 from pipelines.bends.probes import MapLook
+from pipelines.taehv import TAEHV
 from pipelines.text import Prompt
-from tests.tiny import prompt, stream
+from tests.tiny import TAE, prompt, stream
 
 PATCH = """
 version: 1
@@ -45,11 +47,11 @@ class Encoder:
 class Playing:
     """An engine on the tiny model whose frames and stamps are kept."""
 
-    def __init__(self, text: str = PATCH) -> None:
+    def __init__(self, text: str = PATCH, decoder: TAEHV | None = None) -> None:
         self.frames: list[np.ndarray] = []
         self.stamps: list[object] = []
         self.encoder, self.params = Encoder(), ParamSet()
-        self.engine = Engine(stream(), self.encoder, self.params, self._keep)
+        self.engine = Engine(stream(decoder=decoder), self.encoder, self.params, self._keep)
         self.engine.load(loads(text))
 
     def _keep(self, frame: np.ndarray, stamp: object) -> None:
@@ -284,6 +286,21 @@ def test_in_picture_time_a_run_with_modulators_is_reproducible() -> None:
     time.sleep(0.1)
     assert (two.chunks(4) == first).all()
     assert one.engine.clock() == pytest.approx(4 * 4 / 20)
+
+
+def test_in_picture_time_what_counts_is_the_frames_shown() -> None:
+    """A refused chunk shows none; a decoder that begins anew gives fewer than four for a latent frame."""
+    playing = Playing(MOVING, TAEHV(replace(TAE, trim=3)).eval())
+    playing.engine.keep_picture_time(20)
+    playing.chunks(2)
+    weight = playing.engine.stream.model.head.head.weight
+    good = weight.clone()
+    weight.fill_(float("nan"))
+    playing.engine.play_chunk()
+    weight.copy_(good)
+    playing.chunks(2)
+    assert len(playing.frames) == 1 + 4 + 4 + 4 and playing.engine.chunks == 5
+    assert playing.engine.clock() == pytest.approx(len(playing.frames) / 20)
 
 
 def test_a_snapshot_is_heard_within_the_chunk() -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
-from pipelines.recipes import HOUSE, LONGLIVE, RECIPES, sized
+from pipelines.recipes import HOUSE, KREA, LONGLIVE, RECIPES, SELF_FORCING, Recipe, sized
 from pipelines.stream import Stream
+from pipelines.taehv import TAEHV
 from tests.recorded import small
-from tests.tiny import RECIPE, play, prompt, stream, taehv, wan
+from tests.tiny import RECIPE, TAE, play, prompt, stream, taehv, wan
 
 
 def test_a_seed_fixes_everything_and_reset_starts_it_again() -> None:
@@ -90,6 +92,19 @@ def test_the_past_can_be_taken_away_and_given_back_in_every_system(name: str) ->
     assert playing._position == 3 and playing._past.count == 3
     playing.alone = False
     assert play(playing, 4).shape == (4 * 12, 64, 96, 3)
+
+
+@pytest.mark.parametrize("row", [HOUSE, replace(SELF_FORCING, window=9, first_chunk=1), KREA], ids=lambda row: row.name)
+@pytest.mark.parametrize("trim", [0, 3])
+def test_how_many_frames_come_is_known_before(row: Recipe, trim: int) -> None:
+    playing = stream(recipe=small(row, steps=(1000,)), decoder=TAEHV(replace(TAE, trim=trim)).eval())
+    for change in (None, playing.forget, playing.reset, partial(setattr, playing, "alone", True)):
+        if change is not None:
+            change()
+        for _ in range(2):
+            for _ in playing.denoise():
+                coming = playing.coming
+            assert len(list(playing.decode(playing.commit()))) == coming
 
 
 def test_a_new_prompt_comes_in_at_once_or_by_and_by() -> None:

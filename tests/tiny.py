@@ -41,8 +41,15 @@ def prompt(text: str = "a purple tulip swaying over a dark sea", seed: int = 1) 
     return Prompt(text, embeddings, tuple(words), tuple(ends))
 
 
-def stream(bends=(), recipe: Recipe = RECIPE, seed: int = 0, dtype: torch.dtype = torch.float32) -> Stream:
-    playing = Stream(wan(config=recipe.config).to(dtype), taehv().to(dtype), recipe, tuple(bends), seed)
+def stream(
+    bends=(),
+    recipe: Recipe = RECIPE,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    decoder: TAEHV | None = None,
+) -> Stream:
+    parts = wan(config=recipe.config).to(dtype), (decoder or taehv()).to(dtype)
+    playing = Stream(*parts, recipe, tuple(bends), seed)
     playing.read_prompt(prompt())
     return playing
 

@@ -50,7 +50,7 @@ def bench_gpu(system: System, bent: Patch, chunks: int) -> Iterator[str]:
     plain = bent.model_copy(update={"bends": [], "values": {}, "modulators": [], "snapshots": {}})
     recipe = system.recipe
     yield (
-        f"{recipe.name} {recipe.width}x{recipe.height}, {recipe.chunk * 4} frames a chunk, {len(recipe.steps)} steps, "
+        f"{recipe.name} {recipe.width}x{recipe.height}, {recipe.frames} frames a chunk, {len(recipe.steps)} steps, "
         f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}, {chunks} chunks each"
     )
     yield HEAD
@@ -127,7 +127,7 @@ def _parts(stream: Stream) -> tuple[float, float, float]:
 
 def _play(engine: Engine, chunks: int) -> float:
     """Frames a second of play, while a knob is turned from another thread."""
-    frames = engine.stream.recipe.chunk * 4
+    frames = engine.stream.recipe.frames
     engine.params.take_change()
     with turning(engine):
         start = time.perf_counter()

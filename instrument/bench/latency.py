@@ -58,7 +58,7 @@ def knob(params: ParamSet) -> str:
 def report(show: Show, turns: int) -> Iterator[str]:
     status, pacing, pace = show.status(), show.pacer.stats(), show.pace
     recipe, stream = show.system.recipe, show.engine.stream
-    frames, period = recipe.chunk * 4, 1000 / max(pacing.fps_out, 1e-9)
+    frames, period = recipe.frames, 1000 / max(pacing.fps_out, 1e-9)
     chunk, step = status["chunk_ms"], status["step_ms"]
     yield (
         f"{recipe.name} {recipe.width}x{recipe.height}, {stream.steps} steps, {stream.device.type}, "

@@ -169,8 +169,8 @@ class Player:
 
     def wait_chunks(self, count: int) -> None:
         """Until the engine has tried so many more."""
-        played = self.show.engine._played
-        self.wait(lambda: self.show.engine._played[0] >= played[0] + count, f"{count} chunks")
+        played = self.show.engine.chunks
+        self.wait(lambda: self.show.engine.chunks >= played + count, f"{count} chunks")
 
     def wait(self, true: Callable[[], Any], what: str) -> bool:
         end = time.monotonic() + PATIENCE

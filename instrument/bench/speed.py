@@ -59,7 +59,7 @@ def _lane(name: str, system: System, patch: Patch, threads: int) -> Lane:
 
 def _report(lanes: list[Lane], system: System, patch: Patch, chunks: int, threads: int) -> list[str]:
     recipe, stream = system.recipe, lanes[0].engine.stream
-    frames = recipe.chunk * 4
+    frames = recipe.frames
     lines = [
         f"{recipe.name} {recipe.width}x{recipe.height}, {stream.steps} steps, {stream.device.type} "
         f"{str(stream.dtype).removeprefix('torch.')}, {threads} + 1 threads, patch {patch.name}, "

@@ -69,7 +69,8 @@ class Engine:
         self._decoding: Future[int] | None = None
         self._stopping = threading.Event()
         self.heard: dict[str, Value] = {}  # what the bank was told last
-        self._played = (0, 0)  # chunks, steps of the one under way
+        self.chunks = 0  # tried so far, refused ones too
+        self._shown = (0, 0.0)  # frames so far, and how many the chunk under way has come to
         self.tempo = Tempo(max_fps)
         self.fault = ""
         self.tell: Callable[[str], None] = log.warning  # one line for the player; must not wait
@@ -146,8 +147,7 @@ class Engine:
         rendering, where a chunk takes as long as it takes."""
 
         def now() -> float:
-            played, step = self._played
-            return (played + step / self.stream.steps_now) * self.stream.recipe.chunk * 4 / rate
+            return sum(self._shown) / rate
 
         self.clock = now
         self.prompts.wait_for_all()
@@ -234,8 +234,9 @@ class Engine:
             self._denoise(breakable=False)  # whoever keeps on pressing panic shall have a picture yet
         denoised = time.monotonic()
         age = self.stream.cache.end // self.stream.recipe.chunk
-        chunk = self.stream.finish()
-        self._played = self._played[0] + 1, 0
+        coming, chunk = self.stream.coming, self.stream.finish()
+        self.chunks += 1
+        self._shown = self._shown[0] + (0 if chunk is None else coming), 0.0
         frames = 0
         if chunk is not None:
             stamp, self._stamp = self._stamp, None
@@ -258,7 +259,7 @@ class Engine:
         """Every step with the latest values. False where panic ended it: then begin again."""
         source = self.video.take(float(self.params.heard(STRENGTH)), self._patient)
         for step in self.stream.denoise(*source):
-            self._played = self._played[0], step
+            self._shown = self._shown[0], step / self.stream.steps_now * self.stream.coming
             if self._listen(breakable):
                 return False
         return True

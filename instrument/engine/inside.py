@@ -13,6 +13,7 @@ import numpy as np
 
 from instrument.engine.engine import Engine
 from pipelines.bends.probes import Look, MapLook, NeuronLook, Neurons
+from pipelines.taehv import TIME_SCALE
 
 TOP = 12  # neurons named in a look
 
@@ -38,6 +39,7 @@ class Inside:
             "window": stream.cache.window,
             "sink": stream.cache.sink,
             "frames": stream.recipe.chunk,
+            "pictures": TIME_SCALE,  # in a latent frame
         }
 
     def ask(self, what: str, layer: int, step: int | None, detail: int | None) -> None:

@@ -21,7 +21,6 @@ from instrument.engine.clips import Size, VideoError, is_live, pictures
 from instrument.parameters.params import ParamSet
 from pipelines.spec import ControlSpec
 from pipelines.stream import Stream
-from pipelines.taehv import TIME_SCALE
 from pipelines.transfer import Beside, mark, to_device
 
 STRENGTH = "video.strength"
@@ -44,7 +43,7 @@ class _Run:
         recipe = stream.recipe
         self.source, self.stream, self.live = source, stream, is_live(source)
         self.size = Size(recipe.width, recipe.height, recipe.fps)
-        self.seen: deque[np.ndarray] = deque(maxlen=TIME_SCALE * recipe.chunk)  # not yet encoded
+        self.seen: deque[np.ndarray] = deque(maxlen=recipe.frames)  # not yet encoded
         self._memory: list[Tensor | None] | None = None
         self._beside = Beside(stream.device)
 

@@ -4,7 +4,6 @@
 import { named } from "./parts.js";
 
 const COLOURS = ["#8fd3c8", "#ffa07a", "#b4a0ff", "#ffd666", "#78beff", "#f08cc8", "#a8e06c", "#ff8a7a"];
-const FRAMES = 4; // pictures in a latent frame
 
 /** Builds the part in `root`; returns how to end it. */
 export function memory({ store, insight }, root) {
@@ -50,8 +49,9 @@ export function memory({ store, insight }, root) {
   }
 
   function words({ age, sink, bends }) {
-    const fps = store.status.fps;
-    const ago = fps ? ` (${((age * FRAMES) / fps).toFixed(1)} s ago)` : "";
+    const { fps } = store.status;
+    const pictures = insight.facts?.pictures; // in a latent frame
+    const ago = fps && pictures ? ` (${((age * pictures) / fps).toFixed(1)} s ago)` : "";
     return `${age} frames old${ago}${sink ? ", kept for good" : ""}, ${bends.length ? `under ${bends.join(", ")}` : "unbent"}`;
   }
 
