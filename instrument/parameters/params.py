@@ -14,7 +14,7 @@ import re
 import reprlib
 import threading
 import time
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from numbers import Real
 from typing import Any
@@ -22,20 +22,18 @@ from typing import Any
 from instrument.parameters.alarms import Alarms
 from instrument.parameters.answers import Answers
 from instrument.parameters.corrections import Corrections, differs, strays
-from instrument.parameters.glide import Glides
+from instrument.parameters.hearing import Hearing, Modulation
 from instrument.parameters.parameter import Change, Fired, Parameter
 from instrument.parameters.triggers import MOST, Triggers
 from instrument.parameters.values import (
     LONGEST_TEXT,
     BadValue,
     UnknownParameter,
-    at_travel,
     clamped,
     fits,
     shorten,
     suggest,
     tamed,
-    travel_of,
     travelled,
     two,
 )
@@ -47,8 +45,6 @@ log = logging.getLogger(__name__)
 
 _ID = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 GLIDE = "master.glide"  # the glide in ms of every number that has none of its own
-
-Modulation = Callable[[float, Mapping[str, Value]], Mapping[str, float]]
 
 
 class ParamSet:
@@ -70,10 +66,7 @@ class ParamSet:
         self._changed_at: float | None = None
         self._noticed: set[str] = set()
         self._notices = notices or log.warning
-        self._glides = Glides()
-        self._modulation: Modulation | None = None
-        self._modulated, self._moving = {}, {}
-        self._travels: dict[str, tuple[int, float]] = {}
+        self._hearing = Hearing(self._params, self._bases)
         self.corrections = Corrections()  # read it under `together`
         self.answers, self.alarms = Answers(), Alarms()
         self.recorder: Callable[[Change], None] | None = None
@@ -104,9 +97,9 @@ class ParamSet:
         """Take a parameter and the aliases to it away, or an alias alone. Raises UnknownParameter."""
         with self._lock:
             id = id if self._aliases.pop(id, None) else self._find(id).id
-            for held in (self._params, self._recent, self._bases, self._modulated, self._moving, self._travels):
+            for held in (self._params, self._recent, self._bases):
                 held.pop(id, None)
-            self._glides.end(id)
+            self._hearing.forget(id)
             self._noticed.discard(id)
             self._aliases = {name: to for name, to in self._aliases.items() if to != id}
             self._structure += 1
@@ -284,8 +277,8 @@ class ParamSet:
         self._bases[parameter.id] = value
         if isinstance(parameter.spec, ControlSpec):
             ms = parameter.glide if parameter.glide is not None else self._bases.get(GLIDE, 0)
-            if ms > 0 or self._glides:
-                self._glides.begin(parameter.id, parameter.spec, (before, value), ms)
+            if ms > 0 or self._hearing.glides:
+                self._hearing.glides.begin(parameter.id, parameter.spec, (before, value), ms)
         if self.recorder is not None and parameter.kept:
             block = self._block if self._depth else 0
             self.recorder(Change(parameter.id, before, value, origin, block, time.monotonic()))
@@ -328,60 +321,28 @@ class ParamSet:
         tick before, so that modulators may modulate each other. It is called under the lock and must be quick.
         """
         with self._lock:
-            self._modulation = modulation
+            self._hearing.modulation = modulation
 
     def tick(self, now: float) -> dict[str, Value]:
-        """The value heard of every parameter except triggers, at `now` seconds: all from the same moment.
-
-        Base, glided, plus modulation; the sum is formed in knob travel 0..1 and clamped there, so that it is legal.
-        Where nothing glides and the modulation is 0 the value is the base, bit for bit.
-        """
+        """The value heard of every parameter except triggers, at `now` seconds: all at one moment; see Hearing."""
         with self._lock:
-            heard = dict(self._bases)
-            travels = self._glides.advance(now, self._bases)
-            for id, travel in travels.items():
-                heard[id] = at_travel(self._params[id].spec, travel)
-            self._moving = {id: heard[id] for id in travels}
-            if self._modulation is not None:
-                self._add_modulation(now, heard, travels)
-            return heard
-
-    def _add_modulation(self, now: float, heard: dict[str, Value], travels: Mapping[str, float]) -> None:
-        still = {id: heard[id] for id in self._modulated}
-        heard.update(self._modulated)
-        sums = self._modulation(now, heard)
-        heard.update(still)
-        moved: dict[str, Value] = {}
-        for id, amount in sums.items():
-            if amount != 0.0 and (parameter := self._params.get(id)) is not None:
-                travel = travels[id] if id in travels else self._stands(parameter)
-                moved[id] = at_travel(parameter.spec, travel + amount)
-        heard.update(moved)
-        self._modulated = moved
-        self._moving.update(moved)
-
-    def _stands(self, parameter: Parameter) -> float:
-        """The travel of a base, remembered until it changes: the inverse of a curve is slow."""
-        known = self._travels.get(parameter.id)
-        if known is None or known[0] != parameter.version:
-            known = self._travels[parameter.id] = parameter.version, travel_of(parameter.spec, parameter.base)
-        return known[1]
+            return self._hearing.tick(now)
 
     def heard(self, id: str) -> Value:
         """What the last tick made of one parameter: its base where nothing moves it. Raises UnknownParameter."""
         with self._lock:
             parameter = self._find(id)
-            return self._moving.get(parameter.id, parameter.base)
+            return self._hearing.moving.get(parameter.id, parameter.base)
 
     def moving(self) -> dict[str, Value]:
         """id -> value heard at the last tick, of everything that glides or is modulated."""
         with self._lock:
-            return dict(self._moving)
+            return dict(self._hearing.moving)
 
     def settle(self) -> None:
         """End every glide: the next tick hears the bases."""
         with self._lock:
-            self._glides.clear()
+            self._hearing.glides.clear()
 
     @property
     def version(self) -> int:
