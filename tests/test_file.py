@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from instrument.outputs import OutputError, OutputGroup, OutputRunner, movie, parse
+from instrument.outputs import OutputError, OutputGroup, OutputRunner, parse
 from instrument.outputs.adapt import Adapted
 from tests.filling import full_disk
 
@@ -358,58 +358,3 @@ def test_a_take_that_is_being_written_is_not_overwritten(tmp_path):
     assert third.path.name == "clip-2.mp4"
     first.close()
     third.close()
-
-
-def test_what_cannot_be_encoded_here_says_so_and_leaves_no_file(tmp_path, monkeypatch):
-    monkeypatch.setitem(movie.RECIPES, ".mkv", movie.Recipe("no_such_codec", "yuv420p"))
-    output = parse(f"file:{tmp_path}/clip.mkv")
-    with pytest.raises(OutputError, match=r"it cannot be encoded here .* the wheel of the package 'av'"):
-        output.open(64, 48, 24)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_full_disk_that_is_tried_again_and_again_leaves_no_litter(tmp_path, monkeypatch):
-    """Nothing fits, not even a header: each attempt fails with its first packet."""
-
-    def full(self, packets):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(movie.Encoder, "_mux", full)
-    output = parse(f"file:{tmp_path}/clip.mkv")
-    for _ in range(4):
-        output.open(64, 48, 24)
-        with pytest.raises(OutputError, match="free space"):
-            output.send(ramp(1, 64, 48))
-        with pytest.raises(OutputError, match="free space"):
-            output.close()
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("failure", [av.error.ExternalError, av.error.HTTPForbiddenError, av.error.ExitError])
-def test_whatever_ffmpeg_calls_its_failure_it_is_the_outputs(tmp_path, monkeypatch, failure):
-    def fails(*_, **__):
-        raise failure(1, "worn out")
-
-    spec = f"file:{tmp_path}/clip.mkv?overwrite"
-    output, other = parse(spec), parse(spec)
-    with monkeypatch.context() as broken:
-        broken.setattr(av, "open", fails)
-        with pytest.raises(OutputError, match="worn out"):
-            output.open(64, 48, 24)
-    with monkeypatch.context() as broken:
-        broken.setattr(movie.Encoder, "_mux", fails)
-        other.open(64, 48, 24)  # the name is free again
-        for act in (lambda: other.send(ramp(1, 64, 48)), other.close):
-            with pytest.raises(OutputError, match="worn out"):
-                act()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_encoder_that_is_not_there_is_told_as_one(tmp_path, monkeypatch):
-    def missing(*_):
-        raise av.error.EncoderNotFoundError(1, "Encoder not found")
-
-    monkeypatch.setattr(movie.Encoder, "_set_up", missing)
-    with pytest.raises(OutputError, match=r"it cannot be encoded here .* the wheel of the package 'av'"):
-        parse(f"file:{tmp_path}/clip.mkv").open(64, 48, 24)
-    assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -158,16 +159,29 @@ class MovieWriter(Encoder):
         self._place = whole.place_of(path)
         self._file = _beside(self._place) if self._place.is_file() else self._place
         self._file.open("wb").close()  # FFmpeg opens it only with the first frame; a refusal should come now
+        self._itself: tuple[int, int] | None = None
+        self._look_every = max(1, round(fps))  # frames
         try:
             super().__init__(av.open(str(self._file), "w", options=recipe.container), recipe, size, fps)
         except (*FAILURES, *NO_CODEC):
             self._file.unlink(missing_ok=True)
             raise
 
+    def write(self, frame: np.ndarray, at: float | None) -> None:
+        """As `Encoder.write`; raises FileNotFoundError, within a second, where the file was taken away meanwhile."""
+        if not self._count % self._look_every:
+            self._look()
+        super().write(frame, at)
+
+    def _look(self) -> None:
+        if self._muxed and _identity(self._file) != self._itself:
+            raise FileNotFoundError(errno.ENOENT, "it was deleted or moved away while it was written")
+
     def _mux(self, packets: list[av.Packet]) -> None:
         first = not self._muxed
         super()._mux(packets)
         if first and self._muxed:
+            self._itself = _identity(self._file)
             with suppress(PermissionError):  # Windows moves no open file: then it is done at the end
                 self._take_place()
 
@@ -179,11 +193,21 @@ class MovieWriter(Encoder):
     def close(self) -> None:
         try:
             super().close()
+            self._look()
         finally:
-            if self._muxed:
-                self._take_place()
-            else:
+            if not self._muxed:
                 self._file.unlink(missing_ok=True)
+            elif self._file != self._place and self._file.exists():
+                self._take_place()
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """What a file keeps when its name passes to another; None where there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _beside(path: Path) -> Path:
