@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from instrument.modulation.lostticks import bent, in_blocks, lost, recounted, regular
+from instrument.modulation.lostticks import bent, in_blocks, lost, recounted
 
 IN_TIME = [0.02, -0.05, 0.03, 0.0, -0.04, 0.01]
 
@@ -62,10 +62,3 @@ def test_a_bow_is_a_tempo_and_a_staircase_is_not():
 def test_a_pace_of_blocks_is_known():
     assert in_blocks(1024 / 48_000, 48) and in_blocks(1.02 * 1024 / 48_000, 48)
     assert not in_blocks(0.97 * 1024 / 48_000, 48) and not in_blocks(1.05 * 1024 / 48_000, 48)
-
-
-def test_losses_by_chance_are_never_regular():
-    assert regular([40, 71, 102, 134, 165, 196, 227])
-    assert not regular([40, 71, 102, 134, 165, 196])  # too few to tell
-    assert not regular([40, 71, 102, 140, 165, 196, 227])
-    assert not regular([40, 50, 60, 70, 80, 90, 100])

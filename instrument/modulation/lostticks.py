@@ -16,11 +16,10 @@ import numpy as np
 MOST = 6  # that may be lost in one gap; a longer one is a pause
 _PRICE = 4.0  # squares of the scatter that every loss must be worth
 _SURE = 3.0  # squares of the scatter by which one explanation must be worse than the other
-_BLOCKS = (480 / 48_000, *(samples / rate for rate in (44_100, 48_000) for samples in (512, 1024, 2048)))  # seconds
-REGULAR = 7  # losses that are never evenly spaced by chance: to...
-_EVENLY = 3  # ...so many ticks, and by at least...
-_APART = 20  # ...so many: what is nearer to each other is no step, but a slope
-_BELOW = 0.02  # of a block, that ticks come faster: more than that, and two come together often enough
+_BLOCKS = (  # seconds between which ticks are held: of sound, of pictures, of a timer
+    *(samples / rate for rate in (44_100, 48_000) for samples in (512, 1024, 2048)),
+    *(1 / often for often in (30, 60, 64, 100)),
+)
 _PRECISE = 0.004  # of a period, that it is known to
 _LIGHTEST = 1e-6  # of what a loss would change: less is nothing but rounding
 _FITS = 6.0  # squares of the scatter that ticks may be off whole periods, on the whole
@@ -112,13 +111,6 @@ def bent(late: Sequence[float]) -> float:
 
 
 def in_blocks(period: float, ticks: int) -> bool:
-    """Whether so many ticks, `period` seconds apart, may be slower or faster ones that a sound driver delivers with its
-    blocks: where a block passes without a tick, or comes late, it looks as if a tick was lost."""
-    return any(-_BELOW < period / block - 1 < 1 / ticks + _PRECISE for block in _BLOCKS)
-
-
-def regular(places: Sequence[int]) -> bool:
-    """Whether losses at these ticks came too evenly to be any: then ticks wait for something else that goes nearly at
-    their pace, as the pictures of a program, and one of those passes without a tick now and then."""
-    gaps = [after - before for before, after in pairwise(places)]
-    return len(places) >= REGULAR and min(gaps) >= _APART and max(gaps) - min(gaps) <= _EVENLY
+    """Whether so many ticks, `period` seconds apart, may be slower ones that a sound driver delivers with its blocks,
+    or a program with its pictures: where one of those passes without a tick, it looks as if a tick was lost."""
+    return any(-_PRECISE < period / block - 1 < 1 / ticks + _PRECISE for block in _BLOCKS)

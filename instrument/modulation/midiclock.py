@@ -13,10 +13,9 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Collection, Iterable
-from itertools import pairwise
 from typing import NamedTuple
 
-from instrument.modulation.lostticks import REGULAR, bent, in_blocks, lost, recounted, regular
+from instrument.modulation.lostticks import bent, in_blocks, lost, recounted
 
 PER_BEAT = 24
 _MOST = 2 * PER_BEAT
@@ -29,7 +28,7 @@ _LEAST_SCATTER = 0.015  # ...and seconds, however short the period: drivers deli
 # What follows is in periods, or in ticks:
 _DOUBT = 0.5  # late by so much a tick may be the next one
 _DOUBTS = 12  # that wait at most
-_CLEAR = 0.24  # the scatter up to which a tick can be told from the next
+_CLEAR = 0.3  # the scatter up to which a tick can be told from the next
 _LEAST = 0.1  # the scatter that there may always be, as while the tempo changes slowly
 _UNEVEN = 1.25  # from the earliest tick to the latest, by their times, which no blocks of sound make
 _NEAR = 0.25  # that most of the first ticks may be off whole ones
@@ -96,8 +95,6 @@ class TickFilter:
         self._seen: deque[Tick] = deque(ticks, maxlen=_MOST)
         self._doubted: list[Tick] = []  # after those
         self._aside = 0  # ticks in a row off the line, late positive
-        self._losses: deque[int] = deque(maxlen=REGULAR)  # the ticks before which one was lost, one by one
-        self._regular = False  # whether those were no losses
 
     def _watch(self, line: Line, tick: Tick) -> None:
         """Take one more; a tick in doubt is taken later."""
@@ -105,17 +102,15 @@ class TickFilter:
         self._compare(line, tick, late)
         if 0 < len(self._unsure) < PER_BEAT:
             self._unsure.append(tick)
-        doubtful = late > (_DOUBT / 2 if self._doubted else _DOUBT)
+        scatter = line.scatter(self._seen)
         self._doubted.append(tick)
-        if doubtful and self._clear(line):
-            gone = self._gone(line)
+        if self._clear(line, scatter) and late > _DOUBT - (scatter if len(self._doubted) > 1 else 0.0):
+            gone = self._gone(line, scatter)
             if gone is None or (not gone and self._aside < _ASIDE and len(self._doubted) < _DOUBTS):
                 return
             self._count(gone)
         self._seen.extend(self._doubted)
         self._doubted = []
-        if self._regular and self._losses:
-            self._take_back()
         if abs(self._aside) >= _ASIDE:
             self._keep(list(self._seen)[-_ASIDE:])
             self._unsure = self._unsure or list(self._seen)
@@ -134,39 +129,22 @@ class TickFilter:
         else:
             self._aside = self._aside + side if side and self._aside * side >= 0 else side
 
-    def _clear(self, line: Line) -> bool:
-        """Whether a tick can be told from the next; not if some come together, as blocks of sound bring them, which may
-        stall for as long as a tick."""
-        if len(self._seen) < PER_BEAT or self._regular or in_blocks(line.period, len(self._seen)):
-            return False
-        alone = all(after.at - before.at > _TOGETHER for before, after in pairwise(self._seen))
-        return alone and line.scatter(self._seen) < _CLEAR
+    def _clear(self, line: Line, scatter: float) -> bool:
+        """Whether a tick can be told from the next."""
+        return len(self._seen) >= PER_BEAT and scatter <= _CLEAR and not in_blocks(line.period, len(self._seen))
 
-    def _gone(self, line: Line) -> list[int] | None:
+    def _gone(self, line: Line, scatter: float) -> list[int] | None:
         """How many ticks were lost before each that is in doubt; None while that cannot be told."""
         before = [line.late(tick) for tick in list(self._seen)[-_FEWEST:]]
         late = [line.late(tick) for tick in self._doubted]
-        return lost(before, late, max(line.scatter(self._seen), _LEAST), len(late) < _DOUBTS)
+        return lost(before, late, max(scatter, _LEAST), len(late) < _DOUBTS)
 
     def _count(self, gone: list[int]) -> None:
         """Number the ticks in doubt anew."""
-        if not gone:
-            return
-        self._doubted = [Tick(tick.number + n, tick.at) for tick, n in zip(self._doubted, gone, strict=True)]
-        self._next += gone[-1]
-        self._aside = 0
-        if gone[-1] == 1:
-            self._losses.append(self._doubted[0].number)
-            self._regular = regular(self._losses)
-        else:
-            self._losses.clear()
-
-    def _take_back(self) -> None:
-        """Nothing was lost: number the ticks as they were heard."""
-        self._next -= len(self._losses)
-        self._losses.clear()
-        heard = enumerate(self._seen, self._next - len(self._seen))
-        self._seen = deque((Tick(number, tick.at) for number, tick in heard), maxlen=_MOST)
+        if gone:
+            self._doubted = [Tick(tick.number + n, tick.at) for tick, n in zip(self._doubted, gone, strict=True)]
+            self._next += gone[-1]
+            self._aside = 0
 
     def _recount(self, line: Line) -> None:
         """Number the ticks anew where losses alone can explain how unevenly they come."""
@@ -174,7 +152,7 @@ class TickFilter:
         if len(late) < PER_BEAT or max(late) - min(late) < _UNEVEN:
             return
         times = [tick.at for tick in self._seen]
-        anew = recounted(self._seen[0].number, times, _LEAST * 1.5)
+        anew = recounted(self._seen[0].number, times, _CLEAR / 2)
         ticks = deque((Tick(number, at) for number, at in zip(anew, times, strict=True)), maxlen=_MOST)
         told, ended = _fit(ticks), anew[-1] - anew[-3] == 2  # or the tempo may be another by now
         if ended and told is not None and 2 * told.scatter(ticks) < bent(late):
@@ -182,7 +160,7 @@ class TickFilter:
 
     def _look_back(self, line: Line) -> None:
         """Once the line is well known: where it comes from, since ticks were lost before it was known, too."""
-        if not self._unsure or len(self._seen) < _MOST or not self._clear(line):
+        if not self._unsure or len(self._seen) < _MOST or not self._clear(line, line.scatter(self._seen)):
             return
         early = [-line.late(tick) for tick in self._unsure]
         if sum(abs(each - round(each)) < _NEAR for each in early) < 0.8 * len(early):
