@@ -55,6 +55,17 @@ def test_ticks_in_blocks_of_sound_shake_the_tempo_little(seed, bpm):
     assert tempos[-1] == pytest.approx(bpm, rel=0.03)
 
 
+@pytest.mark.parametrize("bpm", [60, 117, 140, 174, 200])
+@pytest.mark.parametrize("block", [0, 256, 512, 1024])
+def test_a_clock_that_loses_no_tick_is_where_it_says_after_a_minute(bpm, block):
+    noise, filter, period, last = random.Random(bpm + block), TickFilter(), 60 / bpm / PER_BEAT, 0.0
+    for number in range(24 * bpm):
+        due = number * period + noise.expovariate(1 / 0.001)
+        last = max(last, math.ceil(due * 48_000 / block) * block / 48_000 if block else due)
+        line = filter.tick(last)
+    assert abs(line.ticks + (number * period - line.at) / line.period - number) < 1.5
+
+
 @given(st.floats(40, 240), st.floats(0.01, 0.9), st.floats(0, 1))
 def test_ticks_held_up_and_let_go_at_once_are_no_other_tempo(bpm, held, phase):
     filter, period = TickFilter(), 60 / bpm / PER_BEAT
