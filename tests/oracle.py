@@ -181,9 +181,21 @@ def in_time(video: Tensor, amounts: dict[str, Any]) -> Tensor:
     return blurred(out, 1, amounts["blur_t"], amounts) if amounts["blur_t"] > 0 else out
 
 
+def total(bends: list[Bent], lever: str, amount: str, columns: int) -> Tensor:
+    """[columns]: the sum of w a over the bends of this lever."""
+    out = torch.zeros(columns, dtype=torch.float64)
+    for bend in bends:
+        if bend.lever == lever:
+            for c in range(columns):
+                out[c] += bend.at(0, c) * bend.amounts[amount]
+    return out
+
+
 def hidden(bends: list[Bent], z: Tensor) -> Tensor:
-    """Gain, then threshold, on hidden activations [B, L, ffn_dim]; the rms is of the vector after the gain."""
+    """Gain, line, then threshold, on hidden activations [B, L, ffn_dim]; the rms is of the vector before the last."""
     z = z.double() * product(bends, "hidden.gain", "gain", 1, z.shape[-1])[0]
+    z = z * product(bends, "hidden.line", "slope", 1, z.shape[-1])[0]
+    z = z + total(bends, "hidden.line", "shift", z.shape[-1])
     limit = torch.zeros(z.shape[-1], dtype=torch.float64)
     for bend in bends:
         if bend.lever == "hidden.threshold":

@@ -194,7 +194,11 @@ def test_a_scope_typed_wrong_keeps_the_last_good_one() -> None:
     assert "9999-x" in bank.report()[0]
 
 
-def test_two_bends_of_one_name_are_refused() -> None:
+def test_bends_that_cannot_play_together_or_at_all_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"'x': 'cross\.map\.gain' is not a Lever; give discover\(\)\['cross\.map\.gain'\]"
+    ):
+        Bend("x", "cross.map.gain")
     with pytest.raises(ValueError, match="two bends are named 'x'"):
         _bank(Bend("x", LEVERS["ffn.out.gain"]), Bend("x", LEVERS["self.out.gain"]))
 

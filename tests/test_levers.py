@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+from pipelines.bends import levers
 from pipelines.bends.bank import Bank, Bend
-from pipelines.bends.fold import Product
+from pipelines.bends.fold import Each, Fold, Maximum, Product, Sum
 from pipelines.bends.geometry import transform_matrix
-from pipelines.bends.lever import discover, lever
-from pipelines.bends.scope import Scope
+from pipelines.bends.hooks import thrown_by_lever
+from pipelines.bends.lever import Lever, LeverError, discover, lever, mistakes
+from pipelines.bends.noise import Noises
+from pipelines.bends.scope import Scope, Span
 from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec
 from tests.test_bank import SHAPE, WORDS
 
@@ -141,10 +146,158 @@ def test_every_lever_is_declared_completely() -> None:
     [
         ({"at": {"ffn": "ffn.hiden"}}, "no hook point 'ffn.hiden'; there are: self.q"),
         ({"fold": Product("gian")}, "its fold is of 'gian', which is none of"),
+        ({"fold": Noises("gain", "tokens", "dim")}, "its fold is of 'seed', which is none of"),
+        ({"fold": Sum("gain")}, "'gain' is 1 by default, but its fold does nothing at 0.0; make that its default, or"),
+        ({"fold": Maximum("gain")}, "does nothing at 0.0"),
+        ({"amounts": {"gain": ControlSpec(0, 2, 0)}}, "'gain' is 0 by default, but its fold does nothing at 1.0"),
+        (
+            {"amounts": {"gain": ControlSpec(0, 2, 1), "bias": ControlSpec(0, 2, 0)}},
+            r"no fold reads 'bias', .* such as Each\(Product\(\.\.\.\), Sum\('bias'\)\)",
+        ),
+        ({"at": {"cross": "cross.map"}}, r"called as .*\(x, attention, \*, gain\): .*multiple values"),
+        ({"renormalised": ("cross.share", lambda attention: attention)}, "unexpected keyword argument 'gain'"),
     ],
 )
 def test_a_lever_declared_wrong_says_so(changed: dict, message: str) -> None:
     right = {"at": {"ffn": "ffn.hidden"}, "fold": Product("gain"), "amounts": {"gain": ControlSpec(0, 2, 1)}}
     assert lever("hidden.bias", **right)(lambda hidden, gain: hidden)[0].id == "ffn.hidden.bias"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(LeverError, match=message):
         lever("hidden.bias", **{**right, **changed})(lambda hidden, gain: hidden)
+
+
+def test_two_folds_of_one_amount_are_refused() -> None:
+    with pytest.raises(ValueError, match="two folds read 'gain'"):
+        Each(Product("gain"), Sum("gain"))
+
+
+@pytest.mark.parametrize("id", LEVERS)
+def test_a_fold_gives_what_it_says_and_is_neutral_where_it_says(id: str) -> None:
+    fold, defaults = LEVERS[id].fold, {name: spec.default for name, spec in LEVERS[id].amounts.items()}
+    assert set(fold.reads) == set(defaults) and fold.is_neutral(defaults)
+    for amount in fold.neutral:
+        spec = LEVERS[id].amounts[amount]
+        assert not fold.is_neutral(defaults | {amount: _off(spec)})
+    assert set(Bank((Bend("x", LEVERS[id]),), SHAPE, 4).layers[0].points[LEVERS[id].point][0].folded) == set(fold.gives)
+
+
+def _off(spec: ControlSpec | SwitchSpec) -> float | bool:
+    """Any value but the default."""
+    if isinstance(spec, SwitchSpec):
+        return not spec.default
+    return spec.hi if spec.hi != spec.default else spec.lo
+
+
+# --- levers that do not ship: of sums, and of several amounts ---
+
+
+def _hidden(fold: Fold, amounts: dict, apply) -> Lever:
+    return lever("hidden.own", at={"ffn": "ffn.hidden"}, fold=fold, amounts=amounts, columns={"ffn": "neurons"})(apply)[
+        0
+    ]
+
+
+SHIFT = _hidden(Sum("shift"), {"shift": ControlSpec(-2, 2, 0)}, lambda hidden, shift: hidden + shift[0])
+BOTH = _hidden(
+    Each(Product("gain"), Noises("noise", "tokens", "ffn_dim")),
+    {"gain": ControlSpec(0, 2, 1), **LEVERS["ffn.hidden.noise"].amounts},
+    lambda hidden, gain, noise, epsilon, voices: LEVERS["ffn.hidden.noise"].apply(
+        hidden * gain[0], noise, epsilon, voices
+    ),
+)
+
+
+def test_sums_are_weighed_as_everything_else() -> None:
+    """Half of the master, half of the feather at layer 2, a soft band: all of it weighs toward 0."""
+    scope = Scope(layers=Span.of(0, 1, 2), neurons="0-99")
+    bank, x = (
+        Bank((Bend("a", SHIFT, scope), Bend("b", SHIFT, Scope(neurons="50-255"))), SHAPE, 4),
+        torch.randn(1, 20, 256),
+    )
+    bank.write({"a.shift": 2.0, "b.shift": -1.0, "master.mix": 0.5})
+    bank.fold(0)
+    expected = x.clone()
+    expected[..., :100] += 0.5 * 0.5 * 2.0
+    expected[..., 50:] -= 0.5 * 1.0
+    torch.testing.assert_close(bank.layers[2].at("ffn.hidden", x), expected)
+    bank.write({"a.shift": 0.0, "b.shift": 0.0})
+    bank.fold(0)
+    assert bank.layers[2].at("ffn.hidden", x) is x
+
+
+def test_each_amount_of_a_lever_is_heard_alone_and_together() -> None:
+    bank, x = Bank((Bend("x", BOTH, Scope(neurons="0-99")),), SHAPE, 4), torch.randn(1, H * W, 256)
+
+    def played(gain: float, noise: float) -> torch.Tensor:
+        bank.write({"x.gain": gain, "x.noise": noise})
+        bank.fold(0)
+        assert bank.working() == (frozenset() if (gain, noise) == (1, 0) else {"x"})
+        return bank.layers[1].at("ffn.hidden", x)
+
+    assert played(1, 0) is x
+    scaled = x.clone()
+    scaled[..., :100] *= 2
+    assert torch.equal(played(2, 0), scaled)
+    loud, both = played(1, 0.5), played(2, 0.5)
+    assert torch.equal(loud[..., 100:], x[..., 100:]) and not torch.equal(loud, x)
+    assert torch.equal(both[..., 100:], x[..., 100:]) and not torch.equal(both, scaled)
+    assert played(1, 0) is x
+
+
+def test_what_a_lever_throws_is_told_with_its_place() -> None:
+    def divide(hidden: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
+        return hidden / gain[7, 0]
+
+    bank = Bank((Bend("x", _hidden(Product("gain"), {"gain": ControlSpec(0, 2, 1)}, divide)),), SHAPE, 4)
+    bank.write({"x.gain": 2.0})
+    bank.fold(0)
+    with pytest.raises(IndexError) as raised:
+        bank.layers[0].at("ffn.hidden", torch.ones(1, 4, 256))
+    thrown = thrown_by_lever(raised.value)
+    assert thrown.lever == "ffn.hidden.own" and thrown.text.startswith("IndexError in test_levers.py, line ")
+    with pytest.raises(TypeError) as raised:
+        bank.layers[0].at()
+    assert thrown_by_lever(raised.value) is None
+
+
+# --- the folder ---
+
+GOOD = """
+from pipelines.bends.fold import Sum
+from pipelines.bends.lever import lever
+from pipelines.bends.levers.hidden_gain import hidden_gain
+from pipelines.spec import ControlSpec
+
+@lever("hidden.extra", at={"ffn": "ffn.hidden"}, fold=Sum("extra"), amounts={"extra": ControlSpec(0, 1, 0)})
+def hidden_extra(hidden, extra):
+    "Add a little."
+    return hidden + extra[0]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("\n\nx = lever", r"own_lever.py, line 3: NameError: name 'lever' is not defined"),
+        ("def half(:", r"own_lever.py, line 1: SyntaxError: invalid syntax"),
+        ("import no_such_package", "own_lever.py, line 1: ModuleNotFoundError: No module named 'no_such_package'"),
+        (GOOD.replace("0, 1, 0", "0, 1, 1"), "own_lever.py, line 7: lever 'hidden.extra': 'extra' is 1 by default"),
+        (GOOD.replace("hidden.extra", "hidden.gain"), "own_lever.py: two levers are declared as 'ffn.hidden.gain'"),
+        (GOOD + GOOD.split("\n\n")[1].replace("def hidden_e", "def e"), "own_lever.py: two levers are declared"),
+    ],
+    ids=["name", "syntax", "import", "declaration", "taken", "twice"],
+)
+def test_a_file_with_a_mistake_is_named_and_the_others_are_read(
+    text: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(levers, "__path__", [*levers.__path__, str(tmp_path)])
+    (tmp_path / "own_lever.py").write_text(text, encoding="utf-8")
+    monkeypatch.delitem(sys.modules, f"{levers.__name__}.own_lever", raising=False)
+    assert discover() == LEVERS
+    (found,) = mistakes()
+    assert found.startswith(str(tmp_path)) and told in found
+
+
+def test_a_file_in_the_folder_is_a_lever_whatever_it_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(levers, "__path__", [*levers.__path__, str(tmp_path)])
+    (tmp_path / "extra_lever.py").write_text(GOOD, encoding="utf-8")
+    assert mistakes() == [] and set(discover()) - set(LEVERS) == {"ffn.hidden.extra"}

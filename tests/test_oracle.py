@@ -8,13 +8,20 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipelines.bends.bank import Bank, Bend
-from pipelines.bends.fold import BankShape
-from pipelines.bends.lever import discover
+from pipelines.bends.fold import BankShape, Each, Product, Sum
+from pipelines.bends.lever import discover, lever
 from pipelines.bends.scope import Scope, Span, Words
-from pipelines.spec import ChoiceSpec, SwitchSpec
+from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec
 from tests import oracle
 
-LEVERS = discover()
+(LINE,) = lever(
+    "hidden.line",
+    at={"ffn": "ffn.hidden"},
+    fold=Each(Product("slope"), Sum("shift")),
+    amounts={"slope": ControlSpec(-2.0, 2.0, 1.0), "shift": ControlSpec(-4.0, 4.0, 0.0)},
+    columns={"ffn": "neurons"},
+)(lambda hidden, slope, shift: hidden * slope[0] + shift[0])
+LEVERS = {**discover(), LINE.id: LINE}
 STEPS, LAYERS = 4, 5
 MAPS = ("cross.map.gain", "cross.map.transform", "cross.map.focus", "cross.value.gain")
 SELF = ("self.map.gain", "self.map.focus", "self.value.gain")
@@ -134,6 +141,17 @@ def test_hidden_levers_are_what_they_say(case, fixed: bool, seed: int) -> None:
     _close(got, oracle.hidden([seen(step, layer) for _, _, seen in bends], z))
 
 
+@settings(max_examples=60, deadline=None)
+@given(_case((LINE.id, "ffn.hidden.gain"), 24), st.booleans(), st.integers(0, 99))
+def test_what_is_multiplied_and_what_is_added_fold_apart(case, fixed: bool, seed: int) -> None:
+    """No shipped lever adds a number, or folds two: one that does both, among gains, which come before it."""
+    _, grid, columns, bends, step, layer = case
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(2, grid[0] * grid[1] * grid[2], columns, generator=generator)
+    got = _bank(case, 4, columns, fixed).layers[layer].at("ffn.hidden", z)
+    _close(got, oracle.hidden([seen(step, layer) for _, _, seen in bends], z))
+
+
 def _holds(bends: list[oracle.Bent], q: torch.Tensor, k: torch.Tensor) -> bool:
     """Whether what is left of every renormalised row is plainly a number of single precision, or plainly none."""
     left = _left(bends, q, k)
@@ -176,5 +194,5 @@ def _close(got: torch.Tensor, expected: torch.Tensor, largest: torch.Tensor | No
 
 def test_every_deterministic_lever_is_in_the_oracle() -> None:
     plain = {"self.out.gain", "cross.out.gain", "ffn.out.gain", "ffn.in.gain"}  # one factor for everything
-    noisy = {id for id, lever in LEVERS.items() if "noise" in lever.amounts}
-    assert set(LEVERS) - plain - noisy == {*MAPS, *SELF, *HIDDEN}
+    noisy = {id for id, lever in discover().items() if "noise" in lever.amounts}
+    assert set(discover()) - plain - noisy == {*MAPS, *SELF, *HIDDEN}

@@ -13,7 +13,6 @@ from instrument.mapping.rig import Rig
 from instrument.modulation.modspec import described
 from pipelines.bends.bank import Bend
 from pipelines.bends.lever import Lever, discover
-from pipelines.spec import ChoiceSpec
 
 
 class Portrait:
@@ -72,9 +71,5 @@ def _lever(lever: Lever) -> dict[str, Any]:
 def _bend(bend: Bend) -> dict[str, Any]:
     """`acts`: the amounts of which one must be off its default for the bend to do anything."""
     lever = bend.lever
-    acts = [lever.main]
-    if lever.fold.name != lever.main:  # several amounts, and one that mixes what they make
-        apart = [name for name, spec in lever.amounts.items() if isinstance(spec, ChoiceSpec)]
-        acts = [name for name in lever.amounts if name not in (lever.fold.name, *apart)]
-    amounts = {"main": lever.main, "amounts": list(lever.amounts), "acts": acts}
+    amounts = {"main": lever.main, "amounts": list(lever.amounts), "acts": list(lever.fold.neutral)}
     return {"name": bend.name, "lever": lever.id, "site": lever.site, **amounts}

@@ -27,7 +27,7 @@ class Bend:
     """One named use of a lever.
 
     `persist` "cache": it also acts in the cache pass, and later chunks remember it. `renormalize`: the map's rows are
-    divided by their new sum; ValueError where the lever has no such form.
+    divided by their new sum. ValueError where the lever has no such form, or is only the name of one.
     """
 
     name: str
@@ -37,6 +37,9 @@ class Bend:
     renormalize: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.lever, Lever):
+            wanted = self.lever if isinstance(self.lever, str) else "cross.map.gain"
+            raise ValueError(f"bend '{self.name}': {self.lever!r} is not a Lever; give discover()['{wanted}']")
         if self.renormalize and self.lever.renormalised is None:
             raise ValueError(f"lever '{self.lever.id}' cannot renormalize; take that line away")
 
@@ -76,7 +79,12 @@ def _span(name: str, span: Span | None, count: int, doc: str) -> dict[str, Spec]
 
 
 def parameters_of(bends: Sequence[Bend], steps: int, layers: int) -> dict[str, Spec]:
-    """Every parameter of these bends on a network of so many layers, by id, and the master fader."""
+    """Every parameter of these bends on a network of so many layers, by id, and the master fader. Raises ValueError
+    when two bends share a name."""
+    names = [bend.name for bend in bends]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two bends are named '{name}'; a bend's name is its address, so make them differ")
     found: dict[str, Spec] = {}
     for bend in bends:
         found.update(bend.parameters(steps, layers))
@@ -90,10 +98,6 @@ class Bank:
     def __init__(self, bends: Sequence[Bend], shape: BankShape, steps: int, like: Bank | None = None) -> None:
         """Levers whose bends are the same in `like`, a bank of the same shape, are taken over as they are: buffers and
         noise walks go on. Raises ValueError when two bends share a name, or when a lever does not fit the shape."""
-        names = [bend.name for bend in bends]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two bends are named '{name}'; a bend's name is its address, so make them differ")
         self.bends, self.shape, self.steps = tuple(bends), shape, steps
         self._values: Mapping[str, Value] = self.defaults()
         self._words = Words("", (), shape.text_len)
@@ -181,7 +185,7 @@ def _order(group: Group) -> tuple[int, bool]:
 
 
 def _act(group: Group, layer: int) -> Act:
-    return Act(group.form.apply, group.buffers.layer(layer), group.buffers.awake, layer)
+    return Act(group.form.id, group.form.apply, group.buffers.layer(layer), group.buffers.awake, layer)
 
 
 def _gather(thing: Any, storages: dict[int, int]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -71,11 +71,27 @@ class Use(NamedTuple):
         return not neutral and any(self.layers) and bool(self.place.any())
 
 
+GAIN, SUM, LIMIT, NOISE, LAST = range(5)  # ranks: the order of acts at a hook point
+
+
 class Fold(Protocol):
     """How the bends of one lever become one: makes the buffers for a bank, and says when a bend does nothing."""
 
-    name: str  # the amount that says how strongly the lever acts
-    rank: int  # order at a hook point: gain, threshold, noise
+    @property
+    def rank(self) -> int:
+        """Order at a hook point, GAIN to LAST."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The amounts it folds: all that the lever has."""
+
+    @property
+    def neutral(self) -> Mapping[str, Value]:
+        """The amounts of which one must be off the value given here for a bend to do anything."""
+
+    @property
+    def gives(self) -> tuple[str, ...]:
+        """The keywords under which the lever's function gets what was folded."""
 
     def is_neutral(self, amounts: Mapping[str, Value]) -> bool:
         """Whether a bend of these amounts does nothing, wherever it acts."""
@@ -179,37 +195,132 @@ def awake_layers(uses: Sequence[Use], layers: int) -> list[bool]:
 Join = Callable[[Tensor, Tensor, float], Tensor]
 
 
-def _multiply(folded: Tensor, weights: Tensor, amount: float) -> Tensor:
-    return folded * (1.0 + weights * (amount - 1.0))
+@dataclass(frozen=True)
+class _OneAmount:
+    """What folds of a single number have in common. The lever's function gets it under the amount's own name,
+    [heads, columns]."""
 
+    NEUTRAL: ClassVar[float]
+    name: str
 
-def _raise(folded: Tensor, weights: Tensor, amount: float) -> Tensor:
-    return torch.maximum(folded, weights * amount)
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    @property
+    def neutral(self) -> Mapping[str, Value]:
+        return {self.name: self.NEUTRAL}
+
+    @property
+    def gives(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def is_neutral(self, amounts: Mapping[str, Value]) -> bool:
+        return float(amounts[self.name]) == self.NEUTRAL
+
+    def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, salt: int) -> Buffers:
+        return _Amounts(self.name, shape, sizes, self.NEUTRAL, self._join)
+
+    @staticmethod
+    def _join(folded: Tensor, weights: Tensor, amount: float) -> Tensor:
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class Product:
+class Product(_OneAmount):
     """Gains multiply: the product of 1 + w (g - 1)."""
 
-    name: str
-    rank: int = 0
+    NEUTRAL = 1.0
+    rank: int = GAIN
 
-    def is_neutral(self, amounts: Mapping[str, Value]) -> bool:
-        return float(amounts[self.name]) == 1.0
-
-    def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, salt: int) -> Buffers:
-        return _Amounts(self.name, shape, sizes, 1.0, _multiply)
+    @staticmethod
+    def _join(folded: Tensor, weights: Tensor, amount: float) -> Tensor:
+        return folded * (1.0 + weights * (amount - 1.0))
 
 
 @dataclass(frozen=True)
-class Maximum:
-    """Thresholds take the largest w tau."""
+class Sum(_OneAmount):
+    """What is added adds up: the sum of w a."""
 
-    name: str
-    rank: int = 1
+    NEUTRAL = 0.0
+    rank: int = SUM
+
+    @staticmethod
+    def _join(folded: Tensor, weights: Tensor, amount: float) -> Tensor:
+        return folded + weights * amount
+
+
+@dataclass(frozen=True)
+class Maximum(_OneAmount):
+    """Thresholds take the largest w tau; below 0 nothing is heard."""
+
+    NEUTRAL = 0.0
+    rank: int = LIMIT
+
+    @staticmethod
+    def _join(folded: Tensor, weights: Tensor, amount: float) -> Tensor:
+        return torch.maximum(folded, weights * amount)
+
+
+class Each:
+    """Several amounts of one lever, each with a fold of its own: `Each(Product("gain"), Sum("bias"))`.
+
+    The lever is at work where any of them is off neutral. It comes as late at its hook point as the last of them.
+    """
+
+    def __init__(self, *folds: Fold) -> None:
+        """Raises ValueError where two folds read one amount."""
+        self.folds = folds
+        twice = [name for name in self.reads if self.reads.count(name) > 1]
+        if twice:
+            raise ValueError(f"two folds read '{twice[0]}'; each needs amounts of its own")
+
+    @property
+    def rank(self) -> int:
+        return max(fold.rank for fold in self.folds)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(name for fold in self.folds for name in fold.reads)
+
+    @property
+    def neutral(self) -> Mapping[str, Value]:
+        return {name: value for fold in self.folds for name, value in fold.neutral.items()}
+
+    @property
+    def gives(self) -> tuple[str, ...]:
+        return tuple(name for fold in self.folds for name in fold.gives)
 
     def is_neutral(self, amounts: Mapping[str, Value]) -> bool:
-        return float(amounts[self.name]) == 0.0
+        return all(fold.is_neutral(amounts) for fold in self.folds)
 
     def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, salt: int) -> Buffers:
-        return _Amounts(self.name, shape, sizes, 0.0, _raise)
+        return _Parts([fold.allocate(shape, sizes, count, salt) for fold in self.folds], shape.layers)
+
+
+class _Parts:
+    """The buffers of several folds, as one."""
+
+    def __init__(self, parts: Sequence[Buffers], layers: int) -> None:
+        self.parts = tuple(parts)
+        self.awake = [False] * layers
+
+    @property
+    def notices(self) -> list[str]:
+        return [notice for part in self.parts for notice in part.notices]
+
+    def reset(self) -> None:
+        for part in self.parts:
+            part.reset()
+
+    def write(self, uses: Sequence[Use]) -> None:
+        for part in self.parts:
+            part.write(uses)
+        self.awake[:] = [any(layer) for layer in zip(*(part.awake for part in self.parts), strict=True)]
+
+    def advance(self) -> None:
+        for part in self.parts:
+            part.advance()
+
+    def layer(self, index: int) -> dict[str, Any]:
+        return {name: folded for part in self.parts for name, folded in part.layer(index).items()}

@@ -17,15 +17,15 @@ from pipelines.spec import Value
 
 UNSHARP = 1.0  # patches; the blur that sharpening takes away
 
-
-_STILL = {"flip_x": False, "flip_y": False, "scale_x": 1, "scale_y": 1, "rotate": 0, "translate_x": 0, "translate_y": 0}
-_STILL |= {"blur": 0, "sharpen": 0, "region_left": 0, "region_right": 1, "region_top": 0, "region_bottom": 1}
-_STILL |= {"shift_t": 0, "blur_t": 0}
+# Amounts at which nothing moves, blurs or is cut.
+STILL = {"flip_x": False, "flip_y": False, "scale_x": 1, "scale_y": 1, "rotate": 0, "translate_x": 0, "translate_y": 0}
+STILL |= {"blur": 0, "sharpen": 0, "region_left": 0, "region_right": 1, "region_top": 0, "region_bottom": 1}
+STILL |= {"shift_t": 0, "blur_t": 0}
 
 
 def is_still(amounts: Mapping[str, Value]) -> bool:
     """Whether nothing moves, blurs or is cut."""
-    return all(amounts[name] == value for name, value in _STILL.items())
+    return all(amounts[name] == value for name, value in STILL.items())
 
 
 def transform_matrix(height: int, width: int, amounts: Mapping[str, Value], device: torch.device) -> Tensor:

@@ -9,7 +9,9 @@ to the queries, to the values, or to the map's product with some values (`Attent
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -77,10 +79,33 @@ class Act(NamedTuple):
     `awake[layer]` is False while the lever is neutral there.
     """
 
+    lever: str
     apply: Callable[..., Any]
     folded: Mapping[str, Any]
     awake: Sequence[bool]
     layer: int
+
+    def __call__(self, *x: Any) -> Any:
+        return self.apply(*x, **self.folded)
+
+
+class Thrown(NamedTuple):
+    """What a lever's function threw, and where."""
+
+    lever: str
+    text: str
+
+
+def thrown_by_lever(error: BaseException) -> Thrown | None:
+    """What was thrown, if it came out of a lever's function; found in the traceback, so that playing costs nothing.
+    None for everything else, and within compiled forwards."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    for at, (frame, _) in enumerate(frames):
+        if frame.f_code is Act.__call__.__code__:
+            inner, line = frames[min(at + 1, len(frames) - 1)]
+            place = f"{Path(inner.f_code.co_filename).name}, line {line}"
+            return Thrown(frame.f_locals["self"].lever, f"{type(error).__name__} in {place}: {error}")
+    return None
 
 
 class Watch(Protocol):
@@ -108,7 +133,7 @@ class LayerBends:
         """x as the levers at this point leave it; x itself where there are none at work."""
         for act in self.points.get(point, ()):
             if self.fixed or act.awake[act.layer]:
-                x = act.apply(x, **act.folded)
+                x = act(x)
         if self.watch is not None:
             self.watch.see(point, x)
         return x
@@ -138,7 +163,7 @@ class LayerBends:
         z = seen.read(weighed)
         for act in self.points.get(f"{site}.map", ()):
             if self.fixed or act.awake[act.layer]:
-                z = act.apply(z, seen, **act.folded)
+                z = act(z, seen)
         return z
 
 

@@ -8,12 +8,15 @@ set of tensors. Address, patch key, control, docs row and tests follow from that
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pipelines.bends.fold import Fold
+from pipelines.refusal import Refusal
 from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec
 
 Columns = Literal["tokens", "neurons"]
@@ -22,6 +25,10 @@ POINTS = (  # where the network calls its bends, in this order
     *("ffn.in", "ffn.hidden", "ffn.out"),
 )
 AmountSpec = ControlSpec | SwitchSpec | ChoiceSpec
+
+
+class LeverError(Refusal, ValueError):
+    """A lever declared wrong; the message names it, what is wrong, and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -66,19 +73,18 @@ def lever(
     """Declare a function as the lever `<site>.<name>` at every site of `at` (site -> hook point).
 
     `columns` says, per site, what the scope can select: the prompt's tokens or the hidden neurons. `renormalised`,
-    a hook point and a function, takes the function's place in bends with `renormalize: true`.
+    a hook point and a function, takes the function's place in bends with `renormalize: true`. LeverError where a bend
+    of the lever could not play, or would act before anyone has touched it.
     """
     per_site = columns or {}
+    _check_amounts(name, fold, amounts)
 
     def declare(apply: Callable[..., Any]) -> tuple[Lever, ...]:
         doc = " ".join((apply.__doc__ or "").split())
         made = []
-        if fold.name not in amounts:
-            raise ValueError(f"lever '{name}': its fold is of '{fold.name}', which is none of {list(amounts)}")
         for site, point in at.items():
-            for hook in (point, *(renormalised or ())[:1]):
-                if hook not in POINTS:
-                    raise ValueError(f"lever '{name}': no hook point '{hook}'; there are: {', '.join(POINTS)}")
+            for form in ((point, apply), *([renormalised] if renormalised else [])):
+                _check_form(name, *form, fold)
             plain = Lever(f"{site}.{name}", point, apply, fold, amounts, per_site.get(site), heads, doc)
             other = replace(plain, point=renormalised[0], apply=renormalised[1]) if renormalised else None
             made.append(replace(plain, renormalised=other))
@@ -87,17 +93,78 @@ def lever(
     return declare
 
 
+def _check_amounts(name: str, fold: Fold, amounts: dict[str, AmountSpec]) -> None:
+    """LeverError unless the fold reads these amounts, all of them, and their defaults do nothing."""
+    for amount in fold.reads:
+        if amount not in amounts:
+            raise LeverError(f"lever '{name}': its fold is of '{amount}', which is none of {list(amounts)}")
+    for amount in amounts:
+        if amount not in fold.reads:
+            raise LeverError(
+                f"lever '{name}': no fold reads '{amount}', so the function would never get it; "
+                f"give every amount one, such as Each({type(fold).__name__}(...), Sum('{amount}'))"
+            )
+    for amount, neutral in fold.neutral.items():
+        begins = amounts[amount].default
+        if begins != neutral:
+            raise LeverError(
+                f"lever '{name}': '{amount}' is {begins} by default, but its fold does nothing at {neutral}; make that "
+                f"its default, or take another fold: Product does nothing at 1, Sum and Maximum at 0"
+            )
+
+
+def _check_form(name: str, point: str, apply: Callable[..., Any], fold: Fold) -> None:
+    """LeverError unless there is such a hook point, and the function can be called there."""
+    if point not in POINTS:
+        raise LeverError(f"lever '{name}': no hook point '{point}'; there are: {', '.join(POINTS)}")
+    tensors = ("x", "attention") if point.endswith(".map") else ("x",)
+    try:
+        inspect.signature(apply).bind(*tensors, **dict.fromkeys(fold.gives))
+    except TypeError as problem:
+        call = f"{apply.__name__}({', '.join(tensors)}, *, {', '.join(fold.gives)})"
+        raise LeverError(f"lever '{name}': its function is called as {call}: {problem}") from None
+
+
 def discover() -> dict[str, Lever]:
-    """Every lever declared in `pipelines/bends/levers/`, by id, in a stable order."""
+    """Every lever declared in `pipelines/bends/levers/`, by id, in a stable order; without those of a file that has a
+    mistake in it, see `mistakes`."""
+    return _read()[0]
+
+
+def mistakes() -> list[str]:
+    """The files of `pipelines/bends/levers/` that cannot be used: where, and why, in a line each."""
+    return _read()[1]
+
+
+def _read() -> tuple[dict[str, Lever], list[str]]:
     from pipelines.bends import levers
 
     found: dict[str, Lever] = {}
-    for module in sorted(pkgutil.iter_modules(levers.__path__), key=lambda info: info.name):
-        declared = vars(importlib.import_module(f"{levers.__name__}.{module.name}")).values()
-        for family in declared:
-            if isinstance(family, tuple) and family and all(isinstance(item, Lever) for item in family):
-                for item in family:
-                    if item.id in found:
-                        raise ValueError(f"two levers are declared as '{item.id}'; give one another name")
-                    found[item.id] = item
-    return dict(sorted(found.items()))
+    wrong: list[str] = []
+    for info in sorted(pkgutil.iter_modules(levers.__path__), key=lambda info: info.name):
+        try:
+            found |= _declared(f"{levers.__name__}.{info.name}", found)
+        except Exception as error:  # whatever a file under work can throw: the others are read all the same
+            wrong.append(_told(f"{info.module_finder.path}/{info.name}.py", error))
+    return dict(sorted(found.items())), wrong
+
+
+def _declared(module: str, others: dict[str, Lever]) -> dict[str, Lever]:
+    """The levers of one file, by id. Raises whatever the file does, and LeverError for an id that is taken."""
+    own: dict[str, Lever] = {}
+    for family in vars(importlib.import_module(module)).values():
+        if isinstance(family, tuple) and family and all(isinstance(item, Lever) for item in family):
+            for item in family:
+                if (others | own).get(item.id, item) is not item:
+                    raise LeverError(f"two levers are declared as '{item.id}'; give one another name")
+                own[item.id] = item
+    return own
+
+
+def _told(file: str, error: Exception) -> str:
+    """The file, the line, and what is wrong there."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    what = str(error) if isinstance(error, LeverError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, SyntaxError) and error.filename == file:
+        lines, what = [error.lineno or 1], f"{type(error).__name__}: {error.msg}"
+    return f"{file}, line {lines[-1]}: {what}" if lines else f"{file}: {what}"

@@ -13,12 +13,12 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pipelines.bends.fold import BankShape, Buffers, Use, aligned, awake_layers, by_weight
+from pipelines.bends.fold import NOISE, BankShape, Buffers, Use, aligned, awake_layers, by_weight
 from pipelines.bends.upload import Upload
 from pipelines.spec import Value
 
@@ -212,18 +212,36 @@ Width = Literal["dim", "ffn_dim"]
 
 
 @dataclass(frozen=True)
-class Noises:
+class _OneNoise:
+    """What folds of noise have in common: the amounts `name`, `seed` and `motion`."""
+
+    name: str
+    rank: ClassVar[int] = NOISE
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.name, *Manner._fields)
+
+    @property
+    def neutral(self) -> Mapping[str, Value]:
+        return {self.name: 0.0}
+
+    @property
+    def gives(self) -> tuple[str, ...]:
+        return (self.name, "epsilon", "voices")
+
+    def is_neutral(self, amounts: Mapping[str, Value]) -> bool:
+        return float(amounts[self.name]) == 0.0
+
+
+@dataclass(frozen=True)
+class Noises(_OneNoise):
     """Noises whose variances add, shaped as the tensor they disturb: `epsilon`, a tuple of unit noises
     [repeats, rows, width], their strengths [n, heads, columns], and `voices`, those of them to carry out. `rows` and
     `width` name sizes of the network; the latent frames of a chunk or of the cache repeat one frame's places."""
 
-    name: str
     rows: Rows
     width: Width
-    rank: int = 2
-
-    def is_neutral(self, amounts: Mapping[str, Value]) -> bool:
-        return float(amounts[self.name]) == 0.0
 
     def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, salt: int) -> Buffers:
         rows = {
@@ -237,17 +255,16 @@ class Noises:
 
 
 @dataclass(frozen=True)
-class MapNoises:
+class MapNoises(_OneNoise):
     """Noises of the attention map, as a sketch over m random directions: `epsilon`, a tuple of unit noises
     [1, heads * tokens, m], and `signs`, a tuple of unit noises [1, 1, rounds] with one number for every m keys. `keys`
     names how many of them there are."""
 
-    name: str
     keys: Rows
-    rank: int = 2
 
-    def is_neutral(self, amounts: Mapping[str, Value]) -> bool:
-        return float(amounts[self.name]) == 0.0
+    @property
+    def gives(self) -> tuple[str, ...]:
+        return (*super().gives, "signs")
 
     def allocate(self, shape: BankShape, sizes: tuple[int, int], count: int, salt: int) -> Buffers:
         keys = {"keys": shape.keys, "text": shape.text_len}[self.keys]

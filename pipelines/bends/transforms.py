@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pipelines.bends.fold import BankShape, Buffers, Still, Use, aligned, awake_layers, by_weight
-from pipelines.bends.geometry import is_still, time_matrix, transform_matrix
+from pipelines.bends.fold import LIMIT, BankShape, Buffers, Still, Use, aligned, awake_layers, by_weight
+from pipelines.bends.geometry import STILL, is_still, time_matrix, transform_matrix
 from pipelines.spec import Value
 
 SETS = 4  # token sets that can be moved at once
@@ -175,8 +175,10 @@ class Transforms:
     frame, `shifts` [n, F, F] over the F latent frames of a chunk, `places` [n, heads, columns], and `slots`, the sets
     to carry out."""
 
-    name: str = "mix"
-    rank: int = 1
+    rank: ClassVar[int] = LIMIT
+    neutral: ClassVar[Mapping[str, Value]] = STILL  # or mix 0
+    reads: ClassVar[tuple[str, ...]] = (*STILL, "region_feather", "padding", "mix")
+    gives: ClassVar[tuple[str, ...]] = ("moves", "shifts", "places", "slots")
 
     def is_neutral(self, amounts: Mapping[str, Value]) -> bool:
         return is_neutral(amounts)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pipelines.bends.fold import Product
+from pipelines.bends.fold import LAST, Product
 from pipelines.bends.hooks import Attention
 from pipelines.bends.lever import lever
 from pipelines.bends.levers.map_gain import GAIN
-
-LAST = 3  # after the map's noise, which disturbs the product with the louder values
 
 
 @lever(
@@ -25,6 +23,7 @@ def value_gain(v: Tensor, gain: Tensor) -> Tensor:
     return v * gain.T[None, :, :, None]  # v [B, Lk, heads, d], gain [heads, Lk]
 
 
+# Last: after the map's noise, which disturbs the product with the louder values.
 @lever("value.gain", at={"self": "self.map"}, fold=Product("gain", LAST), amounts={"gain": GAIN}, heads=True)
 def whole_value_gain(z: Tensor, attention: Attention, gain: Tensor) -> Tensor:
     """Multiply every value vector that self-attention reads."""
