@@ -1,7 +1,8 @@
 """The UMT5 kind of tokenizer: text in pieces of words, each piece with its place in the text.
 
-Reads a folder that holds a SentencePiece model (`spiece.model`) or the same as `tokenizer.json`. Conventions are those
-Wan was trained with: cleaned text, an end mark after it, 512 rows. Knows nothing of embeddings or encoders.
+Reads a folder that holds a SentencePiece model (`spiece.model`) or the same as `tokenizer.json`, or takes what a
+pipeline of diffusers has loaded. Conventions are those Wan was trained with: cleaned text, an end mark after it, 512
+rows. Knows nothing of embeddings or encoders.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipelines.bends.scope import Words
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
 
 PAD, END = 0, 1
 PAD_PIECE, END_PIECE = "<pad>", "</s>"
@@ -87,6 +92,15 @@ def open_pieces(folder: Path, length: int = TEXT_LEN) -> PieceTokenizer:
     raise PiecesError(f"no tokenizer in {folder}; it needs spiece.model or tokenizer.json, as google/umt5-xxl has them")
 
 
+def pieces_of(tokenizer: PreTrainedTokenizerFast, length: int = TEXT_LEN) -> PieceTokenizer:
+    """The same from a tokenizer of transformers that stands in memory, `pipe.tokenizer` say; raises PiecesError. Its
+    settings for cutting and padding are cleared: transformers sets them anew at every call."""
+    model = getattr(tokenizer, "backend_tokenizer", None)
+    if model is None:
+        raise PiecesError(f"{type(tokenizer).__name__} does not say where pieces stand; load its fast kind")
+    return PieceTokenizer(_split_by(model, type(tokenizer).__name__), length)
+
+
 def clean(text: str) -> str:
     """The text as Wan's prompts were cleaned: broken encodings mended, HTML entities read (twice, as pages quote
     them), every run of white space one space, none at the ends."""
@@ -146,15 +160,19 @@ def _places(raw: Sequence[bytes], normal: str, origin: Sequence[int]) -> list[tu
 
 
 def _tokenizers(path: Path) -> Callable[[str], list[Piece]]:
-    # Places are the package's own. Where one sign became several around an accent or a joiner ("¨"), they can be one
-    # sign off; SentencePiece's are exact.
     from tokenizers import Tokenizer
 
     try:
         model = Tokenizer.from_file(str(path))
     except Exception as error:  # the package raises nothing more exact
         raise PiecesError(f"{path} cannot be read ({error}); fetch it again") from error
-    _check(path, model.id_to_token(PAD), model.id_to_token(END))
+    return _split_by(model, path)
+
+
+def _split_by(model: Tokenizer, name: Path | str) -> Callable[[str], list[Piece]]:
+    # Places are the package's own. Where one sign became several around an accent or a joiner ("¨"), they can be one
+    # sign off; SentencePiece's are exact.
+    _check(name, model.id_to_token(PAD), model.id_to_token(END))
     model.no_truncation()
     model.no_padding()
     unknown = model.token_to_id("<unk>")
@@ -210,6 +228,6 @@ def _letters(text: str, piece: str, place: tuple[int, int]) -> tuple[int, int]:
     return start, end
 
 
-def _check(path: Path, pad: str | None, end: str | None) -> None:
+def _check(name: Path | str, pad: str | None, end: str | None) -> None:
     if (pad, end) != (PAD_PIECE, END_PIECE):
-        raise PiecesError(f"{path} has '{pad}' and '{end}' at ids 0 and 1, not {PAD_PIECE} and {END_PIECE} as UMT5 has")
+        raise PiecesError(f"{name} has '{pad}' and '{end}' at ids 0 and 1, not {PAD_PIECE} and {END_PIECE} as UMT5 has")

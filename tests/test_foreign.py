@@ -212,6 +212,41 @@ def test_a_word_that_is_not_there_is_told() -> None:
         assert bending.report() == ["x: the prompt has no 'moon'"] and bending.held_tokens() == {"x": []}
 
 
+def test_words_that_were_never_said_are_asked_for() -> None:
+    """A bend that is to act on words holds nothing before it has heard them: no silent nothing."""
+    model, given = transformer(), given_pass()
+    unbent = flow(model, given)
+    bends = [Bend("hue", LEVERS["cross.map.gain"], Scope(tokens="tulip"))]
+    for acting in ({"hue.tokens": "all"}, {"hue.tokens": "0-3"}):
+        with Bending(model, bends, steps=1) as bending:
+            bending.write({"hue.gain": 0.0, **acting})
+            assert not torch.equal(flow(model, given), unbent)
+    for silent in ({"hue.gain": 1.0}, {"hue.on": False}, {"master.mix": 0.0}):
+        with Bending(model, bends, steps=1) as bending:
+            bending.write({"hue.gain": 0.0, **silent})
+            assert torch.equal(flow(model, given), unbent)
+    for tokens in ("tulip", "0-3, sea", "prompt"):
+        with Bending(model, bends, steps=1) as bending:
+            bending.write({"hue.gain": 0.0, "hue.tokens": tokens})
+            with pytest.raises(BendError, match=f"'hue' acts on '{tokens}'.*call read_prompt before the first forward"):
+                flow(model, given)
+            bending.read_prompt(WORDS)
+            assert not torch.equal(flow(model, given), unbent)
+
+
+def test_words_without_their_places_are_refused() -> None:
+    bending = Bending(transformer(), [], steps=1)
+    for given in (("a red star",), (WORDS, "blurred")):
+        with pytest.raises(BendError, match=r"not '.*'; give pieces_of\(pipe\.tokenizer\)\.tokenize\(prompt\)\.words"):
+            bending.read_prompt(*given)
+
+
+def test_two_bends_of_one_name_are_refused() -> None:
+    bends = [Bend("hue", LEVERS["cross.map.gain"]), Bend("hue", LEVERS["ffn.out.gain"])]
+    with pytest.raises(BendError, match="two bends are named 'hue'"):
+        Bending(transformer(), bends, steps=1)
+
+
 def test_numbers_beyond_their_range_are_brought_into_it() -> None:
     model = transformer()
     with Bending(model, [Bend("x", LEVERS["self.out.noise"])], steps=3) as bending:

@@ -8,7 +8,8 @@ import torch
 from pipelines.bends.bank import Bend
 from pipelines.bends.foreign import BendError, Bending, StepCount
 from pipelines.bends.scope import Scope, Span
-from tests.foreign import GRID, LEVERS, WORDS, diffusers, flow, given_pass, same, traces, transformer
+from pipelines.pieces import pieces_of
+from tests.foreign import GRID, LEVERS, WORDS, flow, given_pass, pipeline, same, traces, transformer
 from tests.tiny import prompt
 
 
@@ -35,29 +36,6 @@ def test_one_step_is_a_generation_each_time() -> None:
         assert count.read(1000.0, latents, text) == (0, True, True)
 
 
-def _pipeline(scheduler: str, second: bool = False):
-    pytest.importorskip("transformers")
-    torch.manual_seed(0)
-    vae = diffusers.AutoencoderKLWan(base_dim=4, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1)
-    chosen = {
-        "euler": diffusers.FlowMatchEulerDiscreteScheduler(shift=5.0),
-        "unipc": diffusers.UniPCMultistepScheduler(
-            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=5.0
-        ),
-    }[scheduler]
-    pipe = diffusers.WanPipeline(
-        tokenizer=None,
-        text_encoder=None,
-        vae=vae.eval(),
-        scheduler=chosen,
-        transformer=transformer(2),
-        transformer_2=transformer(3) if second else None,
-        boundary_ratio=0.9 if second else None,
-    )
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
 def _film(pipe, guidance: float = 5.0, steps: int = 3, seed: int = 0, **more):
     words = torch.Generator().manual_seed(7)
     found = pipe(
@@ -76,7 +54,7 @@ def _film(pipe, guidance: float = 5.0, steps: int = 3, seed: int = 0, **more):
 
 @pytest.mark.parametrize("scheduler", ["euler", "unipc"])
 def test_a_whole_pipeline(scheduler: str) -> None:
-    pipe = _pipeline(scheduler)
+    pipe = pipeline(scheduler)
     unbent = _film(pipe)
     assert unbent.shape == (1, 9, 64, 96, 3)
     bends = [Bend("words", LEVERS["cross.map.gain"], Scope(tokens="tulip")), Bend("loud", LEVERS["self.out.gain"])]
@@ -122,7 +100,7 @@ WORD = 1.25  # sixteen equal places, one of which counts fivefold: 20 / 16
 
 @pytest.mark.parametrize("second", [False, True], ids=["one transformer", "two transformers"])
 def test_steps_are_counted_with_and_without_guidance(second: bool) -> None:
-    pipe = _pipeline("euler", second)
+    pipe = pipeline("euler", second)
     first, middle, last = (2.0, 1.0, WORD), (2.0, 3.0, WORD), (2.0, 1.0, WORD)
     assert _heard(pipe, "both", 1.0) == [first, middle, last]
     assert _heard(pipe, "conditional", 1.0) == [first, middle, last]
@@ -133,7 +111,7 @@ def test_steps_are_counted_with_and_without_guidance(second: bool) -> None:
 
 
 def test_words_are_looked_up_in_each_passes_own_prompt() -> None:
-    pipe = _pipeline("euler")
+    pipe = pipeline("euler")
     bends = [Bend("word", LEVERS["cross.map.gain"], Scope(tokens="tulip"))]
     films = []
     for passes in ("both", "conditional"):
@@ -175,15 +153,39 @@ def test_size_and_text_length_may_change_between_generations() -> None:
 
 
 def test_moving_noise_is_the_same_in_every_generation() -> None:
-    pipe = _pipeline("euler")
+    pipe = pipeline("euler")
     with Bending(pipe.transformer, [Bend("x", LEVERS["ffn.out.noise"])], steps=3) as bending:
         bending.write({"x.noise": 0.5, "x.motion": 0.7})
         assert (_film(pipe) == _film(pipe)).all()
 
 
 def test_more_steps_than_bent_for_are_refused() -> None:
-    pipe = _pipeline("euler")
+    pipe = pipeline("euler")
     before = traces(pipe.transformer.blocks)
     with pytest.raises(BendError, match="a step beyond the 3"), Bending(pipe.transformer, [], steps=3):
         _film(pipe, steps=4)
     assert same(traces(pipe.transformer.blocks), before)
+
+
+def test_words_are_found_by_the_pipelines_own_tokenizer() -> None:
+    """The whole way from two prompts in plain words: rows of the text that the transformer is given, and no others."""
+    pipe, negative = pipeline("euler", speaking=True), "a blurred red moon"
+    said = {"prompt": "a red  star over\na dark sea", "negative_prompt": negative, "height": 64, "width": 96}
+    pieces = pieces_of(pipe.tokenizer)
+    words, without = pieces.tokenize(said["prompt"]).words, pieces.tokenize(negative).words
+    seen = []
+    with Bending(pipe.transformer, [Bend("hue", LEVERS["cross.value.gain"], Scope(tokens="red, sea"))], 2) as bending:
+        bending.read_prompt(words, without)
+        bending.write({"hue.gain": 0.0})
+
+        def look(module, args, kwargs) -> None:
+            values = torch.ones(1, kwargs["encoder_hidden_states"].shape[1], 4, 32)
+            seen.append(bending.layers[0].at("cross.v", values)[0, :, 0, 0].eq(0).nonzero().flatten().tolist())
+
+        handle = pipe.transformer.register_forward_pre_hook(look, with_kwargs=True)
+        pipe(**said, num_frames=5, num_inference_steps=2, output_type="latent")
+        handle.remove()
+        assert bending.held_tokens() == {"hue": [1, 6]} and bending.report() == []
+    ids = pipe.tokenizer(words.text).input_ids
+    assert pipe.tokenizer.convert_ids_to_tokens([ids[1], ids[6]]) == ["▁red", "▁sea"]
+    assert seen == [[1, 6], [2]] * 2

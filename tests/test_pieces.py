@@ -23,7 +23,7 @@ from tokenizers.pre_tokenizers import Sequence as PreTokenizers
 
 from pipelines.bends.scope import Words, missing, tokens
 from pipelines.house.text import HouseText, TextConfig
-from pipelines.pieces import END, PAD, SPACE, PiecesError, PieceTokenizer, clean, open_pieces
+from pipelines.pieces import END, PAD, SPACE, PiecesError, PieceTokenizer, clean, open_pieces, pieces_of
 
 LENGTH = 64
 SENTENCES = (
@@ -120,6 +120,21 @@ def test_text_is_cleaned_as_the_model_was_trained() -> None:
     assert clean(" a  tulip&amp;amp;rose\n\tthe\u00a0sea ") == "a tulip&rose the sea"
     assert clean("the tulipâ€™s ﬁrst \u201cred\u201d cafe\u0301") == 'the tulip\'s first "red" café'
     assert clean("\ud800 a\x00b") == "\ufffd ab" and clean("") == ""
+
+
+@pytest.mark.parametrize("name", [JSON, WORDS_JSON])
+def test_a_tokenizer_in_memory_reads_as_its_file_does(name: str, folders, opened) -> None:
+    """And goes on as it did: transformers cuts and pads by its own settings at every call."""
+    transformers = pytest.importorskip("transformers")
+    path = folders[f"{name} bytes"] / JSON
+    theirs = transformers.PreTrainedTokenizerFast(tokenizer_file=str(path), pad_token="<pad>", eos_token="</s>")
+    asked = {"padding": "max_length", "max_length": 9, "truncation": True}
+    before = theirs("a red star spinning above city lights", **asked).input_ids
+    for text in SENTENCES:
+        assert pieces_of(theirs, LENGTH).tokenize(text) == opened[f"{name} bytes"].tokenize(text)
+    assert theirs("a red star spinning above city lights", **asked).input_ids == before and len(before) == 9
+    with pytest.raises(PiecesError, match="object does not say where pieces stand; load its fast kind"):
+        pieces_of(object())
 
 
 def test_a_prompt_ends_and_is_padded(tokenizer: PieceTokenizer) -> None:

@@ -1,5 +1,6 @@
 """Bends in diffusers' `WanTransformer3DModel`: offline and bidirectional, the same levers as in our own transformer.
 
+    words = pieces_of(pipe.tokenizer).tokenize(prompt).words  # see pipelines/pieces.py
     with Bending(pipe.transformer, bends, steps=50) as bending:
         bending.read_prompt(words)
         bending.write({"hue.gain": 0.0})
@@ -22,8 +23,10 @@ from torch import Tensor, nn
 
 from pipelines.bends.bank import Bank, Bend, parameters_of
 from pipelines.bends.fold import BankShape
+from pipelines.bends.group import MASTER
 from pipelines.bends.hooks import NEUTRAL, LayerBends
-from pipelines.bends.scope import Words
+from pipelines.bends.scope import Words, asks_for_words
+from pipelines.refusal import Refusal
 from pipelines.spec import ControlSpec, Spec, Value
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ Passes = Literal["both", "conditional"]
 NO_WORDS = Words("", (), 0)
 
 
-class BendError(ValueError):
+class BendError(Refusal, ValueError):
     """A transformer that cannot be bent, or not like this; the message says why and what to do."""
 
 
@@ -55,7 +58,8 @@ class Bending:
         steps: int,
         passes: Passes = "both",
     ) -> None:
-        """Nothing is set on the transformers yet. Raises BendError for those that cannot be bent."""
+        """Nothing is set on the transformers yet. Raises BendError for those that cannot be bent, and for bends that
+        share a name."""
         if passes not in ("both", "conditional"):
             raise BendError(f"passes '{passes}' is not one of both, conditional")
         self.models = (transformers,) if isinstance(transformers, nn.Module) else tuple(transformers)
@@ -67,6 +71,10 @@ class Bending:
         self._values: dict[str, Value] = {}
         self._words = {True: NO_WORDS, False: NO_WORDS}  # of the conditional pass, and of the other
         self._undo: list[_Undo] = []
+        try:
+            self._values.update({name: spec.default for name, spec in self.parameters.items()})
+        except ValueError as problem:
+            raise BendError(str(problem)) from None
         self._forget()
 
     @property
@@ -89,7 +97,14 @@ class Bending:
         self._values = {**self._values, **legal}
 
     def read_prompt(self, words: Words, negative: Words = NO_WORDS) -> None:
-        """What the prompt and the negative prompt say, for bends scoped to words; heard from the next pass on."""
+        """What the prompt and the negative prompt say, for bends scoped to words; heard from the next pass on. Raises
+        BendError for anything but Words."""
+        for given in (words, negative):
+            if not isinstance(given, Words):
+                raise BendError(
+                    f"read_prompt needs to know where words stand, not {given!r:.60}; "
+                    "give pieces_of(pipe.tokenizer).tokenize(prompt).words, from pipelines.pieces"
+                )
         self._words = {True: words, False: negative}
 
     def report(self) -> list[str]:
@@ -142,6 +157,8 @@ class Bending:
         if not pass_.conditional and self.passes == "conditional":
             self.layers = (NEUTRAL,) * self._sizes.layers
             return
+        if pass_.conditional and self._words[True] is NO_WORDS:
+            self._refuse_wordless()
         # A bank outlives one generation, and not every caller runs in inference mode.
         with torch.inference_mode(False), torch.no_grad():
             shape = BankShape(*self._sizes, text.shape[1], self.grid, x.device, x.dtype)
@@ -151,6 +168,20 @@ class Bending:
             bank.read_prompt(Words(words.text, words.offsets[: shape.text_len], shape.text_len))
             bank.fold(pass_.step)
         self.layers = bank.layers
+
+    def _refuse_wordless(self) -> None:
+        """BendError for a bend that is to act on words and was never told where they stand: it would hold nothing."""
+        values = self._values
+        for bend in self.bends:
+            if bend.lever.columns != "tokens" or not values[f"{bend.name}.on"] or not values[MASTER]:
+                continue
+            tokens = str(values[f"{bend.name}.tokens"])
+            amounts = {amount: values[f"{bend.name}.{amount}"] for amount in bend.lever.amounts}
+            if asks_for_words(tokens) and not bend.lever.fold.is_neutral(amounts):
+                raise BendError(
+                    f"bend '{bend.name}' acts on '{tokens}', and where that stands was never said; "
+                    "call read_prompt before the first forward"
+                )
 
     def _bank(self, pass_: Pass, shape: BankShape) -> Bank:
         """The bank of this pass. Both passes of a step have one each, with the same seeds: what shakes one shakes the

@@ -161,6 +161,11 @@ def _held(text: str, prompt: str, offsets: tuple[tuple[int, int], ...], length: 
     return tuple(sorted(chosen))
 
 
+def asks_for_words(text: str) -> bool:
+    """Whether what a token scope holds depends on the prompt: any word or phrase, or `prompt`."""
+    return any(part.lower() != ALL and not _RANGE.fullmatch(part) for part in _parts(text))
+
+
 def missing(text: str, words: Words) -> list[str]:
     """The words and phrases of a token scope that no prompt which sounds contains."""
     plain = [part for part in _parts(text) if part.lower() not in (ALL, PROMPT) and not _RANGE.fullmatch(part)]
