@@ -48,7 +48,8 @@ from instrument.state import patch as patches
 from instrument.state.autosave import left
 from instrument.state.patch import Patch
 from pipelines import fetch as fetching
-from pipelines.bends.lever import discover
+from pipelines.bends.hooks import thrown_by_lever
+from pipelines.bends.lever import LeverError, discover, mistakes
 from pipelines.bends.table import table
 from pipelines.files import places, report, survey, with_decoder
 from pipelines.quicken import make_stream
@@ -74,6 +75,8 @@ def play(options: argparse.Namespace) -> None:
     show.engine.desk.folder, show.engine.desk.autosave.every = options.patches_dir, options.autosave
     if words := left(options.patches_dir, patch):
         show.notices.tell(words)
+    for mistake in mistakes():
+        show.notices.tell(f"left out: {mistake}")
     if options.video:
         show.engine.watch(options.video)
     rig = Rig(show.params, show.notices.tell, options.midi)
@@ -226,10 +229,15 @@ def _offline(options: argparse.Namespace, system: System, patch: Patch, waiting:
 
 
 def _frames(engine: Engine, waiting: deque[np.ndarray]) -> Iterator[np.ndarray]:
-    """Frames without end, as they are made. UsageError where no more pictures come."""
+    """Frames without end, as they are made. UsageError where no more pictures come, LeverError where a lever throws."""
     dropped = 0
     while True:
-        engine.play_chunk()
+        try:
+            engine.play_chunk()
+        except Exception as error:
+            if thrown := thrown_by_lever(error):
+                raise LeverError(f"lever '{thrown.lever}' cannot be played: {thrown.text}") from error
+            raise
         notice = engine.stream.notice
         dropped = dropped + 1 if notice else 0
         if dropped > MOST_DROPPED:
@@ -300,10 +308,16 @@ def _agree(row: Recipe) -> None:
 
 
 def list_levers(options: argparse.Namespace) -> None:
-    """The table of levers, from their declarations."""
+    """The table of levers, from their declarations. LeverError for files that could not be read."""
     if options.markdown:
         print(table(discover().values()))
-        return
+    else:
+        _tell_levers()
+    if wrong := mistakes():
+        raise LeverError("; ".join(wrong))
+
+
+def _tell_levers() -> None:
     for lever in discover().values():
         reach = ", ".join(["steps", "layers", *([lever.columns] if lever.columns else []), *["heads"] * lever.heads])
         print(f"{lever.id}\n    {lever.doc}\n    scope: {reach}")

@@ -18,6 +18,7 @@ import torch
 
 from instrument import setup
 from instrument.__main__ import main
+from pipelines.bends import levers
 from tests.playing import PATIENCE, QUICK, bender
 
 SHORT = (*QUICK, "--seconds", "0.3", "--osc-port", "0", "--no-page")
@@ -259,6 +260,51 @@ def test_levers_tells_every_lever_with_its_amounts(capsys: pytest.CaptureFixture
     assert re.search(r"^cross\.map\.gain$", shown, re.M)
     assert re.search(r"^ {4}gain +0 \.\.\. 8 x, neutral 1$", shown, re.M)
     assert re.search(r"^ {4}scope: steps, layers, tokens", shown, re.M)
+
+
+THROWING = """
+from pipelines.bends.fold import Product
+from pipelines.bends.lever import lever
+from pipelines.spec import ControlSpec
+
+@lever("own.throw", at={"ffn": "ffn.out"}, fold=Product("gain"), amounts={"gain": ControlSpec(0, 2, 1)})
+def own_throw(x, gain):
+    "Reach too far."
+    return x + gain[9]
+"""
+
+
+@pytest.fixture
+def own_levers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which files are levers too."""
+    folder = tmp_path / "own levers"
+    folder.mkdir()
+    monkeypatch.setattr(levers, "__path__", [*levers.__path__, str(folder)])
+    return folder
+
+
+def test_a_lever_file_with_a_mistake_is_named_and_the_show_plays_without_it(
+    own_levers: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = own_levers / "hidden_bias.py"
+    file.write_text("hidden_bias = lever('hidden.bias')\n")
+    mistake = f"{file}, line 1: NameError: name 'lever' is not defined"
+    assert run("levers") == 2
+    shown = capsys.readouterr()
+    assert shown.err == f"bender: {mistake}\n" and "\nffn.hidden.gain\n" in shown.out
+    assert run("play", *SHORT, "--seconds", "1") == 0
+    assert f"left out: {mistake}" in capsys.readouterr().out
+    Path("own.yaml").write_text("prompt: a moon\nbends: [{name: x, lever: ffn.hidden.bias}]\n")
+    line = refusal(capsys, "render", *QUICK, "--out", "clip.mp4", "--patch", "own.yaml")
+    assert "no lever 'ffn.hidden.bias'; did you mean" in line and line.endswith(f"; left out was {mistake}")
+
+
+def test_a_lever_that_throws_ends_a_clip_with_its_name(own_levers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (own_levers / "own_throw.py").write_text(THROWING)
+    Path("own.yaml").write_text("prompt: a moon\nbends: [{name: x, lever: ffn.own.throw}]\n")
+    assert run("render", *QUICK, "--out", "clip.mp4", "--seconds", "0.2", "--patch", "own.yaml") == 0
+    line = refusal(capsys, "render", *QUICK, "--out", "clip.mp4", "--patch", "own.yaml", "--set", "x.gain=2")
+    assert "lever 'ffn.own.throw' cannot be played: IndexError in own_throw.py, line 9: index 9 is out" in line
 
 
 def test_params_tells_every_parameter_of_a_patch(capsys: pytest.CaptureFixture[str]) -> None:

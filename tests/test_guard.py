@@ -24,6 +24,7 @@ from pipelines.recipes import HOUSE
 from pipelines.spec import ControlSpec
 from pipelines.stream import Stream
 from pipelines.systems import open_system
+from tests.playing import wait_until
 from tests.test_engine import Playing
 from tests.tiny import RECIPE, stream
 
@@ -35,7 +36,16 @@ def broken(x: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
     return torch.where(gain[0, 0] > DEADLY, float("nan"), x)
 
 
+def throwing(x: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
+    """Pass everything on, or, from a gain on, reach beyond the end of a tensor."""
+    return x if gain[0, 0] <= DEADLY else x + gain[9]
+
+
 BROKEN = lever("break", at={"ffn": "ffn.out"}, fold=Product("gain"), amounts={"gain": ControlSpec(0, 8, 1)})(broken)[0]
+
+THROWS = lever("throw", at={"ffn": "ffn.out"}, fold=Product("gain"), amounts={"gain": ControlSpec(0, 8, 1)})(throwing)[
+    0
+]
 
 PATCH = """
 prompt: a purple tulip swaying
@@ -51,8 +61,8 @@ values: {a.gain: 1.5, c.gain: 2.0, d.noise: 0.2}
 
 @pytest.fixture
 def levers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lever that breaks things among the others."""
-    every: dict[str, Lever] = {**discover(), BROKEN.id: BROKEN}
+    """The levers that break things among the others."""
+    every: dict[str, Lever] = {**discover(), BROKEN.id: BROKEN, THROWS.id: THROWS}
     monkeypatch.setattr(loading, "discover", lambda: every)
 
 
@@ -113,6 +123,34 @@ def test_the_bend_at_fault_is_found_named_and_mute_until_touched(levers: None) -
     playing.params.set("bad.gain", 2.0)
     assert finite(playing.chunks(1))
     assert playing.engine.guard.muted == [] and not playing.engine.guard.notices
+
+
+def test_a_bend_whose_lever_throws_is_found_named_and_mute_until_touched(levers: None) -> None:
+    playing, told = Playing(PATCH.replace("ffn.break", "ffn.throw")), []
+    engine, params, shown = playing.engine, playing.params, playing.frames
+    engine.tell = told.append
+    playing.chunks(1)
+    show = threading.Thread(target=engine.run)
+    show.start()
+    try:
+        params.set("bad.gain", 6.0)
+        assert wait_until(lambda: told) and engine.guard.muted == ["bad"]
+        assert told == [
+            "bad made a chunk come apart (ffn.throw: IndexError in test_guard.py, line "
+            f"{throwing.__code__.co_firstlineno + 2}: index 9 is out of bounds for dimension 0 with size 1): "
+            "mute until touched"
+        ]
+        before = len(shown)
+        assert wait_until(lambda: len(shown) > before + 8) and not engine.fault  # with the knob where it is
+        assert params["bad.gain"].base == 6.0 and engine.heard["bad.on"] is False and engine.heard["a.on"] is True
+        params.set("bad.gain", 2.0)
+        assert wait_until(lambda: engine.guard.muted == [] and engine.heard["bad.gain"] == 2.0)
+        before = len(shown)
+        assert wait_until(lambda: len(shown) > before + 8) and not engine.fault
+    finally:
+        engine.stop()
+        show.join()
+    assert finite(np.stack(shown))
 
 
 def test_a_touch_during_the_search_already_counts(levers: None) -> None:

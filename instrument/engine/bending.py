@@ -16,7 +16,7 @@ from functools import partial
 
 from instrument.engine import memory
 from instrument.engine.console import Console
-from instrument.engine.loading import ADD, DUPLICATE, REMOVE, bends_of, declare_bends
+from instrument.engine.loading import ADD, DUPLICATE, REMOVE, bends_of, declare_bends, no_lever
 from instrument.engine.naming import name_like, name_problem, taken_names
 from instrument.engine.wishes import Edit, Making, Wishes
 from instrument.parameters.answers import Tell
@@ -88,7 +88,7 @@ class Bending:
         levers = discover()
         lever, name = words[0], " ".join(words[1:])
         if lever not in levers:
-            raise BendingError(f"no lever '{shorten(lever)}'; {suggest(lever, list(levers))}")
+            raise BendingError(no_lever(lever, levers))
         spec = BendSpec(name=self._free_name(name, lever.replace(".", "_"), patch), lever=lever)
         return Edit(spec.name, spec, len(patch.bends), True, {})
 

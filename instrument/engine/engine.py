@@ -219,6 +219,8 @@ class Engine:
                 self.guard.forget()
                 self._look()
                 self._say(f"{failed.name} cannot be played ({fault}); what played before goes on")
+            else:
+                self.guard.threw(error, self._scene(self.stream.cache.end // self.stream.recipe.chunk))
             self.stream.reset()
         except Exception:  # as above: another try is all there is
             log.exception("the engine could not begin anew")

@@ -1,4 +1,4 @@
-"""When a chunk comes apart: play on at once without bends, find out which bend it was, and mute that one alone.
+"""When a chunk comes apart, or a lever throws: play on at once without bends, find out which bend it was, and mute it.
 
 The chunk itself never enters the cache (pipelines/guard.py). From the next one on all bends are mute, so that there is
 a picture again whatever the knobs say; meanwhile a second, private stream in a thread of its own plays the same values
@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from instrument.engine import chunks
 from instrument.parameters.params import ParamSet
 from pipelines.bends.bank import Bend
+from pipelines.bends.hooks import thrown_by_lever
 from pipelines.spec import Value
 from pipelines.stream import Stream
 from pipelines.text import Spoken
@@ -36,6 +37,7 @@ class Scene:
     prompt: Spoken
     seed: int
     chunks: int  # to play until it came apart, from an empty cache
+    thrown: str = ""  # what a lever threw, if that is why it did
 
 
 class Guard:
@@ -46,6 +48,7 @@ class Guard:
         self._muted: dict[str, int] = {}  # bend -> the version of the parameters from which a touch brings it back
         self._suspects: tuple[str, ...] = ()  # all that were active, mute until one is found
         self._since = 0
+        self._thrown = ""
         self._search: Future[list[str] | None] | None = None
         self._given_up = threading.Event()  # that search's
 
@@ -95,12 +98,19 @@ class Guard:
             return  # all are mute already, and yet: what is found will be told
         active = [bend.name for bend in scene.stream.bank.bends if is_active(bend, scene.values)]
         if not active:
-            self._tell(f"a chunk was {scene.stream.fault} with no bend active: the cache was reset")
+            if not scene.thrown:
+                self._tell(f"a chunk was {scene.stream.fault} with no bend active: the cache was reset")
             return
+        self._thrown = scene.thrown and f" ({scene.thrown})"
         self._since = self._params.changed(sys.maxsize)[0]
         self._suspects = tuple(active)
         self._given_up = threading.Event()
         self._search = self._beside.submit(culprits, scene, active, self._given_up)
+
+    def threw(self, error: Exception, scene: Scene) -> None:
+        """This was thrown while that was played; nothing happens unless it came out of a lever."""
+        if thrown := thrown_by_lever(error):
+            self.refused(replace(scene, thrown=f"{thrown.lever}: {thrown.text}"))
 
     def _judge(self, search: Future[list[str] | None]) -> None:
         """What the search has found."""
@@ -118,7 +128,7 @@ class Guard:
             return
         self._muted.update({name: self._since for name in found})
         together = " together" if len(found) > 1 else ""
-        self._tell(f"{', '.join(found)} made a chunk come apart{together}: mute until touched")
+        self._tell(f"{', '.join(found)} made a chunk come apart{together}{self._thrown}: mute until touched")
 
 
 def is_active(bend: Bend, values: Mapping[str, Value]) -> bool:
@@ -180,13 +190,20 @@ def private(scene: Scene) -> Stream:
 
 
 def comes_apart(stream: Stream, scene: Scene, chosen: Sequence[str]) -> bool:
-    """Whether a chunk is refused within a few when only the chosen bends are on."""
+    """Whether a chunk is refused within a few when only the chosen bends are on, or a lever throws."""
     mute = {f"{bend.name}.on": False for bend in stream.bank.bends if bend.name not in chosen}
     stream.reset(scene.seed)
     stream.bank.write({**scene.values, **mute})
-    for _ in range(min(max(scene.chunks, 1), TRIED)):
-        for _ in stream.denoise():
-            pass
-        if stream.commit() is None:
-            return True
-    return False
+    try:
+        return any(_refused(stream) for _ in range(min(max(scene.chunks, 1), TRIED)))
+    except Exception as error:
+        if thrown_by_lever(error) is None:
+            raise
+        return True
+
+
+def _refused(stream: Stream) -> bool:
+    """Play one chunk; whether it came apart."""
+    for _ in stream.denoise():
+        pass
+    return stream.commit() is None

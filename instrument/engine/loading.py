@@ -7,19 +7,19 @@ Knows the model's sizes and the levers; no time and no thread.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from instrument.engine import chunks, console, curtain, prompts, videoin
 from instrument.mapping import rigdesk
 from instrument.modulation.modspec import MOMENTARY, ModulatorSpec, named, own_parameters
 from instrument.modulation.modulators import problems_of
-from instrument.parameters.params import ParamSet, suggest
+from instrument.parameters.params import ParamSet, shorten, suggest
 from instrument.state import patchdesk, snapshots
 from instrument.state.patch import MOST_SEED, BendSpec, Patch, set_values
 from instrument.state.snapshots import Snapshot
 from pipelines.bends.bank import Bank, Bend, parameters_of
-from pipelines.bends.lever import Lever, discover
+from pipelines.bends.lever import Lever, discover, mistakes
 from pipelines.bends.scope import ALL, Scope, ScopeError, Span, ranges
 from pipelines.recipes import RECIPES
 from pipelines.spec import ControlSpec, Spec, SwitchSpec, TextSpec, TriggerSpec
@@ -171,8 +171,7 @@ def bends_of(patch: Patch, config: WanConfig) -> tuple[Bend, ...]:
     for index, spec in enumerate(patch.bends):
         lever = levers.get(spec.lever)
         if lever is None:
-            advice = suggest(spec.lever, list(levers))
-            raise patch.error(f"no lever '{spec.lever}'; {advice}", "bends", index, "lever")
+            raise patch.error(no_lever(spec.lever, levers), "bends", index, "lever")
         if spec.name in RESERVED:
             raise patch.error(_TAKEN.format("bend", spec.name), "bends", index, "name")
         for field, problem in _scope_problems(spec, lever, config):
@@ -182,6 +181,12 @@ def bends_of(patch: Patch, config: WanConfig) -> tuple[Bend, ...]:
             raise patch.error(problem, "bends", index, "renormalize")
         bends.append(Bend(spec.name, lever, _scope(spec), spec.persist, spec.renormalize))
     return tuple(bends)
+
+
+def no_lever(name: str, levers: Mapping[str, Lever]) -> str:
+    """What to say of a lever that is not there: others like it, and the files that could not be read."""
+    left_out = [f"; left out was {mistake}" for mistake in mistakes()]
+    return f"no lever '{shorten(name)}'; {suggest(name, list(levers))}{''.join(left_out)}"
 
 
 def _scope_problems(spec: BendSpec, lever: Lever, config: WanConfig) -> Iterator[tuple[str, str]]:
