@@ -5,13 +5,20 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
+from instrument import outputs
 from instrument.__main__ import _parser
 from instrument.engine.loading import declared
 from instrument.mapping import mapping
 from instrument.modulation.modspec import KINDS, ModulatorSpec, parameters_of
 from instrument.state import patch
+from pipelines.bends import levers
+from pipelines.bends.bank import Bank, Bend
+from pipelines.bends.lever import discover, mistakes
+from pipelines.bends.scope import Scope
 from pipelines.recipes import recipe
+from tests.test_bank import SHAPE
 from tests.tiny import CONFIG
 
 ROOT = Path(__file__).parent.parent
@@ -128,3 +135,75 @@ def test_the_readme_lays_out_the_folders_as_they_are():
     assert len(named) > 60 and [place for place in named if not place.exists()] == []
     folders = {child for top in ("pipelines", "instrument") for child in (ROOT / top).iterdir() if child.is_dir()}
     assert {child for child in folders if any(child.glob("*.py"))} <= named
+
+
+# --- what is written in Python is run ---
+
+
+def blocks(page: str, heading: str) -> str:
+    """All the Python of one section."""
+    section = text(page).split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    found = re.findall(r"```python\n(.*?)```", section, re.S)
+    assert found
+    return "\n".join(found)
+
+
+def run(code: str, known: dict | None = None) -> dict:
+    """What is there once it has run, after what was known before."""
+    found = {} if known is None else known
+    exec(compile(code, "docs", "exec"), found)
+    return found
+
+
+def test_every_section_with_python_is_run_here():
+    pages = {page.name: page.read_text(encoding="utf-8").count("```python\n") for page in PAGES}
+    assert {name: count for name, count in pages.items() if count} == {"bends.md": 1, "python.md": 5}
+
+
+def test_the_new_lever_that_is_shown_is_one_as_it_stands(tmp_path, monkeypatch):
+    (tmp_path / "hidden_bias.py").write_text(blocks("bends.md", "Adding a lever"), encoding="utf-8")
+    monkeypatch.setattr(levers, "__path__", [*levers.__path__, str(tmp_path)])
+    assert mistakes() == []
+    found = discover()["ffn.hidden.bias"]
+    bank, x = Bank([Bend("x", found, Scope(neurons="0-9"))], SHAPE, 4), torch.randn(1, 20, 256)
+    bank.fold(0)
+    assert bank.layers[0].at("ffn.hidden", x) is x
+    bank.write({"x.bias": -1.5})
+    bank.fold(0)
+    assert torch.equal(bank.layers[0].at("ffn.hidden", x)[..., :10], x[..., :10] - 1.5)
+    assert torch.equal(bank.layers[0].at("ffn.hidden", x)[..., 10:], x[..., 10:])
+
+
+def test_playing_and_patches_from_python(capsys):
+    found = run(blocks("python.md", "Chunks and frames"))
+    assert len(found["frames"]) == 12 and {frame.shape for frame in found["frames"]} == {(144, 256, 3)}
+    assert found["stream"].bank.report() == [] and found["stream"].bank.held_tokens() == {"hue": [1]}
+    run(blocks("python.md", "A patch"), found)
+    assert len(found["frames"]) == 8 and capsys.readouterr().out == "8 []\n"
+    assert found["engine"].heard["colour.gain"] == 0.0
+
+
+def test_an_output_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(outputs, "KINDS", dict(outputs.KINDS))
+    run(blocks("python.md", "An output"))
+    assert Path("log.txt").read_text() == "0.0\n2.0\n"
+    with pytest.raises(outputs.OutputError, match="output brightness: cannot write nowhere/log"):
+        outputs.parse("brightness:nowhere/log").open(256, 144, 20.0)
+
+
+def test_bending_the_pipeline_of_diffusers(monkeypatch, capsys):
+    """Word for word, but with small random weights instead of the real ones, and a small short film."""
+    diffusers, foreign = pytest.importorskip("diffusers"), pytest.importorskip("tests.foreign")
+    small = {'"cuda"': '"cpu"', "480": "64", "832": "96", "81": "5", "50": "2", "Span.of(0, 14)": "Span.of(0, 1)"}
+    code = blocks("python.md", "diffusers' WanPipeline")
+    assert all(each in code for each in small)
+    for large, less in small.items():
+        code = code.replace(large, less)
+    pipe = foreign.pipeline("unipc", speaking=True)
+    monkeypatch.setattr(diffusers.WanPipeline, "from_pretrained", lambda name, torch_dtype: pipe)
+    torch.manual_seed(0)
+    bent = run(code)["frames"]
+    assert capsys.readouterr().out == "[] {'hue': [1]}\n" and bent.shape == (5, 64, 96, 3)
+    torch.manual_seed(0)
+    assert (run(code.replace("0.0", "1.0"))["frames"] != bent).any()  # from the same noise
