@@ -5,6 +5,7 @@ import pytest
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 
+from instrument.parameters import values
 from instrument.parameters.params import ParamSet
 from instrument.surface.server import Surface
 from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec, TextSpec, TriggerSpec
@@ -202,6 +203,29 @@ def test_text_is_sent_with_enter_and_not_before(stage):
     assert box.get_property("value") == "black water"
 
 
+def test_words_that_are_refused_stay_in_the_box_as_not_taken(stage, monkeypatch):
+    stage.params.set("prompt.text", "ice")
+    box = stage.find("prompt.text")
+    stage.until(lambda: box.get_property("value") == "ice")
+
+    def changed():
+        return stage.js("return arguments[0].closest('param-words').classList.contains('changed')", box)
+
+    assert box.get_attribute("maxlength") == "2000"
+    monkeypatch.setattr(values, "LONGEST_TEXT", 8)
+    box.clear()
+    box.send_keys("salt water", Keys.ENTER)
+    stage.until(changed)
+    assert stage.value("prompt.text") == "ice" and box.get_property("value") == "salt water"
+    box.send_keys(Keys.ESCAPE)
+    assert box.get_property("value") == "ice" and not changed()
+    box.clear()
+    box.send_keys("salt", Keys.ENTER)
+    stage.until(lambda: stage.value("prompt.text") == "salt" and not changed())
+    stage.params.set("prompt.text", "ice")  # it follows again
+    stage.until(lambda: box.get_property("value") == "ice")
+
+
 def test_several_prompts_unfold_with_their_weights(stage):
     assert not stage.all(".more")
     stage.params.add("prompt.1.weight", ControlSpec(0, 1, 1), group="prompt")
@@ -272,8 +296,9 @@ def test_the_picture_shows(stage):
 
 
 def test_the_status_line(stage):
-    text = stage.until(lambda: (t := stage.browser.find_element("id", "status").text) and "17.5 fps" in t and t)
-    assert "84 ms" in text and "a thing to know" in text
+    line = stage.browser.find_element("id", "status")
+    text = stage.until(lambda: (t := line.text) and "17.5 fps" in t and "a thing to know" in t and t)
+    assert "84 ms" in text
     assert "a thing to know · one of old" in text  # the older is what is cut off
 
 

@@ -344,10 +344,12 @@ def test_the_description_is_json_and_complete(params):
         "warp": "cubed",
         "unit": "",
         "options": None,
+        "longest": None,
         "doc": "how much",
         "group": "petals",
     }
     assert told["padding"]["options"] == ["zeros", "border", "reflection"]
+    assert told["prompt"]["longest"] == 2000
     assert [told[id]["type"] for id in ("freeze", "padding", "prompt", "panic")] == [
         "switch",
         "choice",

@@ -100,6 +100,11 @@ def test_a_page_that_was_not_taken_at_its_word_is_told_what_counts():
                 await page.ws.send_json({"set": [["petals.gain", value]]})
                 await page.until(lambda: page.values.get("petals.gain") == 8)
             await other.until(lambda: other.values.pop("petals.gain", None) == 8)
+            refused = ("petals.gain", "loud", 8), ("prompt.text", "x" * 2001, "ice"), ("petals.on", "?", 1)
+            for id, wrong, kept in refused:
+                page.values.pop(id)
+                await page.ws.send_json({"set": [[id, wrong]]})
+                await page.until(lambda id=id, kept=kept: page.values.get(id) == kept)
             await page.ws.send_json({"set": [["petals.gain", 97], ["petals.on", False]]})
             await other.until(lambda: other.values["petals.on"] == 0)
             assert "petals.gain" not in other.values  # nothing has changed for it
@@ -260,7 +265,7 @@ def test_status_comes_by_itself():
         ({"set": {"petals.gain": 1}}, "must be a list"),
         ({"set": [["petals.gain"]]}, "pairs"),
         ({"set": [["petals.gain", 1]] * 1000}, "at most 512"),
-        ({"set": [["prompt.text", "x" * 9000]]}, "longer than 8192"),
+        ({"set": [["prompt.text", "x" * 9000]]}, "prompt.text cannot be"),
         ({"trigger": "panic"}, "must be a list"),
         ({"trigger": ["petals.gain"]}, "not a trigger"),
         ({"ack": "x"}, "not understood"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from instrument.parameters.values import travel_of
+from instrument.parameters.values import LONGEST_TEXT, travel_of
 from pipelines.spec import ChoiceSpec, ControlSpec, Spec, SwitchSpec, TextSpec, TriggerSpec, Value
 
 _TYPES = {ControlSpec: "number", SwitchSpec: "switch", ChoiceSpec: "choice", TextSpec: "text", TriggerSpec: "trigger"}
@@ -53,6 +53,7 @@ class Parameter:
             "warp": number.warp if number else None,
             "unit": number.unit if number else None,
             "options": list(self.spec.options) if isinstance(self.spec, ChoiceSpec) else None,
+            "longest": LONGEST_TEXT if isinstance(self.spec, TextSpec) else None,
             "doc": self.doc or self.spec.doc,
             "group": self.group,
         }

@@ -28,7 +28,7 @@ from typing import Any, Protocol
 
 from aiohttp import WSMessage, WSMsgType, web
 
-from instrument.parameters.params import ParamSet
+from instrument.parameters.params import BadValue, ParamSet
 from instrument.sockets import Credit, close, read_object
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,6 @@ STATUS_LASTS = 0.1  # in which it is not asked for again
 PLAY_EVERY = 0.1
 MOST_ITEMS = 512  # values or triggers in one message from a page
 MOST_TOLD, TOLD_WITHIN = 16, 2.0  # mistakes of one page that are answered within so many seconds
-LONGEST_TEXT = 8192  # characters of a text value
 
 
 class Pictures(Protocol):
@@ -110,6 +109,7 @@ class Feed:
         self._status_at = 0.0
         self._credit = Credit()
         self._told: deque[float] = deque(maxlen=MOST_TOLD)  # when its last mistakes were
+        self._refused: set[str] = set()  # what this page wanted to set, and did not
         self._stirred = True  # a value has changed since they were read; at first all are news
         self._resting = False  # values went out a moment ago
 
@@ -179,11 +179,14 @@ class Feed:
         return json.dumps({"structure": self._structure, "params": finite(params)})
 
     def _changes(self) -> tuple[dict[int, float], dict[str, str]]:
-        """Changed since the last call, or set by this page to what it cannot be: numbers by place, texts by id."""
+        """Changed since the last call, or set by this page to what it cannot be or is not: numbers by place, texts by
+        id."""
         with self._params.together():
             self._version, ids = self._params.changed(self._version)
             self._corrected, pairs = self._params.corrections.since(self._corrected)
         ids += [id for id, origin in pairs if origin == self._origin and id not in ids]
+        ids += self._refused.difference(ids)
+        self._refused.clear()
         numbers: dict[int, float] = {}
         words: dict[str, str] = {}
         for id in ids:
@@ -263,8 +266,8 @@ class Feed:
         """Do what it says; what could not be done. Raises ValueError or TypeError for a malformed message."""
         if "ack" in message:
             self._credit.acknowledge(message["ack"])  # late where a picture took longer than the values after it
-        actions = [(self._params.set, *pair) for pair in _pairs(message, "set")]
-        actions += [(self._params.set_normalised, *pair) for pair in _pairs(message, "travel")]
+        actions = [(self._set, self._params.set, *pair) for pair in _pairs(message, "set")]
+        actions += [(self._set, self._params.set_normalised, *pair) for pair in _pairs(message, "travel")]
         actions += [(self._params.trigger, id) for id in _ids(message)]
         calls = [partial(action, *arguments, self._origin) for action, *arguments in actions]
         if "learn" in message:
@@ -276,6 +279,15 @@ class Feed:
             except (LookupError, ValueError) as error:
                 problems.append(error)
         return problems
+
+    def _set(self, how: Callable[[str, Any, str], None], id: str, value: Any, origin: str) -> None:
+        """Set a parameter in one of two ways; a page whose word was refused hears what counts."""
+        try:
+            how(id, value, origin)
+        except BadValue:
+            self._refused.add(id)
+            self._stir()
+            raise
 
     def _learn(self, id: Any) -> None:
         if not (id is None or isinstance(id, str)):
@@ -298,8 +310,6 @@ def _pairs(message: dict[str, Any], name: str) -> list[tuple[str, Any]]:
     for pair in pairs:
         if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
             raise ValueError(f"'{name}' must hold [id, value] pairs")
-        if isinstance(pair[1], str) and len(pair[1]) > LONGEST_TEXT:
-            raise ValueError(f"text for '{pair[0]}' is longer than {LONGEST_TEXT} characters; shorten it")
     return [(id, value) for id, value in pairs]
 
 
