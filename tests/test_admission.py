@@ -10,6 +10,8 @@ from contextlib import suppress
 from instrument.surface import admission
 from tests.strangers import get, serving
 
+HEAD = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
 
 def test_a_caller_who_says_nothing_is_let_go_and_others_are_served():
     async def play():
@@ -39,6 +41,58 @@ def test_a_caller_who_says_nothing_is_let_go_and_others_are_served():
         server.close()
 
     asyncio.run(play())
+
+
+class Echo(asyncio.Protocol):
+    """A server that says back what it hears."""
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.transport.write(data)
+
+
+def test_who_has_asked_for_something_stays():
+    """Longer than one who connected later and says nothing."""
+
+    async def play():
+        wall = admission.Admission(Echo, patience=1.0)
+        server = await asyncio.get_running_loop().create_server(wall, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HEAD)
+        assert await asyncio.wait_for(reader.readexactly(len(HEAD)), 20) == HEAD
+        silent, other = await asyncio.open_connection("127.0.0.1", port)
+        with suppress(ConnectionError):
+            assert await asyncio.wait_for(silent.read(1), 20) == b""
+        writer.write(b"still here")
+        assert await asyncio.wait_for(reader.readexactly(10), 20) == b"still here"
+        for each in (writer, other):
+            each.close()
+        server.close()
+
+    asyncio.run(play())
+
+
+def test_there_are_so_many_at_once_from_all_addresses_together(monkeypatch):
+    wall = admission.Admission(Echo)
+    many = [f"10.0.0.{n}" for n in range(admission.MOST + 1)]
+    assert [wall.admit(address) for address in many] == [True] * admission.MOST + [False]
+    wall.release(many[0])
+    assert wall.admit(many[-1]) and not wall.admit(many[0])
+
+    monkeypatch.setattr(admission, "MOST", 3)
+    with serving() as surface:
+        lines = [socket.create_connection(("127.0.0.1", surface.port), timeout=20) for _ in range(4)]
+        try:
+            with suppress(ConnectionError):
+                assert lines[-1].recv(1) == b""
+            lines[0].sendall(HEAD)
+            assert lines[0].recv(4) == b"HTTP"
+        finally:
+            for line in lines:
+                line.close()
 
 
 def test_connections_are_bounded_and_come_free_again():
