@@ -30,7 +30,8 @@ def views(layers: int) -> dict[str, Wish]:
 
 def looks_of(wish: Wish, stream: Stream, tokens: int) -> list[Look]:
     """What is asked for together when a page shows this."""
-    facts = {"layers": stream.model.config.num_layers, "steps": stream.steps}
+    config = stream.model.config
+    facts = {"layers": config.num_layers, "steps": stream.steps, "heads": config.num_heads, "tokens": range(tokens)}
     keys = [*wish.neuron_keys(facts), *wish.map_keys(facts)][:AT_ONCE]
     return [_look(key, tokens) for key in keys]
 
