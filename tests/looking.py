@@ -42,19 +42,12 @@ LIT = """
 """
 
 
-class Encoder:
-    quick = True
-
-    def encode(self, text: str):
-        return tiny.prompt(text)
-
-
 class Stage:
     """An engine that plays by itself, its page in a browser, and ways to look at it."""
 
     def __init__(self, browser, pin: str | None = None):
         self.browser, self.params = browser, ParamSet()
-        self.engine = Engine(tiny.stream(), Encoder(), self.params, self._show, max_fps=40)
+        self.engine = Engine(tiny.stream(), tiny.Encoder(), self.params, self._show, max_fps=40)
         self.engine.load(loads(PATCH))
         self.params.set("engine.seed", 3)
         self.fps, self.pin, self.stopping = 12.0, pin, threading.Event()

@@ -1,10 +1,15 @@
-"""Frames that carry their number in blocks of pixels, so that it outlives a lossy codec."""
+"""Frames to know again: of one colour, or with their number in blocks of pixels, so that it outlives a lossy codec."""
 
 from __future__ import annotations
 
 import numpy as np
 
 BLOCK, BITS = 16, 12
+
+
+def flat(r: int, g: int, b: int, width: int = 64, height: int = 32) -> np.ndarray:
+    """uint8 [height, width, 3]"""
+    return np.full((height, width, 3), (r, g, b), np.uint8)
 
 
 def stamped(number: int, width: int = 256, height: int = 144) -> np.ndarray:

@@ -28,15 +28,8 @@ bends: [{name: loud, lever: ffn.out.gain}, {name: words, lever: cross.map.gain, 
 """
 
 
-class Encoder:
-    quick = True
-
-    def encode(self, text: str):
-        return tiny.prompt(text)
-
-
 def system() -> System:
-    return System(tiny.RECIPE, tiny.wan(), tiny.taehv(), Encoder())
+    return System(tiny.RECIPE, tiny.wan(), tiny.taehv(), tiny.Encoder())
 
 
 def patch() -> Patch:

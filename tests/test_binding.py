@@ -11,6 +11,7 @@ from instrument.mapping.mapping import Mapping
 from instrument.parameters.params import ParamSet
 from instrument.parameters.touch import Touch
 from pipelines.spec import ControlSpec, SwitchSpec, TriggerSpec
+from tests.touches import cc
 
 
 @pytest.fixture
@@ -36,10 +37,6 @@ def made(params, told):
         return Mapping(mapping.loads(f"{head}\nbindings:\n{text}"), params, told.append)
 
     return made
-
-
-def cc(key, value, channel=1):
-    return Touch("cc", key, value, channel)
 
 
 def note(key, value, channel=1):

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from functools import partial
 from itertools import cycle
 
 import pytest
@@ -14,6 +15,7 @@ from instrument.parameters.touch import SIXTEEN_K, Touch
 from pipelines.spec import ControlSpec, SwitchSpec, TriggerSpec
 from tests.filling import full_disk
 from tests.jack import Controller, running_jack
+from tests.touches import turned
 
 FILE = """\
 # my desk, do not touch
@@ -35,8 +37,7 @@ def params():
     return params
 
 
-def cc(*values, key=16, channel=1):
-    return [Touch("cc", key, value, channel) for value in values]
+cc = partial(turned, key=16)
 
 
 def timed(touches, gap=0.02, before=0.0):

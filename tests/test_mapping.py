@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from instrument.mapping.mapping import Mapping, MappingError
 from instrument.parameters.params import ParamSet
 from instrument.parameters.touch import Touch
 from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec, TextSpec, TriggerSpec
+from tests.touches import turned
 
 PADDING = ("zeros", "border", "reflection")
 
@@ -50,8 +52,7 @@ def play(params, told):
     return play
 
 
-def cc(*values, key=1, channel=1):
-    return [Touch("cc", key, value, channel) for value in values]
+cc = partial(turned, key=1)
 
 
 def note(*values, key=36):

@@ -11,10 +11,7 @@ from instrument.mapping.mapping import Mapping, MappingError
 from instrument.parameters.params import ParamSet
 from instrument.parameters.touch import Touch
 from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec, TextSpec, TriggerSpec
-
-
-def cc(key, value, channel=1):
-    return Touch("cc", key, value, channel)
+from tests.touches import cc
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,7 @@ from instrument.outputs.base import even
 from instrument.outputs.dummy import DummyOutput
 from instrument.outputs.fit import Fitter
 from instrument.outputs.testcard import CARD, draw_card
-
-
-def flat(r, g, b, width=64, height=32):
-    return np.full((height, width, 3), (r, g, b), np.uint8)
+from tests.stamps import flat
 
 
 def test_torch_is_not_needed():

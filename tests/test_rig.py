@@ -10,6 +10,7 @@ from instrument.mapping.rig import Rig
 from instrument.parameters.params import ParamSet, UnknownParameter
 from instrument.parameters.touch import Touch
 from pipelines.spec import ControlSpec, SwitchSpec, TriggerSpec
+from tests.touches import cc
 
 
 @pytest.fixture
@@ -30,10 +31,6 @@ def told():
 @pytest.fixture
 def rig(params, told):
     return Rig(params, told.append)
-
-
-def cc(key, value, channel=1):
-    return Touch("cc", key, value, channel)
 
 
 def save(path, text):

@@ -3,17 +3,13 @@
 import threading
 import time
 
-import numpy as np
 import pytest
 
 from instrument.outputs import OutputError, OutputGroup, OutputRunner, parse
 from instrument.outputs import runner as runner_module
 from instrument.outputs.base import Output
 from instrument.outputs.dummy import DummyOutput
-
-
-def flat(r, g, b, width=64, height=32):
-    return np.full((height, width, 3), (r, g, b), np.uint8)
+from tests.stamps import flat
 
 
 def until(fact, seconds=20.0):

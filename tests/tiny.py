@@ -41,6 +41,15 @@ def prompt(text: str = "a purple tulip swaying over a dark sea", seed: int = 1) 
     return Prompt(text, embeddings, tuple(words), tuple(ends))
 
 
+class Encoder:
+    """Every text by `prompt`, at once."""
+
+    quick = True
+
+    def encode(self, text: str) -> Prompt:
+        return prompt(text)
+
+
 def stream(
     bends=(),
     recipe: Recipe = RECIPE,

@@ -28,19 +28,12 @@ bends:
 """
 
 
-class Encoder:
-    quick = True
-
-    def encode(self, text: str):
-        return tiny.prompt(text)
-
-
 class Show:
     """A tiny engine, played chunk by chunk or by itself, and the surface that looks inside it."""
 
     def __init__(self) -> None:
         self.params = ParamSet()
-        self.engine = Engine(tiny.stream(), Encoder(), self.params, lambda frame, stamp: None)
+        self.engine = Engine(tiny.stream(), tiny.Encoder(), self.params, lambda frame, stamp: None)
         self.engine.load(loads(PATCH))
         self.inside = Inside(self.engine, lambda: {"fps": 12.5, "latency_ms": None})
         self.surface = Surface(self.params, dict, port=0)
