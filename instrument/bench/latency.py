@@ -25,7 +25,7 @@ SLOWEST = 2.5  # the longest pause between two turns, in chunks
 
 def bench_latency(system: System, patch: Patch, seconds: float, threads: int) -> Iterator[str]:
     """The report's lines, after playing for so long."""
-    show = Show(system, patch, [parse("dummy?keep=1")], None, threads)
+    show = Show(system, patch, [parse("dummy")], None, threads)
     show.start(Doors("127.0.0.1", None, None, (), False), Rig(show.params, show.notices.tell, "no such port"))
     try:
         time.sleep(SETTLE)

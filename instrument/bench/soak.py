@@ -255,7 +255,7 @@ class Player:
         fate = self._chance.random()
         if fate < 0.6:
             file = f"file:take{self._chance.randrange(3)}.mkv"
-            spec = self._chance.choice(("dummy?keep=2", file, "dummy?size=32x32"))
+            spec = self._chance.choice(("dummy?fps=20", file, "dummy?size=32x32"))
             self._osc.send_message("/out/add", spec)
             return
         made = Faulty(self._chance.randrange(1000)) if fate < 0.9 else parse("stream:udp://127.0.0.1:9")
