@@ -148,6 +148,11 @@ def test_what_could_not_be_kept_is_tried_again_though_nothing_changes(tmp_path):
     with full_disk(), pytest.raises(SaveError):
         autosave.keep(patch.loads("prompt: fire"), tmp_path)
     assert autosave.due(7)
+    with full_disk():
+        autosave.keep(patch.loads("prompt: fire"), tmp_path)  # is told already
+        with pytest.raises(SaveError):
+            autosave.keep(patch.loads("prompt: smoke"), tmp_path)
+    assert autosave.due(7)
     autosave.keep(patch.loads("prompt: fire"), tmp_path)
     assert not autosave.due(7) and kept(tmp_path).prompt == "fire"
 

@@ -39,6 +39,7 @@ class Autosave:
         self._next = 0.0
         self._version = -1
         self._text: str | None = None  # what played at the start, then what was kept last
+        self._refused = ""  # the text that could not be kept, if any
         self._begun = False
         self._snapshots: tuple[dict[str, dict[str, Any]], str] = {}, ""  # and their text
 
@@ -53,7 +54,8 @@ class Autosave:
         return changed
 
     def keep(self, patch: Patch, folder: Path) -> None:
-        """Write what plays, unless that is how it began, or is kept already. Raises SaveError."""
+        """Write what plays, unless that is how it began, or is kept already. Raises SaveError, once for the same text
+        where it is tried again and again."""
         text = self._text_of(patch)
         if self._text is None or text == self._text:
             self._text = text
@@ -68,8 +70,11 @@ class Autosave:
             whole.write(file, f"# {patch.name}, kept by itself while it played\n{text}".encode())
         except OSError as problem:
             self._version = -1  # the disk may have room by the next time
+            if text == self._refused:
+                return
+            self._refused = text
             raise SaveError(f"{folder}: what plays cannot be kept there: {problem.strerror or problem}") from None
-        self._text = text
+        self._text, self._refused = text, ""
 
     def _text_of(self, patch: Patch) -> str:
         """As `patches.dump`. Snapshots become text only where they have changed: many take a tenth of a second, in
