@@ -63,6 +63,16 @@ def test_a_rewrite_reaches_all_that_is_held(window: int, sink: int, before: int,
         assert held == [float(p) for p in pinned] + [float(p) for p in range(before, sink)]
 
 
+@pytest.mark.parametrize(("keep_sink", "pinned"), [(True, [0, 1]), (False, [3, 4])])
+def test_after_a_rewrite_the_sink_is_what_was_written_there(keep_sink: bool, pinned: list[int]) -> None:
+    cache = KVCache((1, 1, 1, 1), 5, S, sink=2)
+    for start in range(8):
+        _write(cache, start, 1)
+    assert sorted(cache.held()) == [0, 1, 5, 6, 7]
+    cache.rewrite(keep_sink)
+    assert sorted(cache.held()) == [*pinned, 5, 6, 7]
+
+
 def test_ranks_count_from_the_oldest_held() -> None:
     cache = KVCache((1, 1, 1, 1), 4, S, 1)
     for start in range(7):

@@ -137,6 +137,26 @@ def test_start_stop_continue_and_song_position():
     assert clock.beat(now) == 0 and clock.jumps == 3
 
 
+def test_where_midi_clock_stands_elsewhere_is_a_jump():
+    """Ticks that paused without a stop: the song is where they stopped."""
+    clock = midi_clock()
+    play(clock, 0.0)
+    end = ticks(clock, 0.0, 96, 120)
+    jumps = clock.jumps
+    end = ticks(clock, end, 96, 120)
+    assert clock.jumps == jumps
+    ticks(clock, end + 2.0, 96, 120)
+    assert clock.jumps > jumps and clock.beat(end + 2.0 + 96 / 48) == pytest.approx(12, abs=0.1)
+
+
+def test_where_link_stands_elsewhere_is_a_jump_and_less_is_a_correction():
+    clock = Clock(120)
+    clock.follow(LINK, 0.0)
+    for at, beat, jumps in ((1.0, 2.4, 0), (2.0, 4.4, 0), (3.0, 9.0, 1), (4.0, 10.4, 2), (5.0, 12.4, 2)):
+        clock.steer(beat, 120, at)
+        assert clock.jumps == jumps and clock.beat(at) == beat
+
+
 def test_other_sources_are_not_heard():
     clock = Clock(100)
     ticks(clock, 0.0, 96, 140)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from instrument.engine.pacer import FIRST_RATE, Pacer, mix
-from instrument.engine.rate import ArrivalRate
+from instrument.engine.rate import WINDOW, ArrivalRate
 from instrument.outputs.testcard import CARD
 
 FRAME = np.zeros((4, 8, 3), np.uint8)
@@ -378,3 +378,31 @@ def test_however_often_it_starves_a_slow_source_is_not_made_late_as_well(rate: f
         pacer._starving = False
         pacer._starve(1.0)
     assert pacer._margin == pytest.approx(frames)
+
+
+def test_a_margin_that_hiccups_have_widened_shrinks_again():
+    sim = Simulation()
+    sim.run(20)
+    before = sim.pacer.stats().latency_ms
+    for _ in range(10):
+        sim.run(1)
+        sim.pause(0.4)
+    sim.run(6)
+    widened = sim.pacer.stats().latency_ms
+    sim.run(36)
+    assert widened > before + 40 and sim.pacer.stats().latency_ms < before + 15
+
+
+@pytest.mark.parametrize(("pause", "over"), [(1.5, 1.0), (4.0, 2.0), (60.0, WINDOW)])
+def test_a_pause_is_over_once_frames_have_come_for_half_as_long_within_bounds(pause, over):
+    """Until then it may be the first gap of a slower pace, and the rate stands."""
+    rate = ArrivalRate()
+    for n in range(41):
+        rate.push(n / 20)
+    again = 2.0 + pause
+    for n in range(50):
+        rate.push(again + n / 10)
+        if n / 10 < over:
+            assert rate.fps == pytest.approx(20)
+        elif n / 10 > over + 0.2:
+            assert rate.fps == pytest.approx(10)
