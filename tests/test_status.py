@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from instrument.engine.status import Latency, Notices, Pace, StatusLine, describe
+from instrument.engine import status
+from instrument.engine.status import NOTICE_SECONDS, Latency, Notices, Pace, StatusLine, describe
 
 STATUS: dict[str, Any] = {
     "fps": 14.26,
@@ -64,6 +65,19 @@ def test_a_notice_is_told_once_and_fades() -> None:
         notices.tell(text)
     assert notices.take_new() == ["a", "b", "a"] and notices.take_new() == []
     assert notices.current() == ["a", "b", "a"]
+
+
+def test_the_same_again_after_it_has_faded_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, heard, notices = [100.0], [], Notices()
+    monkeypatch.setattr(status.time, "monotonic", lambda: now[0])
+    notices.also = heard.append
+    for at, times in ((100, 1), (105, 1), (110, 1), (116.5, 2), (700, 3)):  # it comes again and again, and then late
+        now[0] = at
+        notices.tell("out.add ndi: no NDI here")
+        assert heard == ["out.add ndi: no NDI here"] * times and len(notices.current()) == 1
+    assert notices.take_new() == heard
+    now[0] = 700 + NOTICE_SECONDS
+    assert notices.current() == []
 
 
 def test_log_lines_become_notices_with_the_fault_in_short() -> None:

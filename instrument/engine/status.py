@@ -83,7 +83,8 @@ class Pace:
 
 
 class Notices(logging.Handler):
-    """One-line messages from any thread: shown once each for a while, and never the same twice in a row."""
+    """One-line messages from any thread: shown once each for a while. The same again while the last is still shown is
+    shown for longer, and not told anew."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -93,8 +94,15 @@ class Notices(logging.Handler):
 
     def tell(self, text: str) -> None:
         text = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
-        if not self._recent or self._recent[-1][1] != text:
-            self._recent.append((time.monotonic(), text))
+        now = time.monotonic()
+        with self.lock:
+            at, newest = self._recent[-1] if self._recent else (now, None)
+            again = text == newest and now - at < NOTICE_SECONDS
+            if again:
+                self._recent[-1] = now, text
+            else:
+                self._recent.append((now, text))
+        if not again:
             self._new.append(text)
             self.also(text)
 
