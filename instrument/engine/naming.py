@@ -12,7 +12,8 @@ from instrument.modulation.modspec import named
 from instrument.parameters.params import ParamSet, shorten
 from instrument.state.patch import Patch
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+LONGEST = 64  # letters
+_NAME = re.compile(rf"[A-Za-z_][A-Za-z0-9_]{{0,{LONGEST - 1}}}")
 
 
 def taken_names(params: ParamSet, patch: Patch) -> set[str]:
@@ -29,6 +30,8 @@ def name_problem(wanted: str, what: str, taken: set[str]) -> str:
 
 
 def name_like(like: str, taken: set[str]) -> str:
-    """The first free one of petals, petals2, petals3, ... for one that is called petals or petals7."""
+    """The first free one of petals, petals2, petals3, ... for one that is called petals or petals7; a long stem is cut
+    where its number would make the name too long."""
     stem = re.sub(r"\d+$", "", like) or like
-    return next(name for number in range(1, 1000) if (name := stem if number == 1 else f"{stem}{number}") not in taken)
+    numbers = ("", *(str(number) for number in range(2, 1000)))
+    return next(name for number in numbers if (name := f"{stem[: LONGEST - len(number)]}{number}") not in taken)
