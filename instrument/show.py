@@ -30,6 +30,7 @@ from instrument.osc.announce import Announcement
 from instrument.osc.query import OscQuery
 from instrument.osc.server import OscServer
 from instrument.outputs import Output, OutputGroup
+from instrument.outputs import desk as outdesk
 from instrument.outputs.desk import OutputDesk, Rule
 from instrument.outputs.testcard import draw_card
 from instrument.parameters.params import ParamSet
@@ -75,6 +76,7 @@ class Show:
         Raises PatchError when the patch does not fit the model."""
         self.notices = Notices()
         self.params = ParamSet(self.notices.tell)
+        outdesk.declare(self.params)
         self.latency = Latency()
         self.outputs = OutputGroup(outputs)
         self.surface: Surface | None = None

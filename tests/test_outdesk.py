@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from instrument.engine import curtain
-from instrument.outputs import OutputError, OutputGroup, parse
+from instrument.outputs import OutputError, OutputGroup, desk, parse
 from instrument.outputs.desk import LONGEST, MOST, OutputDesk, confined
 from instrument.parameters.params import ParamSet
 from tests.playing import Playing, wait_until
@@ -21,7 +20,7 @@ class Stage:
 
     def __init__(self, folder: Path, rule="local"):
         self.told, self.params, self.group = [], ParamSet(), OutputGroup([parse("dummy")])
-        curtain.declare(self.params)
+        desk.declare(self.params)
         self.group.start(64, 48, 20)
         self.desk = OutputDesk(self.params, self.group, self.told.append, folder, rule)
         self.desk.start()

@@ -12,17 +12,15 @@ import numpy as np
 from instrument.engine.pacer import mix
 from instrument.outputs.fit import Fitter
 from instrument.parameters.params import ParamSet
-from pipelines.spec import SwitchSpec, TextSpec
+from pipelines.spec import SwitchSpec
 
 BLACKOUT, FREEZE = "out.blackout", "out.freeze"
 
 
 def declare(params: ParamSet) -> None:
-    """The two switches, and the two texts that the outputs' desk obeys."""
+    """The two switches."""
     params.add(BLACKOUT, SwitchSpec(False, "the outputs show black"), "out", kept=False)
     params.add(FREEZE, SwitchSpec(False, "the outputs hold the picture; the engine plays on"), "out", kept=False)
-    params.add("out.add", TextSpec("", "adds an output, such as ndi or file:take.mp4"), "out", kept=False)
-    params.add("out.remove", TextSpec("", "takes away the output of this name"), "out", kept=False)
 
 
 class Curtain:

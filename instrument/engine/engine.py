@@ -1,8 +1,8 @@
 """The one loop: tick, denoise, decode, send.
 
 The engine owns the stream and is the only one to touch it. It reads parameters before every denoising step, runs
-commands (triggers) between chunks, panic at any step, and hands frames on; it knows no port, file or page. It is the
-one place of the live side that imports torch.
+commands (triggers) between chunks, panic at any step, and hands frames on; it knows no port, file or page. Torch is for
+this folder, and for what loads or measures models: parameters, patches, mappings, ports and the page do without.
 """
 
 from __future__ import annotations

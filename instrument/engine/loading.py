@@ -14,6 +14,7 @@ from instrument.engine import chunks, console, curtain, prompts, videoin
 from instrument.mapping import rigdesk
 from instrument.modulation.modspec import MOMENTARY, ModulatorSpec, named, own_parameters
 from instrument.modulation.modulators import problems_of
+from instrument.outputs import desk as outdesk
 from instrument.parameters.params import ParamSet, shorten, suggest
 from instrument.state import patchdesk, snapshots
 from instrument.state.patch import MOST_SEED, BendSpec, Patch, set_values
@@ -146,6 +147,7 @@ def declared(patch: Patch, config: WanConfig, steps: int) -> ParamSet:
     patchdesk.declare(params)
     prompts.declare(params)
     curtain.declare(params)
+    outdesk.declare(params)
     rigdesk.declare(params)
     declare_patch(params, patch, bends_of(patch, config), steps, config.num_layers)
     set_all(params, patch)

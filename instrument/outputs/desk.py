@@ -22,7 +22,7 @@ from typing import Literal
 from instrument.outputs import Output, OutputError, OutputGroup, parse
 from instrument.parameters.answers import Tell
 from instrument.parameters.params import ParamSet, shorten
-from pipelines.spec import Value
+from pipelines.spec import TextSpec, Value
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,12 @@ LONGEST = 500  # letters of a wish
 _LOCAL = ("camera", "dummy", "file", "ndi", "screen", "spout", "syphon")
 _FILE = re.compile(r"[^\W_][\w .()#-]{0,99}")  # begins with a letter or digit: no folder, no dot file
 _DEVICE = re.compile(r"(/dev/video\d{1,3}|[\w .()-]{0,99})")
+
+
+def declare(params: ParamSet) -> None:
+    """The two texts that a desk obeys."""
+    params.add(ADD, TextSpec("", "adds an output, such as ndi or file:take.mp4"), "out", kept=False)
+    params.add(REMOVE, TextSpec("", "takes away the output of this name"), "out", kept=False)
 
 
 def confined(spec: str, folder: Path, rule: Rule) -> Output:
@@ -73,7 +79,8 @@ def _file(shown: str, target: str, query: str, folder: Path) -> Output:
 
 
 class OutputDesk:
-    """`tell` takes one line for the player; `folder` is where files go. Between `start` and `close` it obeys."""
+    """`params` are `declare`d, `tell` takes one line for the player, `folder` is where files go. Between `start` and
+    `close` it obeys."""
 
     def __init__(
         self, params: ParamSet, group: OutputGroup, tell: Callable[[str], None], folder: Path, rule: Rule = "local"
