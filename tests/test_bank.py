@@ -184,6 +184,17 @@ def test_a_prompt_change_moves_the_words() -> None:
     bank.read_prompt(prompt("a star").words)
     bank.fold(0)
     assert bank.held_tokens() == {"x": []} and bank.report() == ["x: the prompt has no 'sea'"]
+    bank.write({"x.tokens": "star"})
+    bank.fold(0)
+    assert bank.held_tokens() == {"x": [1]} and bank.report() == []
+    bank.read_prompt(prompt("").words)  # no words are no words of it either
+    bank.fold(0)
+    assert bank.held_tokens() == {"x": []} and bank.report() == ["x: the prompt has no 'star'"]
+
+
+def test_before_the_first_prompt_no_word_is_missed() -> None:
+    bank = Bank([Bend("x", LEVERS["cross.map.gain"], Scope(tokens="sea"))], SHAPE, 2)
+    assert bank.held_tokens() == {"x": []} and bank.report() == []
 
 
 def test_a_scope_typed_wrong_keeps_the_last_good_one() -> None:

@@ -102,6 +102,24 @@ def test_an_empty_slot_says_so_until_something_is_stored_there():
     assert show.params["a"].base == 3.25 and "stored snapshot 5" in show.told
 
 
+def test_what_is_stored_over_a_snapshot_is_taken_back_and_made_again():
+    show = Show()
+    show.params.set("a", 3.25, "midi")
+    show.press("snapshot.2.store")
+    show.press("snapshot.5.store")
+    stored = show.console.snapshots[2]
+    assert stored.values["a"] == 3.25 and 5 in show.console.snapshots
+    show.press("undo")
+    assert 5 not in show.console.snapshots and show.told[-1] == "snapshot 5 is empty again"
+    show.press("undo")
+    assert show.console.snapshots == SNAPSHOTS and show.params["a"].base == 3.25
+    show.press("undo")
+    assert show.params["a"].base == 1
+    show.press("redo")
+    show.press("redo")
+    assert show.console.snapshots == {**SNAPSHOTS, 2: stored} and show.params["a"].base == 3.25
+
+
 def test_a_recall_can_take_its_time_and_the_hand_has_the_last_word():
     show = Show()
     show.params.set("morph.seconds", 2)

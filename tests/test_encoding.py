@@ -187,6 +187,14 @@ def test_a_prompt_that_is_too_long_or_holds_nothing_plays_and_is_told_of(text: s
     assert [told in notice for notice in engine.notices] == ([True] if told else [])
 
 
+def test_an_empty_prompt_lacks_the_words_that_a_bend_holds() -> None:
+    playing = Playing()
+    playing.chunks(1)
+    playing.params.set("prompt.text", "")
+    playing.chunks(1)
+    assert playing.engine.notices == ["words: the prompt has no 'tulip'"]
+
+
 def test_params_without_an_engine_have_the_prompts_too() -> None:
     from instrument.engine import prompts
 

@@ -227,10 +227,20 @@ class Console:
     # --- snapshots, morphs, undo ---
 
     def store(self, slot: int) -> None:
-        """Keep the state as it is set now, without modulation, in a slot from 1."""
-        name = self.snapshots[slot].name if slot in self.snapshots else str(slot)
-        self.snapshots[slot] = Snapshot(name, state(self.params))
-        self._tell(f"stored snapshot {slot}")
+        """Keep the state as it is set now, without modulation, in a slot from 1. Undo brings back what was there."""
+        before, own = self.snapshots.get(slot), self.snapshots  # of this patch, whichever plays when it is taken back
+        after = Snapshot(before.name if before else str(slot), state(self.params))
+        self.history.step(partial(self._put, own, slot, before), partial(self._put, own, slot, after))
+        self._put(own, slot, after)
+
+    def _put(self, snapshots: dict[int, Snapshot], slot: int, snapshot: Snapshot | None) -> None:
+        """Into a slot; None empties it."""
+        if snapshot is None:
+            snapshots.pop(slot, None)
+            self._tell(f"snapshot {slot} is empty again")
+        else:
+            snapshots[slot] = snapshot
+            self._tell(f"stored snapshot {slot}")
 
     def _wish_for(self, slot: int, origin: str) -> None:
         self.on_time("snapshot", partial(self.recall, slot, origin), Asked(f"snapshot {slot}", origin))

@@ -100,7 +100,7 @@ class Bank:
         noise walks go on. Raises ValueError when two bends share a name, or when a lever does not fit the shape."""
         self.bends, self.shape, self.steps = tuple(bends), shape, steps
         self._values: Mapping[str, Value] = self.defaults()
-        self._words = Words("", (), shape.text_len)
+        self._words = Words("", (), shape.text_len, said=False)
         by_form: dict[tuple[str, bool], list[Bend]] = {}
         for bend in bends:
             by_form.setdefault((bend.lever.id, bend.renormalize), []).append(bend)

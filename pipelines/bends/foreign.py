@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from diffusers.models.transformers.transformer_wan import WanAttention
 
 Passes = Literal["both", "conditional"]
-NO_WORDS = Words("", (), 0)
+NO_WORDS = Words("", (), 0, said=False)
 
 
 class BendError(Refusal, ValueError):
@@ -165,7 +165,7 @@ class Bending:
             bank = self._bank(pass_, shape)
             bank.write(self._values)
             words = self._words[pass_.conditional]
-            bank.read_prompt(Words(words.text, words.offsets[: shape.text_len], shape.text_len))
+            bank.read_prompt(words._replace(offsets=words.offsets[: shape.text_len], length=shape.text_len))
             bank.fold(pass_.step)
         self.layers = bank.layers
 

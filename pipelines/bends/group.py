@@ -132,7 +132,7 @@ class _Hand:
         if lever.columns == "tokens":
             text = str(values[f"{name}.tokens"])
             columns = scopes.tokens(text, words)
-            absent = scopes.missing(text, words) if words.text else []
+            absent = scopes.missing(text, words) if words.said else []
             notice = f"{name}: the prompt has no {', '.join(repr(word) for word in absent)}" if absent else ""
         elif lever.columns == "neurons":
             chosen = scopes.ranges(str(values[f"{name}.neurons"]), self._sizes[1], "neuron")

@@ -74,6 +74,7 @@ class Words(NamedTuple):
     """A prompt as a scope sees it: its text, each real token's (start, end) in it, and the padded length.
 
     While several prompts sound, `share` is how much of it is this one's, and `others` are the rest; shares sum to one.
+    `said`: it was asked for, however empty; not so before the first prompt.
     """
 
     text: str
@@ -81,6 +82,7 @@ class Words(NamedTuple):
     length: int
     share: float = 1.0
     others: tuple[Words, ...] = ()
+    said: bool = True
 
     @property
     def every(self) -> Iterator[Words]:
