@@ -192,9 +192,26 @@ def test_a_prompt_change_moves_the_words() -> None:
     assert bank.held_tokens() == {"x": []} and bank.report() == ["x: the prompt has no 'star'"]
 
 
+def test_words_that_the_loudest_prompt_lacks_are_told_and_whether_another_has_them() -> None:
+    bank = _bank(Bend("x", LEVERS["cross.map.gain"], Scope(tokens="sea")), x__gain=2.0)
+    loud, quiet = prompt("a red star").words, prompt("a moon over the sea").words
+    bank.write({"x.tokens": "sea, red  star, night"})
+    bank.read_prompt(loud._replace(share=0.6, others=(quiet._replace(share=0.4),)))
+    bank.fold(0)
+    assert bank.words_apart() == {"x": {"sea": True, "night": False}} and bank.holding_nothing() == []
+    assert bank.report() == ["x: the prompt has no 'night'"]
+    bank.read_prompt(prompt("a tulip").words)
+    bank.fold(0)
+    assert bank.words_apart() == {"x": {"sea": False, "red star": False, "night": False}}
+    assert bank.holding_nothing() == ["x"]
+    bank.write({"x.tokens": "tulip"})
+    bank.fold(0)
+    assert bank.words_apart() == {} and bank.holding_nothing() == []
+
+
 def test_before_the_first_prompt_no_word_is_missed() -> None:
     bank = Bank([Bend("x", LEVERS["cross.map.gain"], Scope(tokens="sea"))], SHAPE, 2)
-    assert bank.held_tokens() == {"x": []} and bank.report() == []
+    assert bank.held_tokens() == {"x": []} and bank.report() == [] and bank.words_apart() == {}
 
 
 def test_a_scope_typed_wrong_keeps_the_last_good_one() -> None:

@@ -54,6 +54,32 @@ def test_clicking_words_sets_the_scope(page, playing):
     until(lambda: playing.value("colour.tokens") == "city")
 
 
+def test_a_held_word_that_the_prompt_lacks_is_seen_and_dropped_and_the_network_is_dim(page, playing):
+    playing.params.set("prompt.text", "a purple tulip", "osc")
+    playing.params.set("colour.tokens", "Red  Star", "osc")
+    playing.params.set("colour.gain", 5, "osc")
+    playing.params.set("wave.on", False, "osc")
+    look_at(page, "colour")
+    absent = until(lambda: page.all("#bends .chip.absent"))[0]
+    assert absent.text.split("\n") == ["Red Star not in the prompt"]
+    assert absent.get_attribute("aria-pressed") == "true"
+    lit = """
+        const canvas = document.querySelector('.network canvas'), pen = canvas.getContext('2d');
+        const [, green, , cover] = pen.getImageData(46 + canvas.width / 4, 3 * 11 + 5 + 8 + 5, 1, 1).data;
+        return green * cover / 255;
+    """
+    until(lambda: 40 < page.js(lit) < 110)
+    assert "does nothing now" in page.js("return document.querySelector('.network canvas').getAttribute('aria-label')")
+    chip(page, "tulip").click()
+    until(lambda: playing.value("colour.tokens") == "Red  Star, tulip")
+    until(lambda: page.js(lit) > 180)
+    page.all("#bends .chip.absent")[0].click()
+    until(lambda: playing.value("colour.tokens") == "tulip" and not page.all("#bends .chip.absent"))
+    playing.params.set("prompt.text", "a red star spinning above city lights", "osc")
+    playing.params.set("colour.tokens", "red", "osc")
+    playing.params.set("wave.on", True, "osc")
+
+
 def test_heads_are_dots(page, playing):
     look_at(page, "colour")
     count = len(page.all(".dot"))

@@ -46,6 +46,7 @@ def test_it_follows_what_is_played():
     state = portrait.state()
     text = state["prompt"]["text"]
     assert [text[slice(*state["prompt"]["offsets"][i])] for i in state["held"]["words"]] == ["star"]
+    assert state["apart"] == {} and state["idle"] == []
     assert state["snapshots"] == {"1": "high", "3": "3"} and state["bends"][3]["name"] == "new"
 
 

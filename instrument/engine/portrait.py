@@ -1,5 +1,5 @@
-"""What a surface may draw of the engine beyond its parameters: the network, the bends on it, the prompt's pieces, the
-snapshots, the set list, the modulators and what they give; and learning.
+"""What a surface may draw of the engine beyond its parameters: the network, the bends on it, the prompt's pieces and
+which of them every bend holds, the snapshots, the set list, the modulators and what they give; and learning.
 
 Read from any thread while the engine plays: every answer is made of things that are replaced, not changed.
 """
@@ -43,6 +43,8 @@ class Portrait:
             if prompt
             else None,
             "held": stream.bank.held_tokens(),
+            "apart": stream.bank.words_apart(),
+            "idle": stream.bank.holding_nothing(),
             "snapshots": {str(slot): snapshot.name for slot, snapshot in engine.console.snapshots.copy().items()},
             "patch": {"name": engine.desk.playing.name, "list": engine.desk.names},
             "modulators": engine.console.rack.kinds.copy(),

@@ -152,6 +152,18 @@ class Bank:
             held.update(group.held_tokens())
         return held
 
+    def words_apart(self) -> dict[str, dict[str, bool]]:
+        """Per bend the words of its scope that the loudest prompt lacks, where there are any; True where another
+        prompt that sounds has them."""
+        found: dict[str, dict[str, bool]] = {}
+        for group in self._groups:
+            found.update(group.words_apart())
+        return found
+
+    def holding_nothing(self) -> list[str]:
+        """The bends whose scope has no token, no neuron or no head in it, so that they do nothing."""
+        return [name for group in self._groups for name in group.holding_nothing()]
+
     def scope_of(self, bend: str) -> str:
         """The token scope of a bend that has one, as it stands now."""
         return str(self._values[f"{bend}.tokens"])

@@ -57,6 +57,12 @@ class Group:
             return {}
         return {hand.bend.name: hand.columns.nonzero().flatten().tolist() for hand in self._hands}
 
+    def words_apart(self) -> dict[str, dict[str, bool]]:
+        return {hand.bend.name: hand.apart for hand in self._hands if hand.apart}
+
+    def holding_nothing(self) -> list[str]:
+        return [hand.bend.name for hand in self._hands if not hand.holds]
+
 
 class _Hand:
     """One bend's values, read: its amounts, its weights per step and layer, and the heads and columns it holds."""
@@ -65,8 +71,9 @@ class _Hand:
         self.bend, self._sizes, self._count = bend, sizes, layers
         self.heads, self.columns = torch.zeros(sizes[0]), torch.zeros(sizes[1])  # nothing, until a scope could be read
         self.amounts: dict[str, Value] = {}
-        self.on, self._holds, self._neutral = True, False, True
+        self.on, self.holds, self._neutral = True, False, True
         self.notice = ""
+        self.apart: dict[str, bool] = {}  # see Bank.words_apart
         self._readable: Mapping[str, Value] | None = None  # the last values that the place could be read from
         name, lever = bend.name, bend.lever
         self._places = [f"{name}.{part}" for part in _place_fields(lever)]
@@ -96,7 +103,7 @@ class _Hand:
 
     def acts(self, weights: Sequence[float]) -> bool:
         """Whether the bend does anything in a pass that weighs the layers so."""
-        return self._holds and not self._neutral and any(weights)
+        return self.holds and not self._neutral and any(weights)
 
     def layers(self, step: int | None) -> tuple[float, ...]:
         """Weights in 0..1 per layer in a pass of this step."""
@@ -126,20 +133,23 @@ class _Hand:
     def _find(self, values: Mapping[str, Value], words: Words) -> str:
         """Set the heads and columns; a notice for what is not in the prompt. Raises ScopeError; then nothing is set."""
         name, lever = self.bend.name, self.bend.lever
-        heads, columns, notice = [1.0], [1.0], ""
+        heads, columns, notice, apart = [1.0], [1.0], "", {}
         if lever.heads:
             heads = scopes.ranges(str(values[f"{name}.heads"]), self._sizes[0], "head")
         if lever.columns == "tokens":
             text = str(values[f"{name}.tokens"])
             columns = scopes.tokens(text, words)
             absent = scopes.missing(text, words) if words.said else []
+            loudest = words._replace(others=())
+            apart = {word: word not in absent for word in scopes.missing(text, loudest)} if words.said else {}
             notice = f"{name}: the prompt has no {', '.join(repr(word) for word in absent)}" if absent else ""
         elif lever.columns == "neurons":
             chosen = scopes.ranges(str(values[f"{name}.neurons"]), self._sizes[1], "neuron")
             soft = scopes.band(_read_span(values, f"{name}.band"), self._sizes[1])
             columns = [a * b for a, b in zip(chosen, soft, strict=True)]
         self.heads, self.columns = torch.tensor(heads), torch.tensor(columns)
-        self._holds = any(heads) and any(columns)
+        self.holds = any(heads) and any(columns)
+        self.apart = apart
         return notice
 
 

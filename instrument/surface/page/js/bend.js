@@ -103,12 +103,13 @@ function tokens(controls, store, name) {
   chips.setAttribute("aria-label", `words ${name} holds`);
   const id = `${name}.tokens`;
   const show = () => {
-    const { prompt, held } = store.state;
-    showWords(chips, { prompt, text: store.value(id), held: held?.[name] ?? [] }, (text) => store.set(id, text));
+    const { prompt, held, apart } = store.state;
+    const now = { prompt, text: store.value(id), held: held?.[name] ?? [], apart: apart?.[name] ?? {} };
+    showWords(chips, now, (text) => store.set(id, text));
   };
   controls.watch(id, show);
   controls.hear("state", (changes) => {
-    if ("prompt" in changes || "held" in changes) show();
+    if ("prompt" in changes || "held" in changes || "apart" in changes) show();
   });
   return titled("words", chips);
 }

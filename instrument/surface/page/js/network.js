@@ -78,7 +78,8 @@ export class NetworkPicture {
       this.#lane(site, lane * (this.#laneHeight() + GAP), width, { own, others, sounds: sounding.has(own) });
     });
     const { steps, layers } = this.#net;
-    const what = chosen ? `: ${chosen.name} acts in the lit cells of ${chosen.site}` : "";
+    const does = sounding.has(chosen) ? "acts in" : "does nothing now, and would act in";
+    const what = chosen ? `: ${chosen.name} ${does} the lit cells of ${chosen.site}` : "";
     this.canvas.setAttribute("aria-label", `The network, ${steps} steps by ${layers} layers${what}`);
   }
 
@@ -116,17 +117,18 @@ export class NetworkPicture {
     }
   }
 
-  /** Dark where nothing acts; half lit where the bend looked at would act, but is neutral or off. */
+  /** Dark where nothing acts; half lit where the bend looked at would act, but is neutral or off, or holds nothing. */
   #colour(site, own, sounds, others) {
     const [r, g, b] = COLOURS[site];
     const light = Math.max(own * (sounds ? 0.95 : 0.38), others * 0.24);
     return light ? `rgba(${r},${g},${b},${light})` : "#1a1d23";
   }
 
-  /** Whether a bend does anything now: on, heard, and off its neutral. */
+  /** Whether a bend does anything now: on, heard, off its neutral, and with something in its scope. */
   #sounds(bend, solo) {
     const heard = (field) => this.#store.heard(`${bend.name}.${field}`);
     if (!heard("on") || (solo && !heard("solo")) || this.#store.heard("master.mix") === 0) return false;
+    if (this.#store.state.idle?.includes(bend.name)) return false;
     return bend.acts.some((amount) => heard(amount) !== this.#store.param(`${bend.name}.${amount}`)?.default);
   }
 

@@ -1,7 +1,7 @@
-// What a bend holds beside steps and layers: words of the prompt as chips, heads as dots. Both are text parameters; here
+// What a bend holds beside steps and layers: words as chips, heads as dots. Both are text parameters; here
 // is the way between the text and what is clicked. The forms of the text are those of pipelines/bends/scope.py.
 
-import { button } from "./parts.js";
+import { button, named } from "./parts.js";
 
 const PLAIN = /^(all|prompt|\d+(\s*-\s*\d+)?)$/i;
 
@@ -20,7 +20,8 @@ export function wordsOf(prompt) {
 
 const parts = (text) => text.split(/[,，、]/).map((part) => part.trim()).filter(Boolean);
 const quoted = (word) => (PLAIN.test(word) ? `"${word}"` : word);
-const same = (a, b) => a.replaceAll('"', "").toLowerCase() === b.replaceAll('"', "").toLowerCase();
+const plain = (part) => part.replaceAll('"', "").replaceAll(/\s+/g, " ").toLowerCase();
+const same = (a, b) => plain(a) === plain(b);
 
 /** The scope's text after a click on a word; `held`: indices of the tokens it holds now. */
 export function toggled(text, word, words, held) {
@@ -34,27 +35,47 @@ export function toggled(text, word, words, held) {
   return [...new Set(left.map((other) => quoted(other.text)))].join(", ");
 }
 
+/** The scope's text without a word or phrase. */
+export const without = (text, word) => parts(text).filter((part) => !same(part, word)).join(", ");
+
 /** Make `element` hold one button for each of `labels`; those that are there stay, so that a click under way is not lost. */
 function keep(element, labels, make) {
-  if (element.labels?.join("\n") === labels.join("\n")) return;
+  const before = element.labels ?? [];
   element.labels = labels;
   const focused = [...element.children].indexOf(document.activeElement);
-  element.replaceChildren(...labels.map((text, i) => make(text, i)));
-  if (focused >= 0) element.children[Math.min(focused, element.children.length - 1)]?.focus();
+  labels.forEach((text, i) => {
+    if (text === before[i]) return;
+    if (i < before.length) element.children[i].replaceWith(make(text, i));
+    else element.append(make(text, i));
+  });
+  while (element.children.length > labels.length) element.lastChild.remove();
+  if (focused >= 0) element.children[Math.min(focused, labels.length - 1)]?.focus();
 }
 
-/** Chips of the prompt in `element`. `pick(text)` takes the new scope. */
-export function showWords(element, { prompt, text, held }, pick) {
+/** Chips in `element`: the prompt's words, and those the bend holds that are `apart` from it, {word: whether another
+ *  prompt has it}, each with where it is. `pick(text)` takes the new scope. */
+export function showWords(element, { prompt, text, held, apart }, pick) {
   const words = prompt ? wordsOf(prompt) : [];
+  const away = Object.entries(apart);
   const every = /^\s*all\s*$/i.test(text);
-  element.next = (i) => (i < 2 ? ["all", "prompt"][i] : toggled(text, words[i - 2], words, held));
-  keep(element, ["all", "prompt", ...words.map((word) => word.text)], (label, i) => {
-    const chip = button("chip", label, () => pick(element.next(i)));
+  const first = 2 + words.length; // of those apart
+  element.next = (i) => {
+    if (i >= first) return without(text, away[i - first][0]);
+    return i < 2 ? ["all", "prompt"][i] : toggled(text, words[i - 2], words, held);
+  };
+  const labels = ["all", "prompt", ...words.map((word) => word.text), ...away.map(([word, there]) => `${word}\t${there}`)];
+  keep(element, labels, (label, i) => {
+    const chip = button("chip", label.split("\t")[0], () => pick(element.next(i)));
     chip.title = ["every token, padding too", "every word of the prompt"][i] ?? "";
+    if (i >= first) {
+      const there = away[i - first][1];
+      chip.classList.toggle("absent", !there);
+      chip.append(" ", named("small", "", there ? "in another prompt" : "not in the prompt"));
+    }
     return chip;
   });
   const isHeld = (word) => !every && word.tokens.length > 0 && word.tokens.every((token) => held.includes(token));
-  const pressed = [every, /^\s*prompt\s*$/i.test(text), ...words.map(isHeld)];
+  const pressed = [every, /^\s*prompt\s*$/i.test(text), ...words.map(isHeld), ...away.map(() => true)];
   pressed.forEach((on, i) => element.children[i].setAttribute("aria-pressed", on));
 }
 
