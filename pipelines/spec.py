@@ -93,10 +93,11 @@ class ChoiceSpec:
 
 @dataclass(frozen=True)
 class TextSpec:
-    """Free text: a prompt, or the words a bend holds."""
+    """Free text: a prompt, or the words a bend holds. `listed`: one of some names, which surfaces may ask for."""
 
     default: str = ""
     doc: str = ""
+    listed: bool = False
 
 
 @dataclass(frozen=True)

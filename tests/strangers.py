@@ -14,7 +14,8 @@ from instrument.surface.server import Surface
 from pipelines.spec import ControlSpec
 
 PIN = "274513"
-EVERYWHERE = ("/", "/style.css", "/js/main.js", "/api/params", "/api/status", "/stream.mjpeg", "/petals", "/?HOST_INFO")
+API = ("/api/params", "/api/status", "/api/names")
+EVERYWHERE = ("/", "/style.css", "/js/main.js", *API, "/stream.mjpeg", "/petals", "/?HOST_INFO")
 SOCKETS = ("/ws", "/api/inside", "/", "/petals")
 UPGRADE = (
     ("Connection", "Upgrade"),

@@ -345,6 +345,7 @@ def test_the_description_is_json_and_complete(params):
         "unit": "",
         "options": None,
         "longest": None,
+        "listed": False,
         "doc": "how much",
         "group": "petals",
     }

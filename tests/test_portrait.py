@@ -67,3 +67,16 @@ def test_teaching(tmp_path):
     assert portrait.state()["learn"]["armed"] is None
     with pytest.raises(ValueError, match="nothing can be learnt"):
         Portrait(stage.engine).learn("words.gain")
+
+
+def test_names_to_choose_from(tmp_path):
+    stage = Stage()
+    stage.engine.desk.folder = tmp_path
+    (tmp_path / "my-set.yaml").write_text("prompt: a red star\n")
+    portrait = Portrait(stage.engine, Rig(stage.params))
+    assert {"my-set", "undertow"} < set(portrait.names("patch.load"))
+    assert "nanokontrol2" in portrait.names("mapping.load") and "house" in portrait.names("engine.model")
+    listed = {param["id"] for param in stage.params.describe() if param["listed"]}
+    assert listed == {"patch.load", "mapping.load", "engine.model"}
+    with pytest.raises(LookupError, match=r"prompt\.text has no list of names; there is one for patch\.load"):
+        portrait.names("prompt.text")

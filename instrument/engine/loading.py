@@ -64,7 +64,7 @@ def declare(params: ParamSet) -> None:
     """The parameters of the engine itself."""
     noise = ControlSpec(0, MOST_SEED, 0, step=1, doc="the noise everything starts from")
     params.add(SEED, noise, group="engine", glide=0, kept=False)
-    models = TextSpec("", f"plays this model: {', '.join(RECIPES)}")
+    models = TextSpec("", f"plays this model: {', '.join(RECIPES)}", listed=True)
     params.add(MODEL, models, "engine", kept=False)
     params.add(SIZE, TextSpec("", "plays at this picture size, such as 384x224"), "engine", kept=False)
     fade = ControlSpec(0, 10, 0.5, unit="s", doc="cross-fade from the held picture to another system's; 0 cuts")

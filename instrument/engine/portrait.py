@@ -9,10 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 from instrument.engine.engine import Engine
+from instrument.engine.loading import MODEL
+from instrument.mapping import rigdesk
 from instrument.mapping.rig import Rig
 from instrument.modulation.modspec import described
+from instrument.state import patch as patches
+from instrument.state import patchdesk
 from pipelines.bends.bank import Bend
 from pipelines.bends.lever import Lever, discover
+from pipelines.recipes import RECIPES
+from pipelines.spec import ChoiceSpec
 
 
 class Portrait:
@@ -64,6 +70,18 @@ class Portrait:
             self._rig.learner.disarm()
         else:
             self._rig.arm(id)
+
+    def names(self, id: str) -> list[str]:
+        """What may be written in a text parameter that is `listed`; reads a disk. Raises LookupError for any
+        other."""
+        known = {
+            patchdesk.LOAD: lambda: patches.available(self._engine.desk.folder),
+            rigdesk.LOAD: lambda: self._rig.available() if self._rig else [],
+            MODEL: lambda: list(RECIPES),
+        }
+        if id not in known:
+            raise LookupError(f"{id} has no list of names; there is one for {', '.join(known)}")
+        return known[id]()
 
 
 def _lever(lever: Lever) -> dict[str, Any]:

@@ -122,6 +122,10 @@ class Rig(Listener):
     def mappings(self) -> list[Mapping]:
         return [slot.playing for slot in self._slots]
 
+    def available(self) -> list[str]:
+        """Names of mappings that `swap` finds. Reads a disk."""
+        return mappings.available(self._folder)
+
     @property
     def names(self) -> list[str]:
         """What the mappings are called, as they were asked for."""

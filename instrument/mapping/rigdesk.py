@@ -30,7 +30,7 @@ _LONGEST = 400  # characters of what a hand is told
 def declare(params: ParamSet) -> None:
     """The parameters of mappings and learning."""
     load = "the mappings that play, by name, apart by commas; from the mapping folder or those that ship"
-    params.add(LOAD, TextSpec("", load), GROUP, kept=False)
+    params.add(LOAD, TextSpec("", load, listed=True), GROUP, kept=False)
     params.add(RELOAD, TriggerSpec("reads the files of the mappings again"), GROUP)
     page = ControlSpec(1, 64, 1, step=1, doc="opens a page of every mapping that has it")
     params.add(PAGE, page, GROUP, glide=0, kept=False)

@@ -54,6 +54,7 @@ class Parameter:
             "unit": number.unit if number else None,
             "options": list(self.spec.options) if isinstance(self.spec, ChoiceSpec) else None,
             "longest": LONGEST_TEXT if isinstance(self.spec, TextSpec) else None,
+            "listed": isinstance(self.spec, TextSpec) and self.spec.listed,
             "doc": self.doc or self.spec.doc,
             "group": self.group,
         }

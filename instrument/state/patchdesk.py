@@ -37,7 +37,7 @@ def declare(params: ParamSet) -> None:
     goes = "plays the patch of this place in the set list; 0: what plays is none of it"
     place = ControlSpec(0, 128, 0, step=1, doc=goes)
     params.add(GOTO, place, "patch", glide=0, kept=False)
-    load = TextSpec("", "plays the patch of this name, from the patch folder or those that ship")
+    load = TextSpec("", "plays the patch of this name, from the patch folder or those that ship", listed=True)
     params.add(LOAD, load, "patch", kept=False)
     name = TextSpec("", "what patch.save calls the file; empty: as the patch that plays")
     params.add(NAME, name, "patch", kept=False)

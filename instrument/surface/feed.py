@@ -59,6 +59,9 @@ class Play(Protocol):
     def learn(self, id: str | None) -> None:
         """Bind the next control touched to this parameter; None gives up. Raises LookupError, ValueError."""
 
+    def names(self, id: str) -> list[str]:
+        """What may be written in a text parameter that is `listed`; may read a disk. Raises LookupError."""
+
 
 class Status:
     """What a show says of itself, JSON-ready, asked once for all who want it at about the same time. Nothing where

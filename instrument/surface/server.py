@@ -206,6 +206,7 @@ class Surface:
             app.router.add_post("/pin", self._pin.enter)
         app.router.add_get("/api/params", self._describe)
         app.router.add_get("/api/status", self._tell)
+        app.router.add_get("/api/names", self._names)
         app.router.add_get("/{file:.*}", self._file)
         return app
 
@@ -232,6 +233,15 @@ class Surface:
 
     async def _tell(self, request: web.Request) -> web.Response:
         return web.json_response(self._status())
+
+    async def _names(self, request: web.Request) -> web.Response:
+        """Of `?id=`, a text parameter that is `listed`. A disk that stands still holds nobody else up."""
+        if self._play is None:
+            return web.json_response([])
+        try:
+            return web.json_response(await asyncio.to_thread(self._play.names, request.query.get("id", "")))
+        except LookupError as problem:
+            raise web.HTTPNotFound(text=f"{problem}\n") from None
 
     def _admit(self) -> None:
         if len(self._feeds) + len(self._viewers) >= MOST_VIEWERS:

@@ -1,6 +1,7 @@
 // The control for any parameter, made from its description alone: a new kind of bend needs nothing here.
 
 import "./bar.js";
+import "./listed.js";
 import "./pads.js";
 import "./span.js";
 import "./words.js";
@@ -31,7 +32,7 @@ export class Controls {
     const store = this.#store;
     const param = store.param(id);
     if (!param) return null;
-    const element = document.createElement(TAGS[param.type]);
+    const element = document.createElement(param.listed ? "param-listed" : TAGS[param.type]);
     const send = param.type === "trigger" ? () => store.trigger(id) : (value) => store.set(id, value);
     element.setup({ ...param, value: store.value(id), label: text ?? label(param) }, send);
     element.dataset.id = id;

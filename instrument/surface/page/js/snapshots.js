@@ -1,7 +1,8 @@
-// Snapshots as pads, morphs between them, the set list and the clock.
+// Snapshots as pads, morphs between them and the clock; and the set list, which setlist.js makes.
 
 import { Controls, label } from "./control.js";
 import { button, keepingFocus, named } from "./parts.js";
+import { setList } from "./setlist.js";
 import "./square.js";
 
 /** Builds the view in `root`; returns how to end it. */
@@ -123,32 +124,6 @@ function morph(store, controls, make) {
     bars.append(...["morph.x", "morph.y", "morph.corners"].map((id) => make(id, label(store.param(id)))).filter(Boolean));
   }
   box.append(bars);
-  return box;
-}
-
-function setList(store, controls, make) {
-  const box = named("div", "set-list");
-  const list = named("div", "chips");
-  const show = () => {
-    const { name = "", list: names = [] } = store.state.patch ?? {};
-    const shown = names.length ? names : [name];
-    list.replaceChildren(...shown.map((each, i) => {
-      const chip = button("chip", each, () => names.length && store.set("patch.goto", i + 1));
-      const now = names.length ? store.value("patch.goto") === i + 1 : true;
-      chip.setAttribute("aria-pressed", now);
-      return chip;
-    }));
-  };
-  controls.hear("state", (changes) => "patch" in changes && show());
-  if (store.has("patch.goto")) controls.watch("patch.goto", show);
-  show();
-  make("patch.goto");
-  const rows = named("div", "rows few");
-  rows.append(...["patch.previous", "patch.next", "patch.reload", "patch.save"].map((id) => make(id)).filter(Boolean));
-  const texts = named("div", "rows");
-  texts.append(...["patch.load", "patch.name"].map((id) => make(id)).filter(Boolean));
-  for (const text of texts.children) text.classList.remove("wide");
-  box.append(list, rows, texts);
   return box;
 }
 
