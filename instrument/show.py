@@ -253,6 +253,8 @@ class Show:
             "prompt": self.params["prompt.text"].base,
             "fault": self.engine.fault,
             "outputs": [asdict(stats) for stats in outputs],
+            "outputs_told": "; ".join(stats.told for stats in outputs) or "none",
+            "recording_s": max((stats.seconds for stats in outputs if stats.writing), default=0.0),
             "warnings": list(dict.fromkeys([*self.engine.notices, *failing, *self.notices.current()])),
         }
 

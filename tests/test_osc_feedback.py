@@ -179,4 +179,6 @@ def test_a_receiver_that_starts_late_has_everything_before_long(params, open_ser
 
 def test_status_values():
     assert status_values(STATUS) == {"/status/fps": 17.5, "/status/chunk": 42, "/status/beat": 3.25}
-    assert status_values({"fps": True, "chunks": "many"}) == {}
+    assert status_values({"fps": True, "chunks": "many", "outputs_told": 3}) == {}
+    told = {"outputs_told": "dummy plays", "recording_s": 4.5}
+    assert status_values(told) == {"/status/outputs": "dummy plays", "/status/recording": 4.5}

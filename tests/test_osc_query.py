@@ -21,7 +21,7 @@ from instrument.surface.server import Surface
 from pipelines.spec import ControlSpec
 from tests.oscing import Client, heard, some_params
 
-STATUS = {"fps": 17.5, "latency_ms": None, "chunks": 42}
+STATUS = {"fps": 17.5, "latency_ms": None, "chunks": 42, "outputs_told": "dummy plays"}
 
 
 @contextmanager
@@ -70,6 +70,8 @@ def test_a_node_of_every_type():
     assert find(root, "/prompt")["VALUE"] == ["water"]
     assert find(root, "/panic") == {"FULL_PATH": "/panic", "TYPE": "I", "ACCESS": 2, "CRITICAL": True}
     assert find(root, "/status/fps")["VALUE"] == [17.5] and find(root, "/status/fps")["ACCESS"] == 1
+    words = find(root, "/status/outputs")
+    assert (words["TYPE"], words["VALUE"]) == ("s", ["dummy plays"]) and "UNIT" not in words
     assert find(root, "/status/latency") is None and find(root, "/petals")["ACCESS"] == 0
 
 

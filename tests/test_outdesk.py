@@ -167,7 +167,11 @@ def test_a_running_show_records_for_a_while_by_osc(tmp_path):
         show.send(("/out/add", "file:take.mp4"))
         assert wait_until(lambda: any("added" in text for text in show.notices())), show.notices()
         assert show.plays_on(20)
-        assert [each["name"] for each in show.status()["outputs"]][-1].endswith("take.mp4")
+        status = show.status()
+        take = status["outputs"][-1]
+        assert take["name"] == f"file:{take['writing']}" and take["writing"] == str(tmp_path / "take.mp4")
+        assert 0 < take["seconds"] == status["recording_s"]
+        assert status["outputs_told"].endswith(f" s into {tmp_path / 'take.mp4'}")
         show.send(("/out/remove", "file:take.mp4"), ("/out/add", "file:/tmp/elsewhere.mp4"))
         assert wait_until(lambda: any("plain name" in text for text in show.notices())), show.notices()
         assert show.plays_on() and show.errors == ""

@@ -70,6 +70,20 @@ def test_runner_sends_in_order_and_closes_after_the_last():
     assert runner.stats().sent == 3
 
 
+def test_what_is_recorded_and_for_how_long_is_known(tmp_path):
+    (tmp_path / "take.png").write_bytes(b"kept")
+    runner = OutputRunner(parse(f"file:{tmp_path}/take.png?mirror"))
+    runner.start(64, 32, 24)
+    assert until(lambda: runner.stats().seconds >= 0.1)
+    stats = runner.stats()
+    assert stats.name == f"file:{tmp_path}/take.png" and stats.writing == f"{tmp_path}/take-2.png"
+    assert stats.told == f"{stats.name} records {stats.seconds:.0f} s into {stats.writing}"
+    assert runner.close() and runner.stats().writing == ""
+    dummy = OutputRunner(DummyOutput())
+    dummy.start(64, 32, 24)
+    assert dummy.stats().told == "dummy plays" and dummy.close()
+
+
 def test_a_slow_output_drops_the_oldest_and_never_delays_the_caller():
     output = Slow()
     runner = OutputRunner(output)

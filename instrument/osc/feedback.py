@@ -28,6 +28,7 @@ MOST_LISTENERS = 32
 EXPIRES = 60.0  # seconds after the last message from a listener
 AGAIN = 5.0  # seconds in which everything is said once more where it may have been lost, or nobody was there yet
 
+TEXT = "text"  # instead of a unit
 # /status/<name>: the key of the show's status, its unit, and what it is. Keys that are absent or None are not told.
 STATUS = {
     "fps": ("fps", "frames/s", "frames a second that are made"),
@@ -37,6 +38,8 @@ STATUS = {
     "chunk": ("chunks", "", "chunks made since the start"),
     "beat": ("beat", "beats", "beats of the clock since its start"),
     "bpm": ("tempo", "time.bpm", "tempo of the clock"),
+    "recording": ("recording_s", "time.second", "how long the oldest recording has run that runs now; 0: none"),
+    "outputs": ("outputs_told", TEXT, "every output, that it plays, what it records, or why it fails"),
 }
 
 
@@ -260,12 +263,12 @@ class Changes:
         return found + [Change(id, origin, corrected=True) for id, origin in pairs]
 
 
-def status_values(status: dict[str, Any]) -> dict[str, float]:
+def status_values(status: dict[str, Any]) -> dict[str, float | str]:
     """/status/<name> -> value, of what the show's status holds."""
     found = {}
-    for name, (key, _, _) in STATUS.items():
+    for name, (key, unit, _) in STATUS.items():
         value = status.get(key)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if isinstance(value, str if unit == TEXT else (int, float)) and not isinstance(value, bool):
             found[f"/status/{name}"] = value
     return found
 

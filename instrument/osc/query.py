@@ -188,7 +188,7 @@ class Client:
         if self._waiting or self.subscription.waiting:
             self._fresh.set()
 
-    def note(self, events: list[tuple[str, str]], status: dict[str, float]) -> None:
+    def note(self, events: list[tuple[str, str]], status: dict[str, float | str]) -> None:
         """What came, went or changed in the tree, and those numbers of the show that are listened to."""
         if len(events) > _WAITING // 2:
             events = [("PATH_CHANGED", "/")]

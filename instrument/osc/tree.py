@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from instrument.osc.feedback import STATUS, ends, status_values
+from instrument.osc.feedback import STATUS, TEXT, ends, status_values
 from instrument.osc.router import address_of
 from instrument.parameters.params import Parameter, ParamSet
 from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec, TextSpec, TriggerSpec
@@ -43,8 +43,9 @@ def tree(params: ParamSet, status: dict[str, Any]) -> Node:
                 _place(root, address_of(name), _range(params, name))
     for address, value in status_values(status).items():
         _, unit, doc = STATUS[address.rpartition("/")[2]]
-        type = "i" if isinstance(value, int) else "f"
-        node = {"TYPE": type, "ACCESS": READ, "VALUE": [value], "DESCRIPTION": doc, "UNIT": [unit] if unit else None}
+        type = "s" if unit == TEXT else "i" if isinstance(value, int) else "f"
+        node = {"TYPE": type, "ACCESS": READ, "VALUE": [value], "DESCRIPTION": doc}
+        node |= {"UNIT": [unit] if unit not in ("", TEXT) else None}
         _place(root, address, node)
     return root
 

@@ -38,6 +38,10 @@ class Adapted(Output):
         self._origin: float | None = None
         self._sent = 0
 
+    @property
+    def writing(self) -> str:
+        return self.inner.writing
+
     def open(self, width: int, height: int, fps: float) -> None:
         width, height = self._size or (round(width * self._scale), round(height * self._scale))
         self._fitter = Fitter(width, height, self._fit)

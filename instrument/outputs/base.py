@@ -32,6 +32,7 @@ class Output:
 
     name: str = "output"
     options: ClassVar[dict[str, Callable[[str], Any]]] = {}
+    writing: str = ""  # the file it writes now, if it writes one
     wants_card: bool = True  # whether the test card shown before the first picture goes out here too
 
     def open(self, width: int, height: int, fps: float) -> None:

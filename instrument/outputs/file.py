@@ -48,6 +48,10 @@ class FileOutput(Output):
         self._writing: Writer | None = None
         self._mine: Path | None = None  # of what is claimed
 
+    @property
+    def writing(self) -> str:
+        return str(self.path) if self._writing is not None else ""
+
     def _writer(self, lossless: bool, quality: int) -> Callable[[int, int, float], Writer]:
         """How the file's name wants to be written, settled before anything opens."""
         suffix = self._wanted.suffix.lower()

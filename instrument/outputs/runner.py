@@ -25,13 +25,21 @@ STUCK = 5.0  # seconds that one frame may take until it is told of
 @dataclass(frozen=True, slots=True)
 class OutputStats:
     """How one output fares. `error` is the last failure, empty once frames have gone out again for a while, or that it
-    takes nothing at all."""
+    takes nothing at all; `writing` the file that it writes now, if it does; `seconds` since it was opened last."""
 
     name: str
     sent: int = 0
     dropped: int = 0
     errors: int = 0
     error: str = ""
+    writing: str = ""
+    seconds: float = 0.0
+
+    @property
+    def told(self) -> str:
+        """In a few words."""
+        records = f" records {self.seconds:.0f} s into {self.writing}" if self.writing else ""
+        return self.error or f"{self.name}{records or ' plays'}"
 
 
 class OutputRunner:
@@ -58,6 +66,7 @@ class OutputRunner:
         self._ready = threading.Condition()
         self._closing = False
         self._tried, self._given_up = threading.Event(), False
+        self._opened = time.monotonic()
         self._since: float | None = None  # when what the output is at was begun
         self._refusal: OutputError | None = None
         self._stats = OutputStats(self.name)
@@ -109,8 +118,9 @@ class OutputRunner:
         return True
 
     def stats(self) -> OutputStats:
-        stats, since = self._stats, self._since
-        if since is None or time.monotonic() - since < STUCK:
+        since, now = self._since, time.monotonic()
+        stats = replace(self._stats, writing=self.output.writing, seconds=round(now - self._opened, 1))
+        if since is None or now - since < STUCK:
             return stats
         remedy = "is its receiver, device or disk there? Frames are dropped; take it away and add it again"
         return replace(stats, error=str(OutputError(self.name, f"has stood still for over {STUCK:g} s", remedy)))
@@ -130,11 +140,11 @@ class OutputRunner:
         if self._given_up:
             self._attempt(self.output.close)
             return
-        failures, fit, opened = 0, Fitter(width, height), time.monotonic()
+        failures, fit, self._opened = 0, Fitter(width, height), time.monotonic()
         while (item := self._next()) is not None:
             error = self._attempt(lambda item=item: self.output.send(fit(item[0]), item[1]))
             if error is None:
-                well = failures > 0 and time.monotonic() - opened >= self._settled
+                well = failures > 0 and time.monotonic() - self._opened >= self._settled
                 failures = 0 if well else failures
                 with self._ready:
                     self._count(sent=1)
@@ -144,7 +154,7 @@ class OutputRunner:
             failures = self._recover(failures, lambda: self.output.open(width, height, fps))
             if failures < 0:
                 return
-            opened = time.monotonic()
+            self._opened = time.monotonic()
         self._attempt(self.output.close)
 
     def _next(self) -> tuple[np.ndarray, float] | None:
