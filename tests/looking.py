@@ -23,6 +23,9 @@ bends:
   - {name: hidden, lever: ffn.hidden.gain}
   - {name: other, lever: ffn.hidden.noise}
 """
+TAKE = {"sent": 12, "dropped": 3, "errors": 0, "error": "", "writing": "takes/take-2.mp4", "seconds": 65.0}
+FAILING = {"sent": 2, "dropped": 0, "errors": 1, "error": "output ndi: it fails; look", "writing": "", "seconds": 1.0}
+STATUS = {"warnings": [FAILING["error"]], "outputs": [{"name": "file:take.mp4"} | TAKE, {"name": "ndi"} | FAILING]}
 HEAT = """
     const from = document.querySelector("#over .heat");
     if (from.hidden) return null;
@@ -56,7 +59,7 @@ class Stage:
         self.thread.start()
 
     def serve(self, port: int) -> Surface:
-        surface = Surface(self.params, lambda: {"fps": self.fps, "warnings": []}, port=port, play=Portrait(self.engine))
+        surface = Surface(self.params, lambda: {"fps": self.fps, **STATUS}, port=port, play=Portrait(self.engine))
         surface.look_inside(Inside(self.engine, lambda: {"fps": self.fps, "step_ms": 12.0, "latency_ms": None}))
         if self.pin:
             surface.ask_for(self.pin)

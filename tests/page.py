@@ -173,7 +173,12 @@ class Room:
     """A show that plays the house model, at its smallest if nothing else is said, its page open to browsers."""
 
     def __init__(
-        self, mapping: Path | None = None, port: int = 0, patch: str = PATCH, size: tuple[int, int] | None = SMALLEST
+        self,
+        mapping: Path | None = None,
+        port: int = 0,
+        patch: str = PATCH,
+        size: tuple[int, int] | None = SMALLEST,
+        out_dir: Path = Path(),
     ) -> None:
         """`size`: width and height in pixels; None: the model's own."""
         house = recipe("house") if size is None else sized(recipe("house"), *size)
@@ -183,7 +188,7 @@ class Room:
         rig = Rig(self.params, self.show.notices.tell)
         if mapping is not None:
             rig.load(mapping)
-        self.show.start(Doors(osc_port=None, page_port=port, mdns=False), rig)
+        self.show.start(Doors(osc_port=None, page_port=port, mdns=False, out_dir=out_dir), rig)
 
     @property
     def url(self) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("selenium")
+from selenium.webdriver import ActionChains, Keys
+
 from tests.looking import Stage
 from tests.page import chromium, resize
 
@@ -19,6 +21,7 @@ LOOK = """
     axe.run(document, {runOnly: tags, resultTypes: ["violations"]}).then(found, failed);
 """
 SERIOUS = ("serious", "critical", None)
+OPENS = {"pads": ('[aria-label="patch.load"]', "#pads .names"), "engine": ("#status .warning", "#messages")}
 SIZES = {"desk": (1280, 720), "phone": (390, 844)}
 
 
@@ -67,6 +70,17 @@ def views(stage) -> list[str]:
     return [tab.get_attribute("aria-controls") for tab in stage.all("[role=tab]")]
 
 
+def opened(stage, button: str, what: str) -> list[str]:
+    """The faults while it is open."""
+    stage.js("arguments[0].scrollIntoView({block: 'center'})", stage.all(button)[0])
+    stage.all(button)[0].click()
+    stage.until(lambda: stage.all(what)[0].is_displayed())
+    found = faults(stage)
+    ActionChains(stage.browser).send_keys(Keys.ESCAPE).perform()
+    stage.until(lambda: not stage.all(what)[0].is_displayed())
+    return found
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_no_view_has_a_serious_fault(stage, size):
     resize(stage.browser, *SIZES[size])
@@ -78,6 +92,8 @@ def test_no_view_has_a_serious_fault(stage, size):
             stage.until(lambda: stage.all(".thumb") and stage.all(".neuron") and stage.all(".frame-held"))
             stage.thumb("tulip").click()
         found[view] = faults(stage)
+        if view in OPENS:
+            found[f"{view} and what opens"] = opened(stage, *OPENS[view])
         if view == "inside":
             stage.thumb("tulip").click()
     resize(stage.browser, *SIZES["desk"])

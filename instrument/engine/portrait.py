@@ -18,7 +18,6 @@ from instrument.state import patchdesk
 from pipelines.bends.bank import Bend
 from pipelines.bends.lever import Lever, discover
 from pipelines.recipes import RECIPES
-from pipelines.spec import ChoiceSpec
 
 
 class Portrait:

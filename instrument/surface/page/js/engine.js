@@ -1,7 +1,8 @@
-// The instrument itself: engine, cache, video, outputs, and any group of parameters that no other view has.
+// The instrument itself: outputs, engine, cache, video, and any group of parameters that no other view has.
 
 import { Controls } from "./control.js";
 import { keepingFocus, named } from "./parts.js";
+import { OWN, outputs } from "./outputs.js";
 import { HAND } from "./stage.js";
 
 const ELSEWHERE = ["prompt", "snapshot", "morph", "patch", "clock", "bend", "modulator"];
@@ -16,14 +17,14 @@ export function engine(store, root) {
     const groups = new Map();
     for (const param of store.params) {
       const name = param.group || "other";
-      if (ELSEWHERE.includes(name) || played.has(name) || HAND.includes(param.id)) continue;
+      if (ELSEWHERE.includes(name) || played.has(name) || HAND.includes(param.id) || OWN.includes(param.id)) continue;
       groups.set(name, [...(groups.get(name) ?? []), param.id]);
     }
     const scroll = root.firstChild?.scrollTop ?? 0;
     controls.end();
     controls = new Controls(store);
     const pane = named("div", "pane");
-    pane.append(...[...groups].map(([name, ids]) => {
+    pane.append(...[outputs(store, controls)].filter(Boolean), ...[...groups].map(([name, ids]) => {
       const part = named("section", "part");
       part.setAttribute("aria-label", name);
       const rows = named("div", "rows");

@@ -1,9 +1,11 @@
-// What a finger means on a control: a press that may turn out to be scrolling, and two taps that mean the default.
+// What a finger means on a control: a press that may turn out to be scrolling, two taps that mean the default, and a
+// press that must last because a slip would cost too much.
 
 export const SLOP = 6; // pixels a finger moves sideways before a control follows it
 
 const TWICE = 350; // ms within which two taps are a double tap
 const NEAR = 24; // pixels apart, at most
+const HOLD = 500; // ms; `.holding` in choose.css lasts as long
 
 export const isFinger = (event) => event.pointerType === "touch";
 
@@ -29,4 +31,27 @@ export function onTwice(element, act) {
     if (twice) act();
   });
   element.addEventListener("dblclick", act);
+}
+
+/** Call `act()` when a button is held; or pressed in a way that is no hand's slip: by a key, or by what reads aloud. */
+export function onHold(button, act) {
+  let waiting = 0;
+  button.classList.add("lasting");
+  const end = () => {
+    clearTimeout(waiting);
+    button.classList.remove("holding");
+  };
+  button.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    end();
+    button.classList.add("holding");
+    waiting = setTimeout(() => {
+      end();
+      if (button.isConnected) act(); // else nobody would have seen the hand let go
+    }, HOLD);
+  });
+  for (const type of ["pointerup", "pointercancel", "pointerleave"]) button.addEventListener(type, end);
+  button.addEventListener("contextmenu", (event) => event.preventDefault());
+  button.addEventListener("keydown", (event) => event.repeat && event.preventDefault());
+  button.addEventListener("click", (event) => event.detail === 0 && act());
 }

@@ -1,10 +1,10 @@
 // What is pressed or chosen: switches, choices and triggers.
 
+import { onHold } from "./finger.js";
 import { hint, named, spoken, well } from "./parts.js";
 
 const FLASH = 160; // ms a fired trigger stays lit
 const FEW = 4; // options that fit side by side
-const HOLD = 500; // ms; `.holding` in choose.css lasts as long
 const HELD = ["patch.next", "patch.previous", "patch.reload"]; // another patch ends what was played and set
 
 export class ParamSwitch extends HTMLElement {
@@ -104,33 +104,9 @@ export class ParamTrigger extends HTMLElement {
     this.button.append(named("span", "", param.label));
     this.button.title = hint(param);
     this.button.setAttribute("aria-label", spoken(param));
-    if (HELD.includes(param.id)) this.#hold(send);
+    if (HELD.includes(param.id)) onHold(this.button, send);
     else this.button.addEventListener("click", () => send());
     this.append(this.button);
-  }
-
-  /** Only a press that lasts fires it; or one that is no hand's slip: a key's, or of a program that reads aloud. */
-  #hold(send) {
-    const { button } = this;
-    this.classList.add("lasting");
-    button.append(named("small", "", "hold"));
-    const end = () => {
-      clearTimeout(this.waiting);
-      this.classList.remove("holding");
-    };
-    button.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0) return;
-      end();
-      this.classList.add("holding");
-      this.waiting = setTimeout(() => {
-        end();
-        if (this.isConnected) send(); // else nobody would have seen the hand let go
-      }, HOLD);
-    });
-    for (const type of ["pointerup", "pointercancel", "pointerleave"]) button.addEventListener(type, end);
-    button.addEventListener("contextmenu", (event) => event.preventDefault());
-    button.addEventListener("keydown", (event) => event.repeat && event.preventDefault());
-    button.addEventListener("click", (event) => event.detail === 0 && send());
   }
 
   /** `count`: how often it fired, by whatever hand; each new one is seen. */

@@ -1,4 +1,4 @@
-// The line at the foot: how it plays, and what went wrong.
+// The line at the foot: what is being recorded, how it plays, and what went wrong.
 
 import { named } from "./parts.js";
 
@@ -8,56 +8,67 @@ const SHOWN = [
   ["latency_ms", "knob to frame", " ms", 0],
   ["step_ms", "step", " ms", 0],
 ];
-const LINGER = 5000; // ms an error stays
+
+/** 75 -> "1:15". */
+export function lasted(seconds) {
+  const [hours, minutes, rest] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, Math.floor(seconds) % 60];
+  const two = (number) => `${number}`.padStart(2, "0");
+  return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
+}
+
+/** A file's name without its folders. */
+export const bare = (path) => path.split(/[\\/]/).pop();
 
 export class Status extends EventTarget {
   #line;
+  #messages;
   #facts = new Map();
-  #warning = named("span", "warning");
-  #error = "";
 
-  constructor(line) {
+  constructor(line, messages) {
     super();
     this.#line = line;
-    this.#warning.setAttribute("role", "status"); // told aloud; numbers that never rest are not
-    line.append(this.#warning);
+    this.#messages = messages;
+    line.append(messages.line);
   }
 
   show(status) {
+    this.#record(status.outputs ?? []);
     for (const [key, name, unit, digits] of SHOWN) {
       if (!(key in status)) continue;
       const value = status[key];
       this.#fact(key, name, typeof value === "number" ? value.toFixed(digits) + unit : "–");
     }
     if (typeof status.cache === "string") this.#fact("cache", "cache", status.cache);
-    this.#warn(this.#error || (status.warnings ?? []).toReversed().join(" · ")); // the newest is not cut off
+    this.#messages.report(status.warnings ?? []);
+  }
+
+  /** What is recorded, first in the line; nothing where nothing is. */
+  #record(outputs) {
+    const takes = outputs.filter((output) => output.writing);
+    if (takes.length) {
+      const more = takes.length > 1 ? ` and ${takes.length - 1} more` : "";
+      this.#fact("recording", "rec", `${bare(takes[0].writing)} ${lasted(takes[0].seconds)}${more}`);
+      const element = this.#facts.get("recording").parentElement;
+      if (this.#line.firstChild !== element) this.#line.prepend(element);
+    } else {
+      this.#facts.get("recording")?.parentElement.remove();
+      this.#facts.delete("recording");
+    }
   }
 
   #fact(key, name, text) {
     if (!this.#facts.has(key)) {
-      const element = named("span", "", `${name} `);
+      const element = named("span", key, `${name} `);
       this.#facts.set(key, element.appendChild(document.createElement("b")));
       this.#line.append(element);
-      this.#line.append(this.#warning);
+      this.#line.append(this.#messages.line);
     }
     const value = this.#facts.get(key);
     if (value.textContent !== text) value.textContent = text;
   }
 
-  #warn(text) {
-    if (this.#warning.textContent === text) return;
-    this.#warning.textContent = this.#warning.title = text;
-    if (!this.#warning.isConnected) this.#line.append(this.#warning);
-  }
-
   error(text) {
-    this.#error = text;
     this.dispatchEvent(new CustomEvent("error", { detail: text }));
-    this.#warn(text);
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => {
-      this.#error = "";
-      this.#warn("");
-    }, LINGER);
+    this.#messages.say(text);
   }
 }
