@@ -56,8 +56,12 @@ class Stage(Tab):
     def show(self, group):
         """One group of the view that has everything."""
         self.view("all")
-        chips = "return [...document.querySelectorAll('#groups .chip')].find((c) => c.textContent === arguments[0])"
-        until(lambda: self.js(chips, group)).click()
+        click = """
+            const chip = [...document.querySelectorAll('#groups .chip')].find((c) => c.textContent === arguments[0]);
+            chip?.click(); // at once: they are made anew when parameters come or go
+            return Boolean(chip);
+        """
+        until(lambda: self.js(click, group))
 
 
 @pytest.fixture(scope="module")
