@@ -191,7 +191,7 @@ def _send(parser: argparse.ArgumentParser) -> None:
 
 
 def _get(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", help="a parameter's id, or a pattern such as '*.gain'")
+    parser.add_argument("id", help="a parameter's id, or a pattern such as '*.gain'; '*' is all")
     _door(parser)
 
 
@@ -286,7 +286,7 @@ def _scene(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--in", dest="video", metavar="VIDEO", help="pictures to start from: a file, camera:0 or an address"
     )
-    parser.add_argument("--set", action="append", default=[], metavar="ID=VALUE", help="a parameter's first value")
+    parser.add_argument("--set", action="append", default=[], metavar="ID=VALUE", help="a parameter's first value; of a range both ends, 4,11")
 
 
 def _play(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import get_args
@@ -21,11 +22,12 @@ from pipelines.files import with_decoder
 from pipelines.quicken import make_stream, quickened
 from pipelines.recipes import Recipe, recipe, sized
 from pipelines.refusal import Refusal
-from pipelines.spec import ControlSpec, TextSpec
+from pipelines.spec import ControlSpec, Spec, TextSpec
 from pipelines.stream import Stream
 from pipelines.systems import SHAPES, Fit, System, TextPlace, open_system, pick_device, pick_dtype, random_system
 
 COMPILED = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attentionbender" / "compiled"
+_PAIR = re.compile(r"\s*\[?\s*(-?\d+(?:\.\d+)?)\s*[-,\s]\s*(-?\d+(?:\.\d+)?)\s*\]?\s*")  # 4,11; 4-11; 4 11; [4, 11]
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -147,7 +149,21 @@ def set_first_values(params: ParamSet, assignments: Iterable[str]) -> None:
         id, equals, text = word.partition("=")
         if not equals:
             raise UsageError(f"--set {word}: write it as ID=VALUE, for example petals.gain=2")
-        params.set(id, _value(params[id], text) if id in params else text, "command line")
+        if params.is_range(id):
+            params.set(id, _range(id, params[f"{id}.center"].spec, text), "command line")
+        else:
+            params.set(id, _value(params[id], text) if id in params else text, "command line")
+
+
+def _range(id: str, spec: Spec, text: str) -> tuple[float, float]:
+    """Both ends out of 4,11 or 4-11 or 4 11, in brackets or not. As with `_value`, beyond the range is a mistake."""
+    found = _PAIR.fullmatch(text)
+    if found is None:
+        raise BadValue(f"{id} cannot be '{text}'; write its two ends, {id}={spec.lo:g},{spec.hi:g}")
+    ends = float(found[1]), float(found[2])
+    if not all(spec.lo <= end <= spec.hi for end in ends):
+        raise BadValue(f"{id} cannot be {text}; give two from {spec.lo:g} to {spec.hi:g}")
+    return ends
 
 
 def _value(parameter: Parameter, text: str) -> float | str:

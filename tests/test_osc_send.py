@@ -10,6 +10,7 @@ from instrument.osc.codec import encode
 from instrument.osc.send import SendError, get, send
 from instrument.osc.server import OscServer
 from instrument.parameters.answers import Tell
+from pipelines.spec import TriggerSpec
 from tests.oscing import free_port, some_params, wait_until
 
 
@@ -61,6 +62,8 @@ def test_values_are_read(place, params):
     assert sorted(get("*.gain", place)) == ["brush.gain 0", "petals.gain 2.5"]
     assert get("petals.layers", place) == ["petals.layers 0 29"]
     assert get("/status/fps", place) == ["status.fps 17.5"]
+    every = {parameter.id for parameter in params if not isinstance(parameter.spec, TriggerSpec)}
+    assert {line.split()[0] for line in get("*", place)} == every
 
 
 def test_what_cannot_be_is_said_in_the_shows_own_words(place, params):

@@ -54,11 +54,14 @@ def send(id: str, values: list[str], place: tuple[str, int], wait: float = WAIT)
 
 
 def get(id: str, place: tuple[str, int]) -> list[str]:
-    """`id value` of every parameter that an id, or a pattern such as *.gain, means. Raises SendError."""
-    with _line(id, place) as line, _listening(line, _address(id)) as told:
+    """`id value` of every parameter that an id, or a pattern such as *.gain, means; * is all. Raises SendError."""
+    every = id in ("*", "/*")  # as an address pattern the star would end at the first /
+    with _line(id, place) as line, _listening(line, *([] if every else [_address(id)])) as told:
         _raise_errors(told)
         told += _until_quiet(line)
     newest = {message.address: message.args for message in told if message.address != NOTICE}
+    if every:
+        newest = {address: args for address, args in newest.items() if not address.startswith("/status/")}
     if not newest:
         raise SendError(f"{id}: this show has no such value; bender params lists those of a patch")
     return [_line_of(address, args) for address, args in newest.items()]
@@ -82,9 +85,9 @@ def _line(id: str, place: tuple[str, int]) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _listening(line: socket.socket, address: str) -> Iterator[list[Message]]:
-    """Be told what the address, or pattern, shows; what has come before the first pong."""
-    line.send(encode("/subscribe", address))
+def _listening(line: socket.socket, *wanted: str) -> Iterator[list[Message]]:
+    """Be told what these addresses or patterns show, all where there is none; what has come before the first pong."""
+    line.send(encode("/subscribe", *wanted))
     try:
         yield _until_pong(line)
     finally:
