@@ -286,7 +286,13 @@ def _scene(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--in", dest="video", metavar="VIDEO", help="pictures to start from: a file, camera:0 or an address"
     )
-    parser.add_argument("--set", action="append", default=[], metavar="ID=VALUE", help="a parameter's first value; of a range both ends, 4,11")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="ID=VALUE",
+        help="a parameter's first value; of a range both ends, 4,11",
+    )
 
 
 def _play(parser: argparse.ArgumentParser) -> None:

@@ -2,14 +2,13 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from instrument.osc.announce import Announcement, served_addresses
+from instrument.osc.announce import Announcement
 from instrument.osc.tree import nodes, tree
 from tests.oscing import some_params, wait_until
 from tests.test_osc_query import STATUS, serving
@@ -138,10 +137,3 @@ def test_an_address_that_is_not_ours_is_told_and_no_more():
     announcement._thread.join(20)
     announcement.close()
     assert len(told) == 1 and told[0].startswith("not announced by mDNS") and "by hand" in told[0]
-
-
-def test_addresses_that_are_served():
-    assert served_addresses("127.0.0.1") == served_addresses("localhost") == ["127.0.0.1"]
-    assert served_addresses("0.0.0.0") and all(socket.inet_aton(ip) for ip in served_addresses("0.0.0.0"))
-    with pytest.raises(OSError):
-        served_addresses("no.such.host.invalid")

@@ -203,8 +203,12 @@ def test_a_busy_port_is_named_with_the_remedy(params, server):
         OscServer(params, port=server.port).start()
     assert f"OSC port {server.port} on 127.0.0.1 is in use by another program" in str(error.value)
     assert "--osc-port" in str(error.value)
-    for host, port in (("no.such.host.invalid", 9000), ("127.0.0.1", 70000)):
-        with pytest.raises(OscPortError, match=f"OSC port {port} on {host} cannot be opened"):
+    for host, port, why in (
+        ("no.such.host.invalid", 9000, "no computer is known by the name"),
+        ("192.0.2.1", 9000, "is not an address of this computer; choose another --host"),
+        ("127.0.0.1", 70000, "choose another port"),
+    ):
+        with pytest.raises(OscPortError, match=f"OSC port {port} on {host} cannot be opened.*{why}"):
             OscServer(params, host=host, port=port).start()
 
 

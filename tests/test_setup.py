@@ -34,5 +34,5 @@ def test_what_is_no_range_is_refused_with_one_that_is(params, text):
 
 
 def test_ends_beyond_the_range_are_a_mistake(params):
-    with pytest.raises(BadValue, match="words.layers cannot be 4-99; give two from 0 to 11"):
+    with pytest.raises(BadValue, match=r"words\.layers cannot be 4-99; give two from 0 to 11"):
         set_first_values(params, ["words.layers=4-99"])

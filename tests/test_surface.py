@@ -12,6 +12,7 @@ from urllib.request import urlopen
 import aiohttp
 import pytest
 
+from instrument.addresses import served_addresses
 from instrument.parameters import values
 from instrument.surface import feed
 from instrument.surface.feed import finite
@@ -353,8 +354,15 @@ def test_a_taken_port_says_so():
 
 
 def test_an_address_that_is_not_ours_says_so():
-    with pytest.raises(SurfaceError, match=r"192\.0\.2\.1"):
+    with pytest.raises(SurfaceError, match=r"192\.0\.2\.1 is not an address of this"):
         Surface(some_params(), dict, host="192.0.2.1", port=0).start()
+
+
+def test_one_that_is_open_to_the_network_says_where_others_find_it():
+    one, every = Surface(some_params(), dict, port=8123), Surface(some_params(), dict, host="0.0.0.0", port=8123)
+    assert one.urls == ["http://127.0.0.1:8123/"]
+    others = [ip for ip in served_addresses("0.0.0.0") if ip != "127.0.0.1"]
+    assert every.urls == ["http://127.0.0.1:8123/", *(f"http://{ip}:8123/" for ip in others)]
 
 
 def test_closing_is_quick_with_pages_open_and_the_port_is_free_again():

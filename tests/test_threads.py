@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from instrument.engine.threads import cores, model_threads
+from instrument.engine.threads import cores, fitting_threads, model_threads
 from tests.playing import PATIENCE, bender
 
 ALLOWED = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -37,6 +37,12 @@ def test_a_containers_quota_counts(tmp_path: Path, files: dict[str, str], expect
 
 def test_the_model_leaves_a_core_to_decoding() -> None:
     assert model_threads(3) == 3 and model_threads(None) == max(1, cores() - 1)
+
+
+def test_more_threads_than_cores_are_as_many_as_there_are_and_said() -> None:
+    assert fitting_threads(2, 2) == (2, "") and fitting_threads(1, 8) == (1, "")
+    held, words = fitting_threads(99, 2)
+    assert held == 2 and words == "--threads 99: there are 2 cores for this process; the model plays with 2"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="pins a process as Linux does")

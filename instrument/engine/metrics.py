@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from instrument.addresses import wrong_host
 from pipelines.refusal import Refusal
 
 GAUGES = {  # name -> (key of the status, what it is)
@@ -48,8 +49,9 @@ class Endpoint:
         try:
             self._server, self._thread = self._client.start_http_server(port, host, registry)
         except OSError as problem:
-            reason = problem.strerror or problem
-            raise MetricsError(f"--metrics-port {port}: {reason}; give another, or 0 for any free one") from None
+            wrong = wrong_host(host, problem)
+            words = wrong or f"{problem.strerror or problem}; give another, or 0 for any free one"
+            raise MetricsError(f"--metrics-port {port}: {words}") from None
         self.port: int = self._server.server_port
 
     def collect(self) -> Iterator[Any]:

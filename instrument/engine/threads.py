@@ -37,6 +37,14 @@ def _quota(root: Path) -> float | None:
     return share if share > 0 else None
 
 
+def fitting_threads(wanted: int, there: int) -> tuple[int, str]:
+    """At most as many threads as cores `there` are, and what to say of it: more wait for each other, chunk after
+    chunk."""
+    if wanted <= there:
+        return wanted, ""
+    return there, f"--threads {wanted}: there are {there} cores for this process; the model plays with {there}"
+
+
 def model_threads(wanted: int | None) -> int:
     """CPU threads for the model: as asked, or all cores this process may use but the one that decodes."""
     return wanted or max(1, cores() - 1)

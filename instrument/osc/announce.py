@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import socket
 import threading
 from collections.abc import Callable
 
+from instrument.addresses import EVERYWHERE, served_addresses
 from instrument.osc.query import NAME
 
 log = logging.getLogger(__name__)
 
-_ANY = ("0.0.0.0", "::", "")
 _PATIENCE = 5.0  # seconds to say goodbye
 
 
@@ -56,7 +55,7 @@ class Announcement:
 
         addresses = served_addresses(self._host)
         version = IPVersion.V6Only if all(":" in address for address in addresses) else IPVersion.V4Only
-        interfaces = InterfaceChoice.All if self._host in _ANY else addresses
+        interfaces = InterfaceChoice.All if self._host in EVERYWHERE else addresses
         packed = [ipaddress.ip_address(address).packed for address in addresses]
         with Zeroconf(interfaces=interfaces, ip_version=version) as mdns:
             for kind, port in self._services:
@@ -66,13 +65,3 @@ class Announcement:
                 info = ServiceInfo(kind, f"{NAME}.{kind}", addresses=packed, port=port, server=server)
                 mdns.register_service(info, allow_name_change=True)
             self._stopping.wait()
-
-
-def served_addresses(host: str) -> list[str]:
-    """The IP addresses under which a server bound to `host` is reached. Raises OSError for a name nobody knows."""
-    if host not in _ANY:
-        return [socket.getaddrinfo(host, None)[0][4][0]]
-    import ifaddr
-
-    found = [ip.ip for adapter in ifaddr.get_adapters() for ip in adapter.ips if isinstance(ip.ip, str)]
-    return [ip for ip in found if not ipaddress.ip_address(ip).is_loopback] or ["127.0.0.1"]

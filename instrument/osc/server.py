@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
+from instrument.addresses import wrong_host
 from instrument.osc import PORT
 from instrument.osc.codec import OscError, matches
 from instrument.osc.feedback import EXPIRES, Feedback, Listener, Subscription
@@ -169,6 +170,8 @@ class OscServer:
         where = f"OSC port {port} on {self.host}"
         if isinstance(problem, OSError) and problem.errno == errno.EADDRINUSE:
             return f"{where} is in use by another program; close that, or choose another port with --osc-port"
+        if wrong := wrong_host(self.host, problem):
+            return f"{where} cannot be opened: {wrong}"
         return f"{where} cannot be opened ({problem}); choose another port with --osc-port"
 
     def close(self) -> None:

@@ -25,6 +25,7 @@ import numpy as np
 import simplejpeg
 from aiohttp import web
 
+from instrument.addresses import EVERYWHERE, served_addresses, wrong_host
 from instrument.osc.query import OscQuery
 from instrument.parameters.params import ParamSet
 from instrument.sockets import accept, converse
@@ -120,8 +121,16 @@ class Surface:
     @property
     def url(self) -> str:
         """Where a browser on this machine finds the page."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self._host, self._host)
-        return f"http://{f'[{host}]' if ':' in host and '[' not in host else host}:{self._port}/"
+        return self._at({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host))
+
+    @property
+    def urls(self) -> list[str]:
+        """Where browsers find the page: that of this machine first, then those of others."""
+        others = served_addresses("0.0.0.0") if self._host in EVERYWHERE and self._host != "::" else []
+        return list(dict.fromkeys([self.url, *map(self._at, others)]))
+
+    def _at(self, host: str) -> str:
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._port}/"
 
     @property
     def port(self) -> int:
@@ -191,6 +200,8 @@ class Surface:
             return SurfaceError(f"{where} is taken by another program; choose another with --page-port")
         if error.errno == errno.EACCES:
             return SurfaceError(f"{where} needs special rights; choose one above 1023 with --page-port")
+        if wrong := wrong_host(self._host, error):
+            return SurfaceError(f"{where} cannot be opened: {wrong}")
         return SurfaceError(f"{where} cannot be opened ({error.strerror or error}); check the address and --page-port")
 
     def _app(self) -> web.Application:
