@@ -341,10 +341,15 @@ def mapping(options: argparse.Namespace) -> None:
     """Check a mapping against a patch, or draw its controller."""
     file = mappings.load(named(options.mapping), options.mappings_dir)
     if options.action == "check":
-        problems = [*mappings.Mapping(file, _params_of(open_patch(options))).problems().values()]
+        playing = mappings.Mapping(file, _params_of(open_patch(options)))
+        problems = [*playing.problems().values()]
         if problems:
             raise UsageError("; ".join([*problems[:8], *([f"and {len(problems) - 8} more"] if problems[8:] else [])]))
-        print(f"{options.mapping}: {len(file.bindings)} lines, {len(file.bound)} bindings, all of {options.patch}")
+        beyond = len(playing.beyond())
+        rest = f", but for {beyond} at bends beyond the last" if beyond else ""
+        print(
+            f"{options.mapping}: {len(file.bindings)} lines, {len(file.bound)} bindings, all of {options.patch}{rest}"
+        )
     elif options.out is None:
         print(draw_sheet(file, options.mapping))
     else:

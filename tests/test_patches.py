@@ -52,3 +52,12 @@ def test_every_mapping_finds_its_targets_in_the_patch_of_all_levers(name: str) -
             playing.handle(Touch(bound.kind, bound.key, value, bound.channel or 1))
     assert playing.problems() == {}
     assert told == []
+
+
+@pytest.mark.parametrize("name", mapping.available())
+def test_places_beyond_a_patchs_bends_are_no_mistake_of_a_mapping_that_ships(name: str) -> None:
+    for each in ("citylights", "tides"):
+        playing = mapping.Mapping(mapping.load(name), _params(patch.load(each)))
+        assert playing.problems() == {} and playing.beyond()
+    lacking = mapping.Mapping(mapping.loads("bindings: [{cc: 1, to: bend.1.nothing}]"), _params(patch.load("tides")))
+    assert "this patch has no such bend or amount" in lacking.problems()[0] and not lacking.beyond()

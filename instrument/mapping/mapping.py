@@ -348,12 +348,14 @@ class Mapping:
 
     def problems(self, certain: bool = False) -> dict[int, str]:
         """What does not fit the parameters there are now, by the place of its binding in the file: for a check before
-        the show. Of a binding that makes a whole row the first that does not fit, and how many more. `certain`: not
-        targets that are meant for whatever patch plays, by a bend's position or by a pattern."""
+        the show. Of a binding that makes a whole row the first that does not fit, and how many more. A place beyond the
+        patch's bends is none. `certain`: not targets that are meant for whatever patch plays, by a bend's position or
+        by a pattern."""
         found: dict[int, list[str]] = {}
+        beyond = self.beyond()
         for bound in self.file.bound:
             here: dict[str, str] = {}
-            if bound.target is not None and not (certain and _for_any_patch(bound.target)):
+            if bound.target is not None and bound not in beyond and not (certain and _for_any_patch(bound.target)):
                 self._make(bound, here)
             found.setdefault(bound.index, []).extend(f"{bound.words}: {problem}" for problem in here.values())
         return {
@@ -362,6 +364,12 @@ class Mapping:
             for index, words in found.items()
             if words
         }
+
+    def beyond(self) -> set[Bound]:
+        """The bindings that aim at a bend by its position and have none there now: meant for patches with more."""
+        there = {match[1] for name in self.params.names() if (match := _POSITION.match(name))}
+        aimed = ((bound, _POSITION.match(bound.target or "")) for bound in self.file.bound)
+        return {bound for bound, position in aimed if position and position[1] not in there}
 
     def _tell(self, bound: Bound, about: str, problem: str) -> None:
         if (bound.index, about) not in self._told:
