@@ -118,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     learn = commands.add_parser("learn", help="bind a control you touch to a parameter you name")
     learn.add_argument("target", help="parameter id, or a trigger such as panic")
     learn.add_argument("--mapping", type=Path, default=Path("my.yaml"), help="file to write to (default: %(default)s)")
+    learn.add_argument("--forget", action="store_true", help="take what moves it out of the file instead")
     _what(learn)
     learn.add_argument("--midi", default="*", help="name pattern of the MIDI port to listen to (default: any)")
     learn.add_argument(
@@ -305,7 +306,8 @@ def _play(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mapping",
         action="append",
-        help="a mapping's name or file; several for several controllers (default: default)",
+        help="a mapping's name or file, or a file to begin; several for several controllers (default: my.yaml, if it is"
+        " there, else default)",
     )
     parser.add_argument("--mappings-dir", type=Path, help="your own folder of mappings")
     parser.add_argument(

@@ -26,6 +26,7 @@ from instrument.engine.stopping import leave, until_stopped
 from instrument.engine.threads import model_threads
 from instrument.mapping import learn as learning
 from instrument.mapping import mapping as mappings
+from instrument.mapping.ownfile import forget, own_path
 from instrument.mapping.rig import Rig
 from instrument.mapping.sheet import draw_sheet
 from instrument.measuring import bench, gallery, study
@@ -36,6 +37,7 @@ from instrument.setup import (
     UsageError,
     cannot_write,
     named,
+    open_mappings,
     open_model,
     open_outputs,
     open_patch,
@@ -62,9 +64,7 @@ def play(options: argparse.Namespace) -> None:
     """Play live until Ctrl-C, SIGTERM or the time given."""
     began = time.monotonic()
     patch = open_patch(options)
-    chosen = options.mapping or [DEFAULT_MAPPING]
-    for which in chosen:  # what is wrong with them is told before the model is loaded
-        mappings.load(named(which), options.mappings_dir)
+    chosen, of_mappings = open_mappings(options)
     made = open_outputs(options.out)
     songs = [patch, *(patches.load(named(name), options.patches_dir) for name in options.setlist)]
     open_system, row = opener(options), wanted_recipe(options, patch)
@@ -73,15 +73,15 @@ def play(options: argparse.Namespace) -> None:
     show.pacer.fade = options.fade
     show.engine.sound_check(songs)
     show.engine.desk.folder, show.engine.desk.autosave.every = options.patches_dir, options.autosave
-    if words := left(options.patches_dir, patch):
+    for words in filter(None, [left(options.patches_dir, patch), *of_mappings]):
         show.notices.tell(words)
     for mistake in mistakes():
         show.notices.tell(f"left out: {mistake}")
     if options.video:
         show.engine.watch(options.video)
-    rig = Rig(show.params, show.notices.tell, options.midi)
+    rig = Rig(show.params, show.notices.tell, options.midi, own_path(options.mappings_dir))
     for which in chosen:
-        rig.load(named(which), options.mappings_dir)
+        rig.load(which, options.mappings_dir)
     set_first_values(show.params, options.set)
     line = StatusLine(show.status, show.notices, options.json)
     with ExitStack() as around:
@@ -184,7 +184,6 @@ def _logged(notices: Notices, path: Path | None) -> Iterator[None]:
             handler.close()
 
 
-DEFAULT_MAPPING = "default"
 MOST_DROPPED = 8  # chunks in a row without a picture before a render gives up
 
 
@@ -360,7 +359,10 @@ def mapping(options: argparse.Namespace) -> None:
 
 
 def learn(options: argparse.Namespace) -> None:
-    """Bind the next control that is touched to a parameter, in a mapping file."""
+    """Bind the next control that is touched to a parameter, in a mapping file; or forget what moves it."""
+    if options.forget:
+        print(f"{forget(options.mapping, options.target).words}, in {options.mapping}")
+        return
     params = _params_of(open_patch(options))
     learning.check_target(options.target, params)
     print(f"touch a control for {options.target} ...", flush=True)

@@ -14,10 +14,15 @@ import torch
 
 from instrument import outputs
 from instrument.engine.threads import model_threads
+from instrument.mapping import mapping as mappings
+from instrument.mapping.mapping import MappingError
+from instrument.mapping.ownfile import UNDER, own_path
 from instrument.outputs import Output
 from instrument.parameters.params import BadValue, Parameter, ParamSet, suggest
+from instrument.parameters.values import closest
 from instrument.state import patch as patches
 from instrument.state.patch import MOST_SEED, Patch
+from instrument.yamlfile import FileError
 from pipelines.files import with_decoder
 from pipelines.quicken import make_stream, quickened
 from pipelines.recipes import Recipe, recipe, sized
@@ -56,6 +61,44 @@ def open_patch(options: argparse.Namespace) -> Patch:
 def named(text: str) -> str | Path:
     """A name as it stands, or a Path where the words point at a file."""
     return Path(text) if text.endswith((".yaml", ".yml")) or os.sep in text else text
+
+
+def open_mappings(options: argparse.Namespace) -> tuple[list[str | Path], list[str]]:
+    """The mappings to play, none of them broken, and what is to be told of them. A file that is not there yet is begun;
+    where none is named, the player's own plays that learning has left, or the default one. Raises FileError."""
+    folder = options.mappings_dir
+    if not options.mapping:
+        return _usual(own_path(folder), folder)
+    told = []
+    for which in map(named, options.mapping):
+        if isinstance(which, Path) and not which.exists():
+            told.append(_beginning(which, folder))
+        else:
+            mappings.load(which, folder)
+    return [named(text) for text in options.mapping], told
+
+
+def _usual(own: Path, folder: Path | None) -> tuple[list[str | Path], list[str]]:
+    """What plays where nothing is named. A file of that name that is no mapping is somebody's, and stops no show."""
+    if not own.is_file():
+        return [UNDER], []
+    try:
+        mappings.load(own, folder)
+    except FileError as problem:
+        return [UNDER], [f"{problem}; without it"]
+    return [own], []
+
+
+def _beginning(path: Path, folder: Path | None) -> str:
+    """What to say of a mapping that is not there yet. Raises MappingError where it looks like a slip of the pen."""
+    if path.suffix not in (".yaml", ".yml"):
+        raise MappingError(str(path), 0, "no such mapping; one that is to be begun is called NAME.yaml")
+    if not path.parent.is_dir():
+        raise MappingError(str(path), 0, f"there is no folder {path.parent}; make it first")
+    if path.name == str(path) and path.stem in mappings.available(folder):
+        raise MappingError(str(path), 0, f"no such file; did you mean '{path.stem}'?")
+    near = closest(path.name, [file.name for file in path.parent.glob("*.y*ml")])
+    return f"{path} is not there yet; learning begins it" + (f" (did you mean {path.parent / near}?)" if near else "")
 
 
 def open_model(options: argparse.Namespace, patch: Patch, live: bool = True) -> System:

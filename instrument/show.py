@@ -204,7 +204,7 @@ class Show:
             if self._osc
             else "off",
             "midi": self._midi_ports() or "no ports now; they are used as soon as they appear",
-            "mapping": ", ".join(self._rig.names) if self._rig else "none",
+            "mapping": ", ".join(self._rig.described()) if self._rig else "none",
         }
 
     def _pages(self) -> str | list[str]:

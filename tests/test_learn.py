@@ -136,7 +136,7 @@ def test_the_line_suits_the_target(params):
 def test_everything_else_in_the_file_stays(tmp_path, params):
     path = tmp_path / "desk.yaml"
     path.write_text(FILE)
-    control, line = learn.learn(path, "freeze", timed(cc(127, 0, key=32)), params)
+    control, line, _ = learn.learn(path, "freeze", timed(cc(127, 0, key=32)), params)
     assert control.kind == "button" and line["to"] == "freeze"
     assert path.read_text() == FILE + "  - {cc: 32, channel: 1, to: freeze, mode: toggle}\n"
     assert len(mapping.load(path).bindings) == 3
@@ -175,15 +175,24 @@ def test_one_click_of_an_endless_knob_is_waited_for():
 
 
 def test_a_missing_or_empty_file_is_made(tmp_path, params):
-    for text in (None, "", "# only a comment\n", "device: x\nbindings:\n"):
+    for text in (None, "", "# only a comment\n", "device: Des*\nbindings:\n"):
         path = tmp_path / "new" / "desk.yaml"
         if text is not None:
             path.write_text(text)
         learn.learn(path, "petals.gain", timed(cc(1, 2, 3)), params, origin=lambda: "midi:Desk")
         file = mapping.load(path)
-        assert file.device == ("x" if text and "device" in text else "Desk") and len(file.bindings) == 1
+        assert file.device == ("Des*" if text and "device" in text else "Desk") and len(file.bindings) == 1
         assert not text or path.read_text().startswith(text)
         path.unlink()
+
+
+def test_a_control_of_another_controller_is_refused_where_it_would_never_be_heard(tmp_path, params):
+    path = tmp_path / "desk.yaml"
+    path.write_text(FILE)
+    with pytest.raises(LearnError, match=r"is for nanoKONTROL2, and this came from LPD8; write device: \"\*\" in it"):
+        learn.learn(path, "petals.gain", timed(cc(1, 2, 3)), params, origin=lambda: "midi:LPD8:LPD8 MIDI 1")
+    learn.learn(path, "petals.gain", timed(cc(1, 2, 3)), params, origin=lambda: "midi:virtual")
+    assert path.read_text().startswith(FILE) and len(mapping.load(path).bindings) == 3
 
 
 def test_a_broken_file_or_target_is_left_alone(tmp_path, params):

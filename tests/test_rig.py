@@ -192,7 +192,179 @@ def test_lights_follow_a_mapping_read_again_and_a_controller_that_comes_and_goes
     assert sent[-2:] == [[0xB0, 2, 0], [0xB0, 2, 0]]
 
 
+# --- over another ---
+
+
+def shipped(params):
+    """A rig that knows where a mapping of one's own would begin, playing the default one."""
+    for number in (1, 2, 3):
+        params.add(f"bend.{number}.amount", ControlSpec(0, 1, 0))
+
+
+def far(rig, key, origin="midi:desk"):
+    for value in (0, 64, 127):  # pickup wants it to pass
+        rig.handle(cc(key, value), origin)
+
+
+def test_what_is_bound_over_another_mapping_wins_and_the_rest_plays_on(rig, params, tmp_path):
+    shipped(params)
+    path = tmp_path / "my.yaml"
+    save(path, "device: desk\nover: default\nbindings: [{cc: 0, to: gain}, {osc: /1/fader2, to: mix}]")
+    rig.load(path)
+    assert rig.names == [str(path)] and rig.described() == [f"{path} over default"]
+    assert sorted(rig.devices()) == ["", "desk"]
+    far(rig, 0)
+    far(rig, 1)
+    assert (params["gain"].base, params["bend.1.amount"].base, params["bend.2.amount"].base) == (1, 0, 1)
+    far(rig, 0, "midi:other box")
+    assert params["bend.1.amount"].base == 1, "what is mine is bound for my controller"
+    rig.handle(Touch("osc", "/1/fader2", 0.25), "osc:1")
+    assert params["mix"].base == 0.25 and params["bend.2.amount"].base == 1
+    save(path, "device: desk\nbindings: [{cc: 0, to: gain}]")
+    rig.refresh(0.0)
+    params.set("bend.2.amount", 0)
+    far(rig, 1)
+    assert params["bend.2.amount"].base == 0 and rig.described() == [str(path)]
+
+
+def test_swapped_for_another_what_lay_under_it_goes_too(rig, params, tmp_path):
+    shipped(params)
+    path = tmp_path / "my.yaml"
+    save(path, "over: default\nbindings: [{cc: 0, to: gain}]")
+    rig.load(path)
+    rig.swap(["lpd8"])
+    assert rig.names == ["lpd8"] and len(rig.mappings) == 1
+    rig.swap([str(path), "default", str(path)])
+    assert rig.names == [str(path), "default"] and len(rig.mappings) == 2
+    far(rig, 0)
+    assert params["gain"].base == 1 and params["bend.1.amount"].base == 0
+
+
+def test_a_button_that_is_held_below_is_let_go_though_it_was_bound_above_meanwhile(rig, params, tmp_path):
+    (tmp_path / "low.yaml").write_text("bindings: [{note: 1, to: freeze}]")
+    path = tmp_path / "my.yaml"
+    save(path, "over: low\nbindings: []")
+    rig.load(path)
+    rig.handle(Touch("note", 1, 100, 1), "midi:pad")
+    save(path, "over: low\nbindings: [{note: 1, to: gain}]")
+    rig.refresh(0.0)
+    rig.handle(Touch("note", 1, 0, 1), "midi:pad")
+    assert params["freeze"].base is False
+
+
+def test_one_light_is_one_mappings(rig, params, tmp_path):
+    sent = []
+    (tmp_path / "low.yaml").write_text(
+        "bindings: [{cc: 1, to: gain, feedback: true}, {cc: 2, to: mix, feedback: true}]"
+    )
+    path = tmp_path / "my.yaml"
+    save(path, "over: low\nbindings: [{cc: 1, to: mix, feedback: true}]")
+    rig.load(path)
+    params.set("gain", 0)
+    params.set("mix", 1)
+    rig.plugged("midi:x", sent.append)
+    assert sorted(sent) == [[0xB0, 1, 127], [0xB0, 2, 127]]
+
+
+@pytest.mark.parametrize(
+    ("over", "words"),
+    [
+        ("defualt", "over: there is no mapping 'defualt'; did you mean 'default'"),
+        ("high", "over: 'high' lies over another"),
+    ],
+)
+def test_what_cannot_lie_under_is_refused(rig, tmp_path, over, words):
+    (tmp_path / "high.yaml").write_text("over: default\nbindings: []")
+    path = tmp_path / "my.yaml"
+    path.write_text(f"device: x\nover: {over}\n")
+    with pytest.raises(mapping.MappingError, match=rf"my\.yaml:2: {words}"):
+        rig.load(path)
+
+
 # --- learning ---
+
+
+def turn(rig, key, origin="midi:desk"):
+    for value in (10, 40, 80):
+        rig.handle(cc(key, value), origin)
+    rig.show(1e12)
+
+
+def test_the_first_control_that_is_learnt_begins_a_mapping_of_ones_own_which_plays_at_once(params, told, tmp_path):
+    shipped(params)
+    own = tmp_path / "my.yaml"
+    rig = Rig(params, told.append, own=own)
+    rig.load("default")
+    rig.arm("gain")
+    turn(rig, 0)
+    assert own.read_text() == (
+        "device: desk\nover: default\nbindings:\n  - {cc: 0, channel: 1, to: gain, takeover: pickup}\n"
+    )
+    assert rig.names == ["default", str(own)] and f"{own} plays from now on" in told[-1]
+    far(rig, 0)
+    far(rig, 2)
+    assert (params["gain"].base, params["bend.1.amount"].base, params["bend.3.amount"].base) == (1, 0, 1)
+    rig.arm("mix")
+    turn(rig, 20)
+    far(rig, 20)
+    assert params["mix"].base == 1 and len(mapping.load(own).bindings) == 2
+    rig.arm("mix")
+    turn(rig, 21, "midi:LPD8")
+    assert "is for desk, and this came from LPD8" in rig.status()["learn"]["error"]
+
+
+def test_a_file_that_is_not_there_yet_begins_empty_over_the_default_one(params, tmp_path, told):
+    shipped(params)
+    path = tmp_path / "new.yaml"
+    rig = Rig(params, told.append, own=tmp_path / "my.yaml")
+    rig.load(path)
+    assert rig.described() == [f"{path} over default: there is no such file yet; learning begins it"]
+    rig.refresh(0.0)
+    rig.reload()
+    assert told == ["mapping default read again: 18 bindings"] and not path.exists()
+    far(rig, 1)
+    assert params["bend.2.amount"].base == 1
+    rig.swap(["lpd8"])
+    rig.swap([str(path)])
+    rig.arm("gain")
+    turn(rig, 1)
+    far(rig, 1)
+    assert params["gain"].base == 1 and rig.described() == [f"{path} over default"]
+    assert mapping.load(path).over == "default" and not (tmp_path / "my.yaml").exists()
+
+
+def test_each_controller_is_learnt_in_the_file_that_plays_it(params, tmp_path):
+    rig = Rig(params, lambda text: None, own=tmp_path / "my.yaml")
+    for name in ("desk", "pad"):
+        save(tmp_path / f"{name}.yaml", f"device: {name}\nbindings: []")
+        rig.load(tmp_path / f"{name}.yaml")
+    for name in ("pad", "desk", "LPD8"):
+        rig.arm("gain")
+        turn(rig, 7, f"midi:{name}")
+    assert [len(mapping.load(tmp_path / f"{name}.yaml").bindings) for name in ("desk", "pad", "my")] == [1, 1, 1]
+
+
+def test_what_was_learnt_is_forgotten_or_taken_back(rig, params, tmp_path):
+    path = tmp_path / "my.yaml"
+    save(path, "bindings:\n  - {cc: 7, to: mix}\n")
+    rig.load(path)
+    with pytest.raises(LearnError, match="nothing was learnt since the start"):
+        rig.undo()
+    rig.arm("gain")
+    turn(rig, 7)
+    rig.undo()
+    far(rig, 7)
+    assert path.read_text() == "bindings:\n  - {cc: 7, to: mix}\n"
+    assert params["mix"].base == 1 and params["gain"].base == 0.5
+    rig.forget("mix")
+    params.set("mix", 0)
+    far(rig, 7)
+    assert params["mix"].base == 0 and rig.status()["learn"]["forgot"] == "mix is moved by cc 7 no longer"
+    with pytest.raises(LearnError, match="binds nothing to mix"):
+        rig.forget("mix")
+    rig.undo()
+    far(rig, 7)
+    assert params["mix"].base == 1
 
 
 def test_armed_it_catches_a_control_moves_nothing_and_writes_the_line(rig, params, tmp_path):
@@ -208,11 +380,11 @@ def test_armed_it_catches_a_control_moves_nothing_and_writes_the_line(rig, param
     status = rig.status()["learn"]
     assert status["armed"] is None and status["target"] == "gain" and status["file"] == str(path)
     assert status["caught"] == "knob: cc 7 on channel 1"
-    assert path.read_text().startswith("# mine\n") and len(mapping.load(path).bindings) == 2
-    rig.refresh(0.0)
+    assert path.read_text().startswith("# mine\n") and len(mapping.load(path).bindings) == 1
+    assert status["words"] == "cc 7 moved mix before"
     rig.handle(cc(7, 80), "midi:desk")
     rig.handle(cc(7, 0), "midi:desk")
-    assert params["gain"].base == 0 and params["mix"].base == 0
+    assert params["gain"].base == 0 and params["mix"].base == 0.5
 
 
 def test_what_cannot_be_learnt_is_told(rig, params, tmp_path):

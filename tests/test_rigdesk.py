@@ -85,6 +85,59 @@ def test_a_file_named_at_the_start_may_be_come_back_to(rig, params, folder):
     assert rig.names == ["one", str(outside)]
 
 
+def test_files_beside_ones_own_can_be_named_and_no_others(params, folder, told):
+    rig = Rig(params, told.append, own=folder / "my.yaml")
+    rig.load("lpd8")
+    (folder / "sub").mkdir()
+    (folder / "sub" / "one.yaml").write_text("bindings: []")
+    (folder / "notes.txt").write_text("bindings: []")
+    outside = folder.parent / "secret.yaml"
+    for name in (
+        "../secret.yaml",
+        str(outside),
+        "sub/one.yaml",
+        "sub\\one.yaml",
+        "notes.txt",
+        "my.yaml",
+        "one",
+        ".",
+        "a" * 300 + ".yaml",
+    ):
+        ask(rig, "mapping.load", name)
+        assert rig.names == ["lpd8"] and "no such mapping" in told[-1], name
+    ask(rig, "mapping.load", "two.yaml, lpd8")
+    assert rig.names == [str(folder / "two.yaml"), "lpd8"] and params["mapping.load"].base == ", ".join(rig.names)
+    ask(rig, "mapping.load", params["mapping.load"].base, "osc:2")
+    assert rig.names == [str(folder / "two.yaml"), "lpd8"], "what is shown can be sent back"
+    ask(rig, "mapping.load", "lpd8")
+    ask(rig, "mapping.load", str(folder / "two.yaml"))
+    assert rig.names == [str(folder / "two.yaml")]
+
+
+def test_a_file_by_two_names_plays_once(params, folder):
+    rig = Rig(params, lambda text: None, own=folder / "my.yaml")
+    rig.load("one", folder)
+    ask(rig, "mapping.load", "one, one.yaml")
+    assert len(rig.names) == 1
+
+
+def test_what_was_learnt_is_forgotten_by_its_id(rig, params, folder, told):
+    ask(rig, "learn.forget", "gain", "osc:1")
+    assert params["learn.caught"].base == f"gain: gain is moved by cc 1 no longer, in {folder / 'one.yaml'}"
+    assert not mapping.load("one", folder).bindings and params["learn.forget"].base == "" and len(told) == 1
+    rig.handle(Touch("cc", 1, 127, 1), "midi:box")
+    assert params["gain"].base == 0.5
+    ask(rig, "learn.forget", "gain", "osc:1")
+    assert params["learn.caught"].base.startswith("gain: ") and "binds nothing to gain" in told[-1]
+    params.trigger("learn.undo", "osc:1")
+    rig.show(0.0)
+    rig.handle(Touch("cc", 1, 127, 1), "midi:box")
+    assert params["gain"].base == 1
+    params.trigger("learn.undo", "osc:1")
+    rig.show(0.0)
+    assert "nothing was learnt since the start" in told[-1]
+
+
 def test_reload_reads_a_file_whose_time_did_not_move(rig, params, folder, told):
     text = (folder / "one.yaml").read_text().replace("gain", "mix ")
     before = (folder / "one.yaml").stat()

@@ -40,6 +40,21 @@ class Lights:
             if bound.light is not None:
                 self._table.setdefault(_address(bound.light), (bound.light, []))[1].append(bound)
 
+    @property
+    def all(self) -> set[Address]:
+        """What it lights."""
+        return set(self._table)
+
+    @property
+    def bound(self) -> set[Address]:
+        """Of that, the lights that show a binding."""
+        return {address for address, (_, bounds) in self._table.items() if bounds}
+
+    def leave(self, addresses: set[Address]) -> None:
+        """Leave these to another mapping's. Call it before `start`."""
+        for address in addresses:
+            self._table.pop(address, None)
+
     def start(self) -> None:
         """Greet the controller and show everything."""
         controller = self._mapping.file.controller

@@ -6,7 +6,6 @@ from the MIDI ports, a Learner from a show that plays, a test from a list.
 
 from __future__ import annotations
 
-import io
 import queue
 import re
 import threading
@@ -14,21 +13,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from typing import Any, NamedTuple
 
 from instrument import yamlfile
-from instrument.mapping.binding import TARGET, Binding
+from instrument.mapping.binding import TARGET
 from instrument.mapping.classify import Control, Heard, LearnError, classify, collect, enough
 from instrument.mapping.mapping import MappingError, loads, profile
+from instrument.mapping.ownfile import UNDER, Change, add, forget, take_back
 from instrument.mapping.profile import Profile
 from instrument.midi.driver import Api, port_matches, why_none
-from instrument.midi.ports import Listener, MidiPorts
+from instrument.midi.ports import VIRTUAL, Listener, MidiPorts
 from instrument.parameters.params import ParamSet, UnknownParameter
 from instrument.parameters.touch import Touch
 from instrument.yamlfile import FileError
-from pipelines import whole
 from pipelines.spec import SwitchSpec, TriggerSpec
 
 _FLAGS = ("pitch", "pressure")
@@ -69,40 +66,6 @@ def _manner(control: Control, spec: object, part: profile.Part | None) -> dict[s
     return {"mode": "gate"} if control.kind == "button" else {}
 
 
-def write(path: Path, line: dict[str, Any], header: dict[str, str] | None = None) -> bool:
-    """Add a binding to a mapping file, making the file if need be; False if the same one stood there already.
-
-    `header` is what a new file begins with. Raises MappingError, with the file untouched, if the file is not a mapping
-    to begin with or cannot be written.
-    """
-    text = yamlfile.read_text(path, MappingError) if path.exists() else ""
-    if Binding.model_validate(line) in loads(text, str(path), path.parent).bindings:
-        return False
-    data = yamlfile.round_trip().load(text)
-    kept = text if data is None else ""  # nothing but comments
-    if data is None:
-        data = CommentedMap(header or {"device": ""})
-    if data.get("bindings") is None:
-        data["bindings"] = CommentedSeq()
-    item = CommentedMap(line)
-    item.fa.set_flow_style()
-    data["bindings"].append(item)
-    out = io.StringIO()
-    yamlfile.round_trip().dump(data, out)
-    loads(kept + out.getvalue(), str(path), path.parent)
-    _replace(path, kept + out.getvalue())
-    return True
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        whole.write(path, text.encode())
-    except OSError as problem:
-        raise MappingError(str(path), 0, f"cannot be written: {problem.strerror}") from None
-
-
 def device_of(origin: str) -> str:
     """`midi:nanoKONTROL2:nanoKONTROL2 _ CTRL 20:0` -> `nanoKONTROL2`: what a mapping should call the device."""
     name = re.sub(r" #\d+$", "", origin.removeprefix("midi:")).split(":")[0]
@@ -111,6 +74,8 @@ def device_of(origin: str) -> str:
 
 def header_of(origin: str, folder: Path | None = None) -> dict[str, str]:
     """What a new mapping for the controller at this port begins with: its profile where there is one, else its name."""
+    if origin == VIRTUAL:
+        return {"device": ""}
     for name in profile.available(folder):
         try:
             known, _ = profile.load(name, folder)
@@ -121,20 +86,49 @@ def header_of(origin: str, folder: Path | None = None) -> dict[str, str]:
     return {"device": device_of(origin)}
 
 
-def _bind(
-    control: Control, path: Path, target: str, params: ParamSet | None, origin: str
-) -> tuple[Control, dict[str, Any]]:
-    """Write the line for a control into the mapping at `path`; raises as `learn` does."""
+class Place(NamedTuple):
+    """Where a line is to be written; a new file lies `over` that mapping."""
+
+    path: Path
+    over: str = ""
+
+
+class Learnt(NamedTuple):
+    """What was caught, the line for it, and what was done to the file; None where the line stood there already."""
+
+    control: Control
+    line: dict[str, Any]
+    change: Change | None
+
+    @property
+    def words(self) -> str:
+        """What is to be known beside that: what the control moved before, say; empty for nothing."""
+        return self.change.words if self.change else ""
+
+
+def _bind(control: Control, place: Place, target: str, params: ParamSet | None, origin: str) -> Learnt:
+    """Write the line for a control into a mapping; raises as `learn` does."""
+    path, over = place
     text = yamlfile.read_text(path, MappingError) if path.exists() else ""
     file = loads(text, str(path), path.parent)
-    header, controller = {}, file.controller
+    header: dict[str, str] = {}
+    controller = file.controller
     if not (file.bindings or file.device or file.profile):
-        header = header_of(origin, path.parent)
+        header = header_of(origin, path.parent) | ({"over": over} if over else {})
         if "profile" in header:
             controller, _ = profile.load(header["profile"], path.parent)
+    elif not _hears(file.port, origin):
+        raise LearnError(
+            f'{path} is for {file.port}, and this came from {device_of(origin)}; write device: "*" in it, or play '
+            "another beside it: --mapping other.yaml"
+        )
     line = binding_for(control, target, params, controller)
-    write(path, line, header)
-    return control, line
+    return Learnt(control, line, add(path, line, header, origin))
+
+
+def _hears(port: str, origin: str) -> bool:
+    """Whether a mapping for that port hears what comes from there; our virtual port is heard by every one."""
+    return origin in ("", VIRTUAL) or port_matches(port, origin.removeprefix("midi:"))
 
 
 def check_target(target: str, params: ParamSet | None) -> None:
@@ -154,14 +148,18 @@ def learn(
     params: ParamSet | None = None,
     origin: Callable[[], str] = str,
     timeout: float = 30.0,
-) -> tuple[Control, dict[str, Any]]:
-    """Wait for a control, bind it to `target` in the mapping at `path`; returns what it is and the line written.
+) -> Learnt:
+    """Wait for a control, and bind it to `target` in the mapping at `path`.
 
     `origin()` is asked for the port it was heard on when the file is new. Raises UnknownParameter at once if `params`
     has no such target, LearnError, or MappingError (then the file is untouched).
     """
     check_target(target, params)
-    return _bind(classify(collect(heard, timeout)), path, target, params, origin())
+    return _bind(classify(collect(heard, timeout)), Place(path, UNDER), target, params, origin())
+
+
+def _nowhere(origin: str) -> Place:
+    raise LearnError("nothing is to be learnt")
 
 
 class Learner:
@@ -173,20 +171,21 @@ class Learner:
     def __init__(self, params: ParamSet) -> None:
         self._params = params
         self._lock = threading.Lock()
-        self._path: Path | None = None
+        self._place: Callable[[str], Place] = _nowhere
         self._touches: list[Touch] = []
         self._origin = ""
         self._first = 0.0
-        self.result: dict[str, Any] = {}  # of the last time: target, caught, line, file, or error; another dict each
+        self._done: list[tuple[str, Change]] = []  # what was learnt or forgotten, by target, the last one last
+        # of the last time, another dict each: target; and caught, line, file, words; or forgot, file; or error
+        self.result: dict[str, Any] = {}
         self.armed: str | None = None
 
-    def arm(self, target: str, path: Path | None) -> None:
-        """Raises LearnError, UnknownParameter; then nothing is armed."""
+    def arm(self, target: str, place: Callable[[str], Place]) -> None:
+        """`place(origin)` tells where the line for a control at that port goes. Raises LearnError, UnknownParameter;
+        then nothing is armed."""
         check_target(target, self._params)
-        if path is None:
-            raise LearnError("there is no mapping of your own to write to; play with --mapping my.yaml")
         with self._lock:
-            self.armed, self._path, self._touches, self.result = target, path, [], {}
+            self.armed, self._place, self._touches, self.result = target, place, [], {}
 
     def disarm(self) -> None:
         with self._lock:
@@ -203,21 +202,51 @@ class Learner:
                 self._touches.append(touch)
             return True
 
-    def poll(self, now: float) -> None:
-        """Work out what was touched once it has been heard for long enough."""
+    def poll(self, now: float) -> bool:
+        """Work out what was touched once it has been heard for long enough; whether a line was written for it."""
         with self._lock:
             if self.armed is None or not self._touches or not enough(self._touches, now - self._first):
-                return
+                return False
             target, self.armed = self.armed, None
             try:
-                control, line = _bind(classify(self._touches), self._path, target, self._params, self._origin)
-                self.result = {"target": target, "caught": str(control), "line": line, "file": str(self._path)}
+                place = self._place(self._origin)
+                learnt = _bind(classify(self._touches), place, target, self._params, self._origin)
             except (LearnError, UnknownParameter, FileError) as problem:
                 self.result = {"target": target, "error": str(problem)}
+                return False
+            self._done += [(target, learnt.change)] if learnt.change else []
+            told = {"caught": str(learnt.control), "line": learnt.line, "words": learnt.words}
+            self.result = {"target": target, **told, "file": str(place.path)}
+            return True
+
+    def forget(self, target: str, paths: Iterable[Path]) -> None:
+        """Take what binds a control to the target out of the first of these files that has it. Raises LearnError,
+        MappingError."""
+        problem: LearnError | None = None
+        for path in paths:
+            try:
+                change = forget(path, target)
+            except LearnError as refusal:
+                problem = problem or refusal
+                continue
+            with self._lock:
+                self._done.append((target, change))
+                self.result = {"target": target, "forgot": change.words, "file": str(path)}
+            return
+        raise problem or LearnError("there is no mapping of your own to forget it in")
+
+    def undo(self) -> None:
+        """Take back what was learnt or forgotten last, and not been taken back yet. Raises LearnError, MappingError."""
+        with self._lock:
+            if not self._done:
+                raise LearnError("nothing was learnt since the start that could be undone")
+            target, change = self._done[-1]
+            take_back(change)
+            self._done.pop()
+            self.result = {"target": target, "forgot": "as it was before", "file": str(change.path)}
 
     def status(self) -> dict[str, Any]:
-        """JSON-ready: `armed` (a target or None), `heard` so far, and of the last one target, caught, line, file or
-        error."""
+        """JSON-ready: `armed` (a target or None), `heard` so far, and `result`."""
         with self._lock:
             return {"armed": self.armed, "heard": len(self._touches) if self.armed else 0, **self.result}
 
@@ -271,6 +300,6 @@ def learn_from_port(
 ) -> str:
     """`learn` from the ports that `pattern` means; returns a line to show. Raises as `learn` and `listening` do."""
     with listening(pattern, api) as ear:
-        control, line = learn(path, target, ear, params, ear.origin, timeout)
-    words = ", ".join(f"{key}: {value}" for key, value in line.items())
-    return f"{control}; wrote {{{words}}} to {path}"
+        learnt = learn(path, target, ear, params, ear.origin, timeout)
+    line = ", ".join(f"{key}: {value}" for key, value in learnt.line.items())
+    return f"{learnt.control}; wrote {{{line}}} to {path}{f'; {learnt.words}' if learnt.words else ''}"

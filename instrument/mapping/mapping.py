@@ -49,11 +49,13 @@ def _page_names(value: Any) -> Any:
 
 
 class MappingFile(Strict):
-    """The file. `device` is part of the name of a MIDI port (* allowed), by default the profile's; empty for any."""
+    """The file. `device` is part of the name of a MIDI port (* allowed), by default the profile's; empty for any.
+    `over` names a mapping that plays too, but for the controls that are bound here."""
 
     version: Literal[1] = 1
     device: str = ""
     profile: str = ""
+    over: str = ""
     description: str = ""
     pages: Annotated[tuple[str, ...], BeforeValidator(_page_names)] = ()
     bindings: list[Binding] = Field(default_factory=list)
@@ -87,7 +89,11 @@ class MappingFile(Strict):
         """`file:line` of a binding."""
         if self._document is None:
             return f"mapping: binding {index + 1}"
-        return f"{self._document.file}:{self._document.line(('bindings', index))}"
+        return f"{self._document.file}:{self.line(index)}"
+
+    def line(self, index: int) -> int:
+        """The line of a binding, from 1; 0 where there is no file."""
+        return self._document.line(("bindings", index)) if self._document else 0
 
 
 def load(which: str | Path, folder: Path | None = None) -> MappingFile:
@@ -121,6 +127,8 @@ def loads(text: str, file: str = "mapping", folder: Path | None = None) -> Mappi
             raise MappingError(file, line, f"no device profile '{made.profile}'; {advice}")
         made._profile, watched = profile.load(made.profile, folder)
         made._files += [watched] if watched else []
+    if made.over:
+        _look_under(made, document, folder)
     for index, binding in enumerate(made.bindings):
         try:
             made._bound += unroll(index, binding, made._profile, made.pages)
@@ -129,6 +137,18 @@ def loads(text: str, file: str = "mapping", folder: Path | None = None) -> Mappi
         except ValueError as problem:
             raise MappingError(file, document.line(("bindings", index)), str(problem)) from None
     return made
+
+
+def _look_under(made: MappingFile, document: Document, folder: Path | None) -> None:
+    """Raises MappingError unless the mapping under this one is there and is a last one."""
+    file = yamlfile.find(made.over, folder, "mappings")
+    if file is None:
+        line, advice = document.line(("over",)), suggest(made.over, available(folder))
+        raise MappingError(document.file, line, f"over: there is no mapping '{made.over}'; {advice}")
+    under = yamlfile.parse(yamlfile.read_text(file, MappingError), str(file), MappingError)
+    if yamlfile.check(MappingFile, under, MappingError).over:
+        line = document.line(("over",))
+        raise MappingError(document.file, line, f"over: '{made.over}' lies over another itself; name one that does not")
 
 
 def available(folder: Path | None = None) -> list[str]:
@@ -219,6 +239,11 @@ class Mapping:
                 elif touch.presses(last):
                     self.go(bound.binding.go)
         return bool(found)
+
+    def binds(self, touch: Touch, origin: str = "") -> bool:
+        """Whether any line listens to this control, on whichever page."""
+        source = (touch.kind.removesuffix("_step"), touch.key)
+        return any(self._comes_from(bound, touch.channel, origin) for bound in self._bindings.get(source, ()))
 
     def _comes_from(self, bound: Bound, channel: int, origin: str) -> bool:
         device = bound.binding.device

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from instrument.mapping import mapping as mappings
-from instrument.mapping.doubles import Doubles
 from instrument.mapping.feedback import Lights, Send
-from instrument.mapping.learn import Learner
+from instrument.mapping.learn import Learner, LearnError, Place
 from instrument.mapping.mapping import Mapping, MappingError, MappingFile
+from instrument.mapping.ownfile import begun, beside
 from instrument.mapping.rigdesk import RigDesk
+from instrument.mapping.slot import Slot, own_file, stamps_of
 from instrument.midi.driver import port_matches
-from instrument.midi.ports import Listener
+from instrument.midi.ports import VIRTUAL, Listener
 from instrument.parameters.answers import Tell
 from instrument.parameters.params import ParamSet
 from instrument.parameters.touch import Touch
@@ -28,95 +29,98 @@ from instrument.yamlfile import FileError
 
 log = logging.getLogger(__name__)
 
-VIRTUAL = "midi:virtual"  # hears for every mapping: whoever connects to it has chosen to
-
-
-class _Slot:
-    """One mapping, where it came from, and what its files looked like when they were read."""
-
-    def __init__(self, which: str | Path | None, folder: Path | None, file: MappingFile, playing: Mapping) -> None:
-        self.which, self.folder = which, folder
-        self.playing = playing
-        self.doubles = Doubles()
-        self.astray: set[int] = set()  # bindings that do nothing with the parameters there are, as was told
-        self.stamps = _stamps(file.files)
-
-
-def _stamps(files: Iterable[Path]) -> dict[Path, tuple[int, int] | None]:
-    found: dict[Path, tuple[int, int] | None] = {}
-    for file in files:
-        try:
-            stat = file.stat()
-        except OSError:  # an editor may take a file away for a moment while it saves
-            found[file] = None
-        else:
-            found[file] = (stat.st_mtime_ns, stat.st_size)
-    return found
-
-
-def _own_file(slot: _Slot) -> Path | None:
-    """The file of a mapping, if it is the player's and none that ships."""
-    if isinstance(slot.which, Path):
-        return slot.which
-    inside = [file for file in slot.playing.file.files if slot.folder and file.parent == slot.folder]
-    return inside[0] if inside else None
-
 
 class Rig(Listener):
     """Several mappings as one listener. `handle` may be called from any thread, the rest from the MIDI thread."""
 
     def __init__(
-        self, params: ParamSet, notices: Callable[[str], None] | None = None, device: str | None = None
+        self,
+        params: ParamSet,
+        notices: Callable[[str], None] | None = None,
+        device: str | None = None,
+        own: Path | None = None,
     ) -> None:
-        """`device`: a pattern instead of those of the mappings; then every mapping hears every port."""
+        """`device`: a pattern instead of those of the mappings; then every mapping hears every port. `own`: the file
+        that learning begins where no other file of the player's own plays; files in its folder may be loaded."""
         self._params = params
         self._notices = Tell(notices or log.warning, params.answers)
-        self._device = device
-        self._slots: list[_Slot] = []
+        self._device, self._own = device, own
+        self._slots: list[Slot] = []
         self._ports: dict[str, Send | None] = {}
-        self._lights: dict[tuple[str, int], Lights] = {}  # (port, which mapping)
-        self._named: dict[str, str | Path] = {}  # what was asked for at the start, by the name that surfaces see
+        self._lights: dict[str, list[Lights]] = {}  # by port
+        self._named: dict[str, tuple[str | Path, Path | None]] = {}  # asked for at the start, as surfaces see the name
         self._folder: Path | None = None
         self._structure = params.structure  # when the mappings were last looked at
         self.learner = Learner(params)
         self._desk = RigDesk(params, self, self._notices)
 
+    # --- which mappings ---
+
     def load(self, which: str | Path, folder: Path | None = None) -> MappingFile:
-        """Add a mapping by name or file, and watch it. Raises MappingError, ProfileError."""
-        slot = self._read(which, folder)
-        self._named[str(which)], self._folder = which, folder or self._folder
-        self._slots.append(slot)
-        self._warn(slot)
+        """Add a mapping by name or file, and watch it; a Path where there is no file begins an empty one. Raises
+        MappingError, ProfileError."""
+        new = isinstance(which, Path) and not which.exists()
+        slot = self._slot(which, folder, begun(which) if new else mappings.load(which, folder))
+        self._named[slot.name], self._folder = (which, folder), folder or self._folder
+        self._play([*self._asked, slot])
         self._desk.tick()
         return slot.playing.file
 
-    def _read(self, which: str | Path, folder: Path | None) -> _Slot:
-        file = mappings.load(which, folder)
-        return _Slot(which, folder, file, Mapping(file, self._params, self._notices))
+    def _slot(self, which: str | Path | None, folder: Path | None, file: MappingFile) -> Slot:
+        return Slot(which, folder, file, Mapping(file, self._params, self._notices))
 
     def add(self, file: MappingFile) -> None:
         """Add a mapping that is not watched."""
-        self._slots.append(_Slot(None, None, file, Mapping(file, self._params, self._notices)))
+        self._slots.append(self._slot(None, None, file))
 
     def swap(self, names: list[str], origin: str = "") -> None:
-        """Play these mappings instead, as `origin` wished: names, or what was given to `load`. Those that play already
-        go on where they are. Raises MappingError, ProfileError; then nothing has changed."""
+        """Play these mappings instead, as `origin` wished: names, files beside the player's own, or what was given to
+        `load`. Those that play already go on where they are. Raises MappingError, ProfileError; then nothing has
+        changed."""
         if not names:
             raise MappingError("mapping.load", 0, f"name one; there are: {', '.join(mappings.available(self._folder))}")
-        playing = {str(slot.which): slot for slot in self._slots if slot.which is not None}
-        slots = [
-            playing.get(name) or self._read(self._named.get(name, name), self._folder) for name in dict.fromkeys(names)
-        ]
-        for lights in self._lights.values():
-            lights.off()
+        playing = {slot.name: slot for slot in self._slots if slot.which is not None}
+        slots = [playing.get(name) or self._wished(name) for name in dict.fromkeys(names)]
+        files = {own_file(slot) or slot.name: slot for slot in reversed(slots)}  # a file by two names plays once
+        self._play([slot for slot in slots if slot in files.values()], origin)
+
+    def _wished(self, name: str) -> Slot:
+        """A mapping that somebody on the network names: it cannot lead out of the folders."""
+        near = beside(self._own, name) if self._own else None
+        which, folder = self._named.get(name) or (near or name, self._folder)
+        if isinstance(which, Path) and name in self._named and not which.exists():
+            return self._slot(which, folder, begun(which))
+        return self._slot(which, folder, mappings.load(which, folder))
+
+    @property
+    def _asked(self) -> list[Slot]:
+        return [slot for slot in self._slots if slot.asked]
+
+    def _play(self, asked: list[Slot], origin: str = "") -> None:
+        """Play these, and those that they lie over. Raises MappingError, ProfileError; then nothing has changed."""
+        slots = self._with_those_under(asked)
+        for port in self._lights:
+            self._darken(port)
         for slot in set(self._slots) - set(slots):
             slot.playing.let_go()
-        for slot in [slot for slot in slots if slot not in self._slots]:
+        fresh = [slot for slot in slots if slot not in self._slots]
+        self._slots = slots
+        for slot in slots:
+            slot.asked = slot in asked
+        for slot in fresh:
             self._warn(slot, origin)
-        self._lights, self._slots = {}, slots
         for port in self._ports:
-            for index in range(len(slots)):
-                self._light(port, index)
+            self._light(port)
+
+    def _with_those_under(self, asked: list[Slot]) -> list[Slot]:
+        slots = list(asked)
+        for slot in asked:
+            under = slot.playing.file.over
+            if under and not any(slot.lies_over(other) for other in slots):
+                there = [other for other in self._slots if slot.lies_over(other)]
+                folder = slot.which.parent if isinstance(slot.which, Path) else slot.folder
+                slots.append(there[0] if there else self._slot(under, folder, mappings.load(under, folder)))
+        return slots
 
     @property
     def mappings(self) -> list[Mapping]:
@@ -128,8 +132,17 @@ class Rig(Listener):
 
     @property
     def names(self) -> list[str]:
-        """What the mappings are called, as they were asked for."""
-        return [str(slot.which or "mapping") for slot in self._slots]
+        """What the mappings are called, as they were asked for; not those that others lie over."""
+        return [slot.name for slot in self._asked]
+
+    def described(self) -> list[str]:
+        """The mappings for the start sheet, one a line."""
+        lines = []
+        for slot in self._asked:
+            begins = "there is no such file yet; learning begins it" if slot.begins else ""
+            over = f"over {slot.playing.file.over}" if slot.playing.file.over else ""
+            lines.append(": ".join(filter(None, [" ".join(filter(None, [slot.name, over])), begins])))
+        return lines
 
     @property
     def page(self) -> int:
@@ -161,13 +174,19 @@ class Rig(Listener):
         caught = touch.kind != "osc" and self.learner.hear(touch, origin)
         if caught and not any(mapping.waits_for(touch) for mapping in self.mappings):
             return True
-        slots = [slot for slot in self._slots if self._hears(slot, touch, origin)]
+        hearing = [slot for slot in self._slots if self._hears(slot, touch, origin)]
+        slots = [slot for slot in hearing if slot.playing.waits_for(touch) or not self._covered(slot, touch, origin)]
         return any([self._hear(slot, touch, origin, at, refused) for slot in slots])
 
-    def _hears(self, slot: _Slot, touch: Touch, origin: str) -> bool:
+    def _hears(self, slot: Slot, touch: Touch, origin: str) -> bool:
         return touch.kind == "osc" or self._plays(slot.playing, origin)
 
-    def _hear(self, slot: _Slot, touch: Touch, origin: str, at: float | None, refused: list[str] | None) -> bool:
+    def _covered(self, under: Slot, touch: Touch, origin: str) -> bool:
+        """Whether a mapping that lies over this one binds the control."""
+        over = [slot for slot in self._slots if slot.lies_over(under)]
+        return any(self._hears(slot, touch, origin) and slot.playing.binds(touch, origin) for slot in over)
+
+    def _hear(self, slot: Slot, touch: Touch, origin: str, at: float | None, refused: list[str] | None) -> bool:
         """One mapping hears a touch; where every one counts, what another of its ports has just said is no second."""
         mapping = slot.playing
         counts = touch.kind != "osc" and (touch.kind == "note" or mapping.counts(touch))
@@ -187,7 +206,9 @@ class Rig(Listener):
     def wide(self, origin: str, key: int, channel: int) -> bool:
         if self.learner.armed is not None:  # both halves are to be seen
             return False
-        return any(mapping.wide(key, channel) for mapping in self.mappings if self._plays(mapping, origin))
+        plain = Touch("cc", key, 0, channel)
+        wide = [slot for slot in self._slots if slot.playing.wide(key, channel) and self._plays(slot.playing, origin)]
+        return any(not self._covered(slot, plain, origin) for slot in wide)
 
     # --- ports ---
 
@@ -198,31 +219,42 @@ class Rig(Listener):
 
     def plugged(self, origin: str, send: Send | None) -> None:
         self._ports[origin] = send
-        for index in range(len(self._slots)):
-            self._light(origin, index)
+        self._light(origin)
 
-    def _light(self, origin: str, index: int) -> None:
-        send, mapping = self._ports[origin], self._slots[index].playing
-        if send is not None and self._plays(mapping, origin):
-            self._lights[origin, index] = Lights(mapping, send)
-            self._lights[origin, index].start()
+    def _light(self, port: str) -> None:
+        """Light a controller anew. Where two mappings light one control, the one that lies over the other does."""
+        send = self._ports[port]
+        lit = [(slot, Lights(slot.playing, send)) for slot in self._slots if send and self._plays(slot.playing, port)]
+        for over, lights in lit:
+            for under, others in lit:
+                if over.lies_over(under):
+                    others.leave(lights.bound)
+                    lights.leave(others.all)
+        self._lights[port] = [lights for _, lights in lit]
+        for lights in self._lights[port]:
+            lights.start()
+
+    def _darken(self, port: str) -> None:
+        for lights in self._lights.get(port, ()):
+            lights.off()
+        self._lights[port] = []
 
     def unplugged(self, origin: str) -> None:
         self._ports.pop(origin, None)
-        self._lights = {key: lights for key, lights in self._lights.items() if key[0] != origin}
+        self._lights.pop(origin, None)
         for mapping in self.mappings:
             if self._plays(mapping, origin):
                 mapping.let_go(origin)
 
     def farewell(self, origin: str) -> None:
-        for (port, _), lights in self._lights.items():
-            if port == origin:
-                lights.off()
+        for lights in self._lights.get(origin, ()):
+            lights.off()
 
     def show(self, now: float) -> None:
-        for lights in list(self._lights.values()):
+        for lights in [one for lit in self._lights.values() for one in lit]:
             lights.show()
-        self.learner.poll(now)
+        if self.learner.poll(now):
+            self._take_up(now)
         self._look()
         self._desk.tick()
 
@@ -230,19 +262,19 @@ class Rig(Listener):
 
     def refresh(self, now: float) -> None:
         """Read again what has been saved since, but nothing that is away for a moment."""
-        for index, slot in enumerate(self._slots):
-            stamps = _stamps(slot.stamps)
+        for slot in list(self._slots):
+            stamps = stamps_of(slot.stamps)
             if slot.which is not None and stamps != slot.stamps and None not in stamps.values():
-                self._reload(index, slot)
+                self._reload(slot)
 
     def reload(self, origin: str = "") -> None:
         """Read all files again, saved or not, as `origin` wished."""
-        for index, slot in enumerate(self._slots):
-            if slot.which is not None:
-                self._reload(index, slot, origin)
+        for slot in list(self._slots):
+            if slot.which is not None and not (slot.begins and None in stamps_of(slot.stamps).values()):
+                self._reload(slot, origin)
 
-    def _reload(self, index: int, slot: _Slot, origin: str = "") -> None:
-        slot.stamps = _stamps(slot.stamps)
+    def _reload(self, slot: Slot, origin: str = "") -> None:
+        slot.stamps = stamps_of(slot.stamps)
         try:
             file = mappings.load(slot.which, slot.folder)
         except FileError as problem:
@@ -251,11 +283,11 @@ class Rig(Listener):
         fresh = Mapping(file, self._params, self._notices)
         fresh.adopt(slot.playing)
         slot.playing.let_go()  # what its buttons began ends; the new ones hear only what is pressed from now on
-        slot.playing, slot.stamps = fresh, _stamps(file.files)
-        for key in [key for key in self._lights if key[1] == index]:
-            self._lights.pop(key).off()
-        for port in list(self._ports):
-            self._light(port, index)
+        slot.playing, slot.stamps, slot.begins = fresh, stamps_of(file.files), False
+        try:
+            self._play(self._asked)
+        except FileError as problem:  # of the one under it
+            self._notices(str(problem), origin)
         self._notices(f"mapping {slot.which} read again: {len(file.bindings)} bindings")
         slot.astray.clear()
         self._warn(slot, origin)
@@ -267,10 +299,10 @@ class Rig(Listener):
             for slot in self._slots:
                 self._warn(slot)
 
-    def _warn(self, slot: _Slot, origin: str = "") -> None:
+    def _warn(self, slot: Slot, origin: str = "") -> None:
         """Say what of a mapping of the player's own does nothing with the patch that plays, and was not told to do so
         before: one line, however much."""
-        found = slot.playing.problems(certain=True) if _own_file(slot) else {}
+        found = slot.playing.problems(certain=True) if own_file(slot) else {}
         fresh = [words for index, words in found.items() if index not in slot.astray]
         slot.astray = set(found)
         if fresh:
@@ -280,12 +312,56 @@ class Rig(Listener):
     # --- learning ---
 
     def arm(self, target: str, path: Path | None = None) -> None:
-        """Let the next control that is touched be bound to `target`, in `path` or the first mapping that is a
-        file of the player's own.
+        """Let the next control that is touched be bound to `target`, in `path` or where `_place` says.
 
         Raises UnknownParameter, LearnError. `learner.status()` tells what came of it; `learner.disarm()` gives up.
         """
-        self.learner.arm(target, path or next(filter(None, map(_own_file, self._slots)), None))
+        if path is None and self._own is None and not self._own_files():
+            raise LearnError("there is no mapping of your own to write to; play with --mapping my.yaml")
+        self.learner.arm(target, self._place if path is None else lambda origin: Place(path, self._under(origin)))
+
+    def forget(self, target: str) -> None:
+        """Take what binds a control to `target` out of the first file of the player's own that has it. Raises
+        LearnError, MappingError."""
+        self.learner.forget(target, self._own_files())
+        self.refresh(0.0)
+
+    def undo(self) -> None:
+        """Take back what was learnt or forgotten last. Raises LearnError, MappingError."""
+        self.learner.undo()
+        self.refresh(0.0)
+
+    def _own_files(self) -> list[Path]:
+        return [file for file in map(own_file, self._slots) if file is not None]
+
+    def _place(self, origin: str) -> Place:
+        """Where the line for a control at this port goes: the first file of the player's own that plays there, else a
+        new one, over what plays there now."""
+        own = [(slot, file) for slot in self._slots if (file := own_file(slot)) is not None]
+        for slot, file in own:
+            if self._plays(slot.playing, origin):
+                return Place(file, slot.playing.file.over)
+        if self._own is not None and self._own not in self._own_files():
+            return Place(self._own, self._under(origin))
+        return Place(own[0][1])
+
+    def _under(self, origin: str) -> str:
+        """The first mapping that ships and plays this port."""
+        shipped = [slot for slot in self._slots if isinstance(slot.which, str) and own_file(slot) is None]
+        return next((slot.name for slot in shipped if self._plays(slot.playing, origin)), "")
+
+    def _take_up(self, now: float) -> None:
+        """Something was learnt: play it at once."""
+        path = Path(self.learner.result["file"])
+        if path != self._own or path in self._own_files():
+            self.refresh(now)
+            return
+        try:
+            self.load(path)
+        except FileError as problem:
+            self._notices(str(problem))
+        else:
+            self._notices(f"{path} plays from now on: a plain bender play finds it, others with --mapping {path}")
 
     def status(self) -> dict[str, Any]:
         """JSON-ready: the pages that are open, by mapping, and what is being learnt."""

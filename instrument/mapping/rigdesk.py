@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LOAD, RELOAD, PAGE = "mapping.load", "mapping.reload", "mapping.page"
 LEARN, CAUGHT = "learn.to", "learn.caught"
+FORGET, UNDO = "learn.forget", "learn.undo"
 ORIGIN = "rig"
 GROUP = "mapping"
 _LONGEST = 400  # characters of what a hand is told
@@ -36,6 +37,9 @@ def declare(params: ParamSet) -> None:
     params.add(PAGE, page, GROUP, glide=0, kept=False)
     learn = "binds the next MIDI control that is touched to the parameter of this id; empty: none"
     params.add(LEARN, TextSpec("", learn), GROUP, kept=False)
+    forget = "takes what binds a control to the parameter of this id out of your own mapping"
+    params.add(FORGET, TextSpec("", forget), GROUP, kept=False)
+    params.add(UNDO, TriggerSpec("takes back what was learnt or forgotten last"), GROUP)
     params.add(CAUGHT, TextSpec("", "what was learnt last, or why nothing was"), GROUP, kept=False)
 
 
@@ -50,6 +54,8 @@ class RigDesk:
             RELOAD: lambda count, origin: rig.reload(origin),
             PAGE: self._page,
             LEARN: self._learn,
+            FORGET: self._forget,
+            UNDO: lambda count, origin: rig.undo(),
         }
         self._wishing = Wishing(params, self._acts, ORIGIN)
         self._result: dict[str, Any] = {}
@@ -63,13 +69,14 @@ class RigDesk:
         self._wishing.show(LOAD, ", ".join(self._rig.names))
         self._wishing.show(PAGE, self._rig.page)
         self._wishing.show(LEARN, self._rig.learner.armed or "")
+        self._wishing.show(FORGET, "")
 
     def _guarded(self, act: Callable[[Any, str], None], value: Any, origin: str) -> None:
         try:
             act(value, origin)
         except (FileError, LearnError, UnknownParameter, LookupError) as problem:
             self._tell(shorten(str(problem), _LONGEST), origin)
-            if act == self._learn:
+            if act in (self._learn, self._forget):
                 self._params.set(CAUGHT, shorten(f"{value}: {problem}", _LONGEST), ORIGIN)
 
     def _show_result(self) -> None:
@@ -77,13 +84,19 @@ class RigDesk:
         if result is not self._result:
             self._result = result
             if result:
-                words = result.get("error") or f"{result['caught']}, in {result['file']}"
+                words = result.get("error") or _words(result)
                 text = shorten(f"{result['target']}: {words}", _LONGEST)
                 self._params.set(CAUGHT, text, ORIGIN)
                 if "error" in result:
                     self._tell(text, self._learner)
+                elif result.get("words"):  # it changed more than was asked for
+                    self._tell.notice(text, self._learner)
 
     # --- what a hand asks for ---
+
+    def _forget(self, target: str, origin: str) -> None:
+        if target:
+            self._rig.forget(target)
 
     def _load(self, names: str, origin: str) -> None:
         self._rig.swap([name for name in (part.strip() for part in names.split(",")) if name], origin)
@@ -100,3 +113,9 @@ class RigDesk:
             self._learner = origin
         else:
             self._rig.learner.disarm()
+
+
+def _words(result: dict[str, Any]) -> str:
+    """What was learnt, or forgotten, in a line."""
+    words = f"; {result['words']}" if result.get("words") else ""
+    return f"{result.get('caught') or result['forgot']}, in {result['file']}{words}"

@@ -29,6 +29,7 @@ _SHOW = 1 / 30  # seconds between two looks at what the controllers should show
 _SCAN = 0.5  # seconds between looks at which ports there are
 _FLUSH = 0.03  # seconds that the last messages may take to leave
 
+VIRTUAL = "midi:virtual"  # the port that is ours: whoever connects to it has chosen to, so every mapping hears it
 Send = Callable[[list[int]], None]
 
 
@@ -279,7 +280,7 @@ class MidiPorts:
             except (OSError, NotImplementedError):  # Windows has none
                 self._virtual = False
             else:
-                self._own_port = self._made("midi:virtual", own, looking)
+                self._own_port = self._made(VIRTUAL, own, looking)
         return True
 
     def _made(self, origin: str, input: Any, output: Any) -> _Port:
