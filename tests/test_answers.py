@@ -95,6 +95,8 @@ WISHES = [
     ("/morph/corners", ("1 2",), "morph.corners cannot be '1 2'; write four numbers"),
     ("/undo", (), "nothing to undo"),
     ("/redo", (), "nothing to redo"),
+    ("/learn/undo", (), "nothing was learnt since the start"),
+    ("/learn/forget", ("loud.gian",), "own.yaml binds nothing to loud.gian"),
     ("/1/push1", (1.0,), "snapshot 6 is empty; store it first"),
     ("/prompt/next", (), "give it a prompt_list"),
     ("/1/fader1", ("x",), "osc /1/fader1 does nothing: loud.gain cannot be 'x'; send a number from 0 to 8"),

@@ -286,6 +286,13 @@ def test_learning_over_a_midi_loop(browser, tmp_path):
             assert "colour.gain" in file.read_text() and "21" in file.read_text()
             page.keys("undo", Keys.ESCAPE)
             until(lambda: any("read again" in text for text in playing.show.notices.current()))
+            page.keys("undo", "l")
+            page.keys("colour.gain", Keys.DELETE)
+            until(lambda: page.text("#note") == "colour.gain is moved by cc 21 no longer")
+            assert "colour.gain" not in file.read_text()
+            playing.params.trigger("learn.undo", "test")
+            until(lambda: "colour.gain" in file.read_text())
+            page.keys("undo", Keys.ESCAPE)
 
             def turn() -> bool:
                 for value in range(0, 128, 3):  # over where it stands, which picks it up

@@ -222,18 +222,25 @@ class Learner:
     def forget(self, target: str, paths: Iterable[Path]) -> None:
         """Take what binds a control to the target out of the first of these files that has it. Raises LearnError,
         MappingError."""
-        problem: LearnError | None = None
+        try:
+            change = self._forgotten(target, paths)
+        except (LearnError, FileError) as problem:
+            self.result = {"target": target, "error": str(problem)}
+            raise
+        with self._lock:
+            self._done.append((target, change))
+            self.result = {"target": target, "forgot": change.words, "file": str(change.path)}
+
+    def _forgotten(self, target: str, paths: Iterable[Path]) -> Change:
+        problem = LearnError("there is no mapping of your own to forget it in")
         for path in paths:
-            try:
-                change = forget(path, target)
-            except LearnError as refusal:
-                problem = problem or refusal
+            if not path.exists():
                 continue
-            with self._lock:
-                self._done.append((target, change))
-                self.result = {"target": target, "forgot": change.words, "file": str(path)}
-            return
-        raise problem or LearnError("there is no mapping of your own to forget it in")
+            try:
+                return forget(path, target)
+            except LearnError as refusal:
+                problem = refusal
+        raise problem
 
     def undo(self) -> None:
         """Take back what was learnt or forgotten last, and not been taken back yet. Raises LearnError, MappingError."""

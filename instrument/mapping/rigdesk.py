@@ -95,8 +95,13 @@ class RigDesk:
     # --- what a hand asks for ---
 
     def _forget(self, target: str, origin: str) -> None:
-        if target:
+        if not target:
+            return
+        try:
             self._rig.forget(target)
+        finally:
+            if "error" in self._rig.learner.result:
+                self._result = self._rig.learner.result  # is told where it is caught
 
     def _load(self, names: str, origin: str) -> None:
         self._rig.swap([name for name in (part.strip() for part in names.split(",")) if name], origin)

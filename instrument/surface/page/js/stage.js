@@ -61,7 +61,7 @@ function promptRows(store, controls) {
 /** The switch of learning, and the line that tells what comes of it. */
 export function learner(store, status) {
   const toggle = button("learn", "learn", () => teaching(!document.body.classList.contains("teaching")));
-  toggle.title = "learn (L): click a control, then touch a knob of the controller";
+  toggle.title = "learn (L): click a control, then touch a knob of the controller; Shift-click forgets";
   toggle.setAttribute("aria-pressed", false);
   const note = document.getElementById("note");
   let asked = ""; // what was clicked last
@@ -86,13 +86,16 @@ export function learner(store, status) {
 
   store.addEventListener("state", ({ detail }) => {
     if (!("learn" in detail) || !document.body.classList.contains("teaching")) return;
-    const { armed, target, caught, file, error } = detail.learn ?? {};
+    const { armed, target, caught, forgot, file, words, error } = detail.learn ?? {};
     light(armed);
     if (armed) asked = armed;
     if (armed) say(`${armed}: touch a knob`);
     else if (asked && target === asked && error) say(`${asked}: ${error}`);
-    else if (asked && target === asked && caught) say(`${asked}: ${caught}, written to ${file.split(/[\\/]/).pop()}`);
+    else if (asked && target === asked && caught) {
+      say(`${asked}: ${caught}, written to ${file.split(/[\\/]/).pop()}${words ? `; ${words}` : ""}`);
+    } else if (asked && target === asked && forgot) say(forgot);
   });
+  store.addEventListener("forget", ({ detail }) => (asked = detail));
   status.addEventListener("error", ({ detail }) => {
     if (document.body.classList.contains("teaching")) say(detail);
   });

@@ -107,6 +107,12 @@ export class Store extends EventTarget {
     this.#link?.learn(id);
   }
 
+  /** Unteach: what moves `id` by a binding of the player's own moves it no longer. */
+  forget(id) {
+    this.set("learn.forget", id);
+    this.#tell("forget", id);
+  }
+
   // --- what else is known ---
 
   play(changes) {
