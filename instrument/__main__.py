@@ -60,11 +60,22 @@ def _run(options: argparse.Namespace) -> int:
             return doctor(options)
         from instrument.commands import COMMANDS as ACTIONS
 
+        _fit_threads(options)
         ACTIONS[options.command](options)
         return 0
     except Refusal as problem:
         print(f"bender: {' '.join(str(problem).split())}", file=sys.stderr)
         return 2
+
+
+def _fit_threads(options: argparse.Namespace) -> None:
+    """No more threads than there are cores; said once."""
+    if "threads" in options and options.threads:
+        from instrument.engine.threads import cores, fitting_threads
+
+        options.threads, words = fitting_threads(options.threads, cores())
+        if words:
+            print(f"bender: {words}", file=sys.stderr)
 
 
 def _ask(options: argparse.Namespace) -> int:

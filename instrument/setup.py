@@ -85,7 +85,7 @@ def _usual(own: Path, folder: Path | None) -> tuple[list[str | Path], list[str]]
     try:
         mappings.load(own, folder)
     except FileError as problem:
-        return [UNDER], [f"{problem}; without it"]
+        return [UNDER], [f"{problem}; the show plays without it"]
     return [own], []
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from instrument.__main__ import main
 from instrument.engine.threads import cores, fitting_threads, model_threads
 from tests.playing import PATIENCE, bender
 
@@ -43,6 +44,12 @@ def test_more_threads_than_cores_are_as_many_as_there_are_and_said() -> None:
     assert fitting_threads(2, 2) == (2, "") and fitting_threads(1, 8) == (1, "")
     held, words = fitting_threads(99, 2)
     assert held == 2 and words == "--threads 99: there are 2 cores for this process; the model plays with 2"
+
+
+def test_a_command_says_once_that_there_are_fewer_cores(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ("render", "--threads", 99999, "--seconds", 0.1, "--size", "64x48", "--plain", "--out", tmp_path / "a.mp4")
+    assert main([str(word) for word in words]) == 0
+    assert capsys.readouterr().err.count(f"--threads 99999: there are {cores()} cores for this process") == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="pins a process as Linux does")
