@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+MOST = 2**25  # weights of a map that are in memory at once; the house model up to 700x400 has fewer
+
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(d) + bias) v.
@@ -22,8 +24,19 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
 def _attend_half(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     """The same where keys are kept in half precision: both products in it, the softmax between them in single.
 
-    CPUs with matrix units for half precision are faster this way than with any kernel that torch has for them.
+    CPUs with matrix units for half precision are faster this way than with any kernel that torch has for them. The map
+    is made in parts where the whole of it would be large.
     """
+    rows = max(1, MOST // (q.shape[0] * q.shape[2] * k.shape[1]))
+    if rows >= q.shape[1]:
+        return _attend_rows(q, k, v, bias)
+    one = bias is None or bias.shape[-2] == 1  # for every row
+    starts = range(0, q.shape[1], rows)
+    parts = [_attend_rows(q[:, at : at + rows], k, v, bias if one else bias[..., at : at + rows, :]) for at in starts]
+    return torch.cat(parts, dim=1)
+
+
+def _attend_rows(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     weights = _weights(q, k, bias)
     return (weights.to(k.dtype) @ v.to(k.dtype).transpose(1, 2)).transpose(1, 2).to(q.dtype)
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from instrument.engine import memory, switch
+from instrument.engine import loading, memory, switch
 from instrument.state.patch import loads
 from pipelines.codec import Chunk
-from pipelines.recipes import HOUSE
+from pipelines.recipes import HOUSE, sized
 from pipelines.stream import Stream
 from tests.playing import wait_until
 from tests.switching import OTHER, Live
@@ -119,9 +119,67 @@ def test_what_memory_is_needed() -> None:
     stream = Stream(wan(config=OTHER.config), taehv(), OTHER)
     kept = stream.cache.k.nbytes + stream.cache.v.nbytes
     assert memory.cache_bytes(OTHER, 4) == kept
-    assert memory.needed(OTHER, like, True) == int(1.25 * kept) + memory.RESERVE
+    assert memory.needed(OTHER, like, True) == int(1.25 * kept) + memory.pass_bytes(OTHER, 4) + memory.RESERVE
     assert memory.needed(HOUSE, like, False) > memory.needed(HOUSE, like, True) + 30 * 2**20
     assert 0 < memory.free(torch.device("cpu")) < 2**45
+
+
+MOVED = """
+prompt: a moon
+bends:
+  - {name: a, lever: cross.map.transform}
+  - {name: b, lever: cross.map.transform, scope: {tokens: moon}}
+  - {name: c, lever: self.out.gain}
+"""
+
+
+def test_matrices_of_moved_maps_are_counted() -> None:
+    patch, like = loads(MOVED), torch.empty(0)
+    playing = Stream(wan(config=OTHER.config), taehv(), OTHER)
+    before = memory.needed(OTHER, like, True)
+    bank = playing.make_bank(loading.bends_of(patch, OTHER.config))
+    matrices = sum(layer.points["cross.map"][0].folded["moves"].nbytes for layer in bank.layers)
+    counted = memory.bank_bytes([patch], OTHER, 4)
+    assert matrices <= counted < 2 * matrices
+    assert memory.needed(OTHER, like, True, [patch]) >= before + counted
+    assert memory.bank_bytes([patch, patch], sized(HOUSE, 1024, 1024), 4) > 2 * 12 * 2 * 4 * 4096**2
+
+
+PEAK = """
+import resource, sys, torch
+from instrument.engine import memory
+from pipelines.codec import Chunk
+from pipelines.recipes import HOUSE, sized
+from pipelines.stream import Stream
+from pipelines.systems import open_system
+from pipelines.text import speak
+def peak(): return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+torch.set_num_threads(1)
+system = open_system(HOUSE, torch.device("cpu"), torch.float32)
+said = speak([system.encoder.encode("a red star")], [1.0])
+def play(row, past):
+    stream = Stream(system.model, system.decoder, row, memory=getattr(torch, sys.argv[1]), record=False)
+    stream.read_prompt(said)
+    stream.past_weight, stream.cache.end, stream._position = past, row.window, row.window
+    stream.cache.k.zero_(), stream.cache.v.zero_()
+    steps = stream.denoise()
+    next(steps), next(steps)  # one pass over a full cache
+    steps.close()
+    list(stream.decode(Chunk(torch.randn(1, 16, 1, *stream.latent_size), True)))
+play(HOUSE, 1.0)
+row, before = sized(HOUSE, 640, 352), peak()
+play(row, 0.5)
+print(peak() - before, memory.needed(row, torch.empty(0, dtype=getattr(torch, sys.argv[1])), True) - memory.RESERVE)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts bytes as Linux does")
+@pytest.mark.parametrize("kept", ["float32", "bfloat16"])
+def test_a_real_system_stays_within_what_is_needed_even_without_the_reserve(kept: str) -> None:
+    command = [sys.executable, "-c", PEAK, kept]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
+    taken, needed = map(int, done.stdout.split())
+    assert needed / 4 < taken < needed
 
 
 # --- patches that fail ---

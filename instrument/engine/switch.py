@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 
@@ -83,7 +83,7 @@ class Switch:
         self.system: System | None = None
         self.open_system: Callable[[Recipe], System] | None = None  # in any thread; raises what a person can put right
         self.free: Callable[[torch.device], int] = memory.free
-        self.needed: Callable[[Recipe, torch.Tensor, bool], int] = memory.needed
+        self.needed: Callable[[Recipe, torch.Tensor, bool, Iterable[Patch]], int] = memory.needed
         self.notice = ""
         self._params, self._tell, self._beside = params, Tell(tell, params.answers), beside
         self._wishing = Wishing(params, (MODEL, SIZE), ORIGIN)
@@ -306,7 +306,7 @@ class Switch:
         """The system asked for; None where there is no memory for it beside the one that plays."""
         same = self._shares(job.recipe)
         like = torch.empty(0, dtype=live.dtype)
-        needed = self.needed(job.recipe, like, same)
+        needed = self.needed(job.recipe, like, same, (job.patch, *job.songs))
         if needed > self.free(live.device):
             memory.give_back()  # what systems before have left behind
             if needed > self.free(live.device):

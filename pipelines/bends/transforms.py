@@ -21,6 +21,12 @@ SETS = 4  # token sets that can be moved at once
 LARGEST = 4096  # places of a frame; the matrices of more would not fit beside the model
 
 
+def room(layers: int, places: int, count: int, element: int) -> int:
+    """Bytes that `count` bends of one lever take: a matrix for each layer and set, and in single precision each bend's
+    own and the four that it takes to make and compose them."""
+    return places**2 * (layers * min(count, SETS) * element + 4 * (count + 4))
+
+
 class _Change(NamedTuple):
     """One bend's T - I over places and over frames, on the device, and the amounts it was built from."""
 
