@@ -145,6 +145,14 @@ def test_matrices_of_moved_maps_are_counted() -> None:
     assert memory.bank_bytes([patch, patch], sized(HOUSE, 1024, 1024), 4) > 2 * 12 * 2 * 4 * 4096**2
 
 
+def test_a_size_too_large_for_a_patchs_matrices_is_refused_without_a_pause(live: Live) -> None:
+    live.engine.load(loads("model: tiny\n" + MOVED, name="moved"))
+    live.engine.switch.free = lambda device: memory.needed(sized(OTHER, 1920, 1088), torch.empty(0), True)
+    live.params.set("engine.size", "1920x1088", "osc")
+    live.until_told("at most 4096 patches a frame; choose a smaller picture")
+    assert not any("picture is held" in line for line in live.told), live.told
+
+
 PEAK = """
 import resource, sys, torch
 from instrument.engine import memory

@@ -18,7 +18,7 @@ import torch
 from instrument.state.patch import Patch
 from pipelines.attention import MOST
 from pipelines.bends.lever import discover
-from pipelines.bends.transforms import Transforms, room
+from pipelines.bends.transforms import LARGEST, Transforms, room
 from pipelines.files import located
 from pipelines.house.model import WEIGHTS
 from pipelines.recipes import Recipe
@@ -68,10 +68,12 @@ def cache_bytes(recipe: Recipe, element: int) -> int:
 
 def bank_bytes(patches: Iterable[Patch], recipe: Recipe, element: int) -> int:
     """Of what these patches bend with, the part that grows with the square of the picture: the matrices that move
-    attention maps."""
+    attention maps. A picture too large for them is refused, whatever memory there is, and counts none."""
     moving = {id for id, lever in discover().items() if isinstance(lever.fold, Transforms)}
     counts = [Counter(bend.lever for bend in patch.bends if bend.lever in moving) for patch in patches]
     layers, places = recipe.config.num_layers, _places(recipe)
+    if places > LARGEST:
+        return 0
     return sum(room(layers, places, count, element) for each in counts for count in each.values())
 
 
