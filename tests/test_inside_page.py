@@ -115,7 +115,8 @@ def test_what_is_remembered_and_under_which_bends(stage):
     stage.until(lambda: len(stage.js(cells)) == 4)
     stage.params.set("hidden.gain", 3)
     stage.until(lambda: all("under hidden" in title for title in stage.js(cells)))
-    assert [title.split(" ")[0] for title in stage.js(cells)] == ["3", "2", "1", "0"]
+    ages = [f"{age} frames old ({age * 4 / 12:.1f} s ago)" for age in (3, 2, 1, 0)]
+    assert [title.split(",")[0] for title in stage.js(cells)] == ages
     assert stage.browser.find_element("css selector", ".legend").text == "hidden"
     stage.params.set("hidden.gain", 1)
     stage.until(lambda: all("unbent" in title for title in stage.js(cells)))
