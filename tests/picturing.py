@@ -55,7 +55,8 @@ def take(shot: Shot, tab: Tab, playing: Room, folder: Path) -> None:
     resize(tab.browser, *shot.size)
     tab.view(shot.view)
     until(lambda: tab.all(shot.ready))
-    until(lambda: not tab.text(".warning:not(.past)"), 120)  # what this machine lacks is no part of the page
+    # what this machine lacks is no part of the page
+    until(lambda: not tab.text(".warning:not(.past)") and not tab.text("#news"), 120)
     for id, value in shot.values.items():
         playing.params.set(id, value, "picturing")
     chunks = playing.show.status()["chunks"]
