@@ -78,6 +78,7 @@ def test_a_held_word_that_the_prompt_lacks_is_seen_and_dropped_and_the_network_i
     playing.params.set("prompt.text", "a red star spinning above city lights", "osc")
     playing.params.set("colour.tokens", "red", "osc")
     playing.params.set("wave.on", True, "osc")
+    until(lambda: chip(page, "red").get_attribute("aria-pressed") == "true" and chip(page, "lights"))
 
 
 def test_heads_are_dots(page, playing):

@@ -1,6 +1,8 @@
 """What a page is told of a playing engine, and teaching it."""
 
 import json
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
@@ -8,6 +10,7 @@ from instrument.engine.portrait import Portrait
 from instrument.mapping.classify import LearnError
 from instrument.mapping.rig import Rig
 from instrument.parameters.params import UnknownParameter
+from instrument.surface.server import Surface
 from tests.test_bending import Stage
 
 
@@ -73,10 +76,23 @@ def test_names_to_choose_from(tmp_path):
     stage = Stage()
     stage.engine.desk.folder = tmp_path
     (tmp_path / "my-set.yaml").write_text("prompt: a red star\n")
-    portrait = Portrait(stage.engine, Rig(stage.params))
+    rig = Rig(stage.params)
+    (tmp_path / "mine.yaml").write_text("device: ''\n")
+    rig.load(tmp_path / "mine.yaml")
+    portrait = Portrait(stage.engine, rig)
+    assert str(tmp_path / "mine.yaml") in portrait.names("mapping.load")
     assert {"my-set", "undertow"} < set(portrait.names("patch.load"))
     assert "nanokontrol2" in portrait.names("mapping.load") and "house" in portrait.names("engine.model")
     listed = {param["id"] for param in stage.params.describe() if param["listed"]}
     assert listed == {"patch.load", "mapping.load", "engine.model"}
     with pytest.raises(LookupError, match=r"prompt\.text has no list of names; there is one for patch\.load"):
         portrait.names("prompt.text")
+    surface = Surface(stage.params, dict, port=0, play=portrait)
+    surface.start()
+    try:
+        with urlopen(f"{surface.url}api/names?id=patch.load") as answer:
+            assert json.load(answer) == portrait.names("patch.load")
+        with pytest.raises(HTTPError, match="404"):
+            urlopen(f"{surface.url}api/names?id=prompt.text")
+    finally:
+        surface.close()

@@ -1,13 +1,10 @@
 """The page's server, with real sockets."""
 
 import asyncio
-import json
 import math
 import threading
 import time
 from contextlib import AsyncExitStack
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 import aiohttp
 import pytest
@@ -152,24 +149,6 @@ class Playing:
         if id == "nothing":
             raise LookupError("no parameter 'nothing'")
         self.learnt.append(id)
-
-    def names(self, id):
-        if id != "petals.words":
-            raise LookupError(f"{id} has no list of names")
-        return ["ice", "fire"]
-
-
-def test_names_to_choose_from_are_there_for_the_asking():
-    surface = Surface(some_params(), lambda: {}, port=0, play=Playing())
-    surface.start()
-    try:
-        with urlopen(f"{surface.url}api/names?id=petals.words") as answer:
-            assert json.load(answer) == ["ice", "fire"]
-        with pytest.raises(HTTPError, match="404") as refused:
-            urlopen(f"{surface.url}api/names?id=petals.gain")
-        assert refused.value.read() == b"petals.gain has no list of names\n"
-    finally:
-        surface.close()
 
 
 def test_what_is_played_is_sent_by_key_when_it_changes():

@@ -127,8 +127,8 @@ class Rig(Listener):
         return [slot.playing for slot in self._slots]
 
     def available(self) -> list[str]:
-        """Names of mappings that `swap` finds. Reads a disk."""
-        return mappings.available(self._folder)
+        """Names of mappings that `swap` finds, those given to `load` too. Reads a disk."""
+        return sorted({*mappings.available(self._folder), *self._named})
 
     @property
     def names(self) -> list[str]:
