@@ -198,7 +198,8 @@ class Show:
             "patch": f"{self.engine.stage.patch.name}: {self.params['prompt.text'].base}",
             "bends": [f"{bend.name}: {bend.lever.id}" for bend in stream.bank.bends] or "none",
             "outputs": [runner.name for runner in self.outputs.runners] or "the page only",
-            "page": self._pages() if self.surface else "off",
+            "page": self.surface.url if self.surface else "off",
+            **({"page for others": self.surface.urls[1:]} if self.surface and self.surface.urls[1:] else {}),
             **({"PIN": f"{self._pin} for the page and OSCQuery; OSC itself asks for none"} if self._pin else {}),
             "osc": f"{'udp and tcp' if self._osc.tcp else 'udp'} {self._osc.host}:{self._osc.port}"
             if self._osc
@@ -206,11 +207,6 @@ class Show:
             "midi": self._midi_ports() or "no ports now; they are used as soon as they appear",
             "mapping": ", ".join(self._rig.described()) if self._rig else "none",
         }
-
-    def _pages(self) -> str | list[str]:
-        """Where the page is; several addresses where other computers, phones say, reach it too."""
-        first, *others = self.surface.urls
-        return [first, *(f"{url} for others on this network" for url in others)] if others else first
 
     def _midi_ports(self) -> list[str]:
         """The ports listened to now."""

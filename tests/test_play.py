@@ -18,6 +18,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
 
@@ -150,6 +152,46 @@ def test_a_midi_knob_changes_the_picture_once_it_has_picked_up(tmp_path: Path, u
         assert wait_until(lambda: show.status()["midi"] == ["bender:in (virtual)"])
         assert show.plays_on() and show.errors == ""
         assert show.end(signal.SIGTERM)[0] == 0
+
+
+@contextmanager
+def with_pad(folder: Path) -> Iterator[tuple[Playing, Controller]]:
+    """A plain show that hears a controller; both are put away in order."""
+    with Playing(folder) as show:
+        pad = Controller("pad")
+        try:
+            assert wait_until(lambda: any("pad" in port for port in show.status().get("midi", ())))
+            yield show, pad
+        finally:
+            pad.unplug()
+        assert wait_until(lambda: show.status()["midi"] == ["bender:in (virtual)"])
+        assert show.end(signal.SIGTERM)[0] == 0
+
+
+def test_a_knob_learnt_in_a_plain_show_plays_at_once_and_in_the_next_one(tmp_path: Path) -> None:
+    def turned(show: Playing, pad: Controller) -> bool:
+        for value in (0, 64, 127):
+            pad.send(0xB0, 20, value)
+            time.sleep(0.02)
+        time.sleep(0.3)
+        return show.values()["loud.gain"] == 8
+
+    with running_jack():
+        with with_pad(tmp_path) as (show, pad):
+            assert show.sheet["mapping"] == "default"
+            show.send(("/learn/to", "loud.gain"))
+            assert wait_until(lambda: show.values()["learn.to"] == "loud.gain")
+            for value in range(30, 90, 4):
+                pad.send(0xB0, 20, value)
+                time.sleep(0.01)
+            assert wait_until(lambda: show.values()["learn.caught"])
+            words = "loud.gain: knob: cc 20 on channel 1, in my.yaml"
+            assert show.values()["learn.caught"] == words
+            assert wait_until(lambda: turned(show, pad)), "it plays at once"
+        assert "over: default\n" in (tmp_path / "my.yaml").read_text()
+        with with_pad(tmp_path) as (show, pad):
+            assert show.sheet["mapping"] == "my.yaml over default"
+            assert wait_until(lambda: turned(show, pad)), "and with the next show"
 
 
 # --- the end ---
