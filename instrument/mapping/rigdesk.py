@@ -2,7 +2,7 @@
 ids as everything else.
 
 All of it happens in the MIDI thread, thirty times a second. Names come from anywhere and stay inside the mapping
-folder, what ships, and what was named at the start. Knows a Rig; no ports and no files.
+folder, what ships, files beside the player's own, and what was named at the start. Knows a Rig; no ports and no files.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LONGEST = 400  # characters of what a hand is told
 
 def declare(params: ParamSet) -> None:
     """The parameters of mappings and learning."""
-    load = "the mappings that play, by name, apart by commas; from the mapping folder or those that ship"
+    load = "the mappings that play, apart by commas: names of those that ship, or files beside your own, my.yaml"
     params.add(LOAD, TextSpec("", load, listed=True), GROUP, kept=False)
     params.add(RELOAD, TriggerSpec("reads the files of the mappings again"), GROUP)
     page = ControlSpec(1, 64, 1, step=1, doc="opens a page of every mapping that has it")
