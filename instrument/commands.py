@@ -8,29 +8,28 @@ import logging
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from instrument import outputs
 from instrument.engine.curtain import Curtain
 from instrument.engine.engine import Engine
 from instrument.engine.events import Events, Watch
-from instrument.engine.loading import declared
 from instrument.engine.metrics import Endpoint
 from instrument.engine.status import Notices, StatusLine
 from instrument.engine.stopping import leave, until_stopped
 from instrument.engine.threads import model_threads
+from instrument.listing import list_everything, list_levers, list_models, list_params, params_of
 from instrument.mapping import learn as learning
 from instrument.mapping import mapping as mappings
+from instrument.mapping.live import Mapping
 from instrument.mapping.ownfile import forget, own_path
 from instrument.mapping.rig import Rig
 from instrument.mapping.sheet import draw_sheet
 from instrument.measuring import bench, gallery, study
-from instrument.midi.driver import list_ports
 from instrument.modulation.audioin import open_ear
 from instrument.parameters.params import ParamSet
 from instrument.setup import (
@@ -51,12 +50,10 @@ from instrument.state.autosave import left
 from instrument.state.patch import Patch
 from pipelines import fetch as fetching
 from pipelines.bends.hooks import thrown_by_lever
-from pipelines.bends.lever import LeverError, discover, mistakes
-from pipelines.bends.table import table
-from pipelines.files import places, report, survey, with_decoder
+from pipelines.bends.lever import LeverError, mistakes
+from pipelines.files import with_decoder
 from pipelines.quicken import make_stream
-from pipelines.recipes import RECIPES, Recipe, recipe
-from pipelines.spec import ChoiceSpec, ControlSpec, Spec, SwitchSpec, TextSpec
+from pipelines.recipes import Recipe, recipe
 from pipelines.systems import System
 
 
@@ -245,34 +242,6 @@ def _frames(engine: Engine, waiting: deque[np.ndarray]) -> Iterator[np.ndarray]:
             yield waiting.popleft()
 
 
-def list_everything(options: argparse.Namespace) -> None:
-    """Models, patches, mappings, MIDI ports and outputs."""
-    _section("models", (_model(row) for row in RECIPES.values()))
-    _section("patches", (f"{name:14} {patches.load(name).description}" for name in patches.available()))
-    _section("mappings", (f"{name:14} {mappings.load(name).description}" for name in mappings.available()))
-    _section("MIDI ports", list_ports())
-    _section("outputs", (f"{kind:14} {_first_line(made.__doc__)}" for kind, made in outputs.KINDS.items()))
-
-
-def _model(row: Recipe) -> str:
-    """One model in a line: what it is, its licence, and whether it can be played now."""
-    _, missing = survey(row)
-    lack = f"; NOT INSTALLED: missing its {', '.join(need.part for need in missing)}" if missing else ""
-    return f"{row.name:18} {row.doc}; {row.licence}{lack}"
-
-
-def list_models(options: argparse.Namespace) -> None:
-    """Every model with its parts, those that are missing, and what gets them."""
-    for row in RECIPES.values():
-        lines = report(row, options.models_dir) or ["ships with the instrument"]
-        missing = survey(row, options.models_dir)[1]
-        print(f"{row.name}: {row.doc}; {row.licence}; {'NOT INSTALLED' if missing else 'installed'}")
-        for line in lines:
-            print(f"  {line}")
-    folder, hub = places(options.models_dir)
-    print(f"looked in {folder} (--models-dir) and {hub}")
-
-
 def fetch(options: argparse.Namespace) -> None:
     """A model's files from the hub: what is missing, or broke off; `--check` also compares what is here."""
     row = with_decoder(recipe(options.model), options.decoder) if options.decoder else recipe(options.model)
@@ -306,41 +275,11 @@ def _agree(row: Recipe) -> None:
         raise UsageError(f"{row.name} was not fetched, because of its licence")
 
 
-def list_levers(options: argparse.Namespace) -> None:
-    """The table of levers, from their declarations. LeverError for files that could not be read."""
-    if options.markdown:
-        print(table(discover().values()))
-    else:
-        _tell_levers()
-    if wrong := mistakes():
-        raise LeverError("; ".join(wrong))
-
-
-def _tell_levers() -> None:
-    for lever in discover().values():
-        reach = ", ".join(["steps", "layers", *([lever.columns] if lever.columns else []), *["heads"] * lever.heads])
-        print(f"{lever.id}\n    {lever.doc}\n    scope: {reach}")
-        for name, spec in lever.amounts.items():
-            print(f"    {name:12} {_range(spec)}")
-
-
-def list_params(options: argparse.Namespace) -> None:
-    """Every parameter of a patch, by the id that OSC, mappings and patches use."""
-    for parameter in _params_of(open_patch(options)):
-        print(f"{parameter.id:32} {_range(parameter.spec):44} {parameter.spec.doc}")
-
-
-def _params_of(patch: Patch) -> ParamSet:
-    """The parameters that the patch would play with, without loading its model."""
-    row = recipe(patch.model)
-    return declared(patch, row.config, len(row.steps))
-
-
 def mapping(options: argparse.Namespace) -> None:
     """Check a mapping against a patch, or draw its controller."""
     file = mappings.load(named(options.mapping), options.mappings_dir)
     if options.action == "check":
-        playing = mappings.Mapping(file, _params_of(open_patch(options)))
+        playing = Mapping(file, params_of(open_patch(options)))
         problems = [*playing.problems().values()]
         if problems:
             raise UsageError("; ".join([*problems[:8], *([f"and {len(problems) - 8} more"] if problems[8:] else [])]))
@@ -363,32 +302,10 @@ def learn(options: argparse.Namespace) -> None:
     if options.forget:
         print(f"{forget(options.mapping, options.target).words}, in {options.mapping}")
         return
-    params = _params_of(open_patch(options))
+    params = params_of(open_patch(options))
     learning.check_target(options.target, params)
     print(f"touch a control for {options.target} ...", flush=True)
     print(learning.learn_from_port(options.mapping, options.target, options.midi, options.timeout, params))
-
-
-def _section(title: str, lines: Iterable[str]) -> None:
-    print(title)
-    for line in list(lines) or ["none"]:
-        print(f"  {line}")
-
-
-def _first_line(doc: str | None) -> str:
-    return (doc or "").strip().splitlines()[0]
-
-
-def _range(spec: Spec) -> str:
-    """A spec in one line of text."""
-    if isinstance(spec, ControlSpec):
-        unit = f" {spec.unit}" if spec.unit else ""
-        return f"{spec.lo:g} ... {spec.hi:g}{unit}, neutral {spec.default:g}"
-    if isinstance(spec, ChoiceSpec):
-        return f"{' | '.join(spec.options)}, at first {spec.default}"
-    if isinstance(spec, SwitchSpec):
-        return f"on | off, at first {'on' if spec.default else 'off'}"
-    return f"text, at first '{spec.default}'" if isinstance(spec, TextSpec) else "trigger"
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {

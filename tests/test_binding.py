@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from instrument.mapping import mapping
-from instrument.mapping.mapping import Mapping
+from instrument.mapping.live import Mapping
 from instrument.parameters.params import ParamSet
 from instrument.parameters.touch import Touch
 from pipelines.spec import ControlSpec, SwitchSpec, TriggerSpec

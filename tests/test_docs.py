@@ -11,6 +11,7 @@ from instrument import outputs
 from instrument.__main__ import _parser
 from instrument.engine.loading import declared
 from instrument.mapping import mapping
+from instrument.mapping.live import Mapping
 from instrument.modulation.modspec import KINDS, ModulatorSpec, parameters_of
 from instrument.state import patch
 from pipelines.bends import levers
@@ -52,7 +53,7 @@ def test_the_example_of_a_mapping_fits_the_patch_of_all_levers(tmp_path):
     example = re.search(r"```yaml\n(# my\.yaml.*?)```", text("midi.md"), re.S)[1]
     (tmp_path / "my.yaml").write_text(example, encoding="utf-8")
     params = declared(patch.load("all-levers"), recipe("house").config, 3)
-    assert mapping.Mapping(mapping.load(tmp_path / "my.yaml"), params).problems() == {}
+    assert Mapping(mapping.load(tmp_path / "my.yaml"), params).problems() == {}
 
 
 def test_every_parameter_of_a_show_is_documented_and_nothing_else():

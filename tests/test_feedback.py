@@ -6,7 +6,7 @@ import pytest
 
 from instrument.mapping import link, mapping
 from instrument.mapping.feedback import Lights
-from instrument.mapping.mapping import Mapping
+from instrument.mapping.live import Mapping
 from instrument.mapping.rig import Rig
 from instrument.midi.ports import MidiPorts
 from instrument.parameters.params import ParamSet

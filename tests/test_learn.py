@@ -9,7 +9,8 @@ import pytest
 
 from instrument.mapping import learn, mapping
 from instrument.mapping.classify import Control, LearnError, classify, collect, encoding
-from instrument.mapping.mapping import Mapping, MappingError
+from instrument.mapping.live import Mapping
+from instrument.mapping.mapping import MappingError
 from instrument.parameters.params import ParamSet, UnknownParameter
 from instrument.parameters.touch import SIXTEEN_K, Touch
 from pipelines.spec import ControlSpec, SwitchSpec, TriggerSpec

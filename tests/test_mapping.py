@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from instrument.mapping import mapping
 from instrument.mapping.feedback import Lights
 from instrument.mapping.link import notches
-from instrument.mapping.mapping import Mapping, MappingError
+from instrument.mapping.live import Mapping
+from instrument.mapping.mapping import MappingError
 from instrument.parameters.params import ParamSet
 from instrument.parameters.touch import Touch
 from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec, TextSpec, TriggerSpec

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instrument.mapping import mapping, profile
-from instrument.mapping.mapping import Mapping, MappingError
+from instrument.mapping.live import Mapping
+from instrument.mapping.mapping import MappingError
 from instrument.parameters.params import ParamSet
 from instrument.parameters.touch import Touch
 from pipelines.spec import ChoiceSpec, ControlSpec, SwitchSpec, TextSpec, TriggerSpec

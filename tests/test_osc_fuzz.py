@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instrument.mapping import mapping
-from instrument.mapping.mapping import Mapping
+from instrument.mapping.live import Mapping
 from instrument.osc.codec import IMPULSE, OscError, decode, encode, encode_bundle
 from instrument.osc.router import Router, Sender
 from instrument.osc.server import OscServer

@@ -4,7 +4,8 @@ import pytest
 
 from instrument.osc import feedback as osc_feedback
 from instrument.osc.codec import encode
-from instrument.osc.server import OscPortError, OscServer, Target
+from instrument.osc.server import OscServer
+from instrument.osc.target import OscPortError, Target
 from pipelines.spec import ControlSpec
 from tests.oscing import STATUS, Client, heard, listening, servers, some_params, wait_until
 

@@ -11,7 +11,7 @@ import pytest
 import websockets
 
 from instrument.mapping import mapping
-from instrument.mapping.mapping import Mapping
+from instrument.mapping.live import Mapping
 from instrument.osc.codec import decode, encode, encode_bundle
 from instrument.osc.query import OscQuery
 from instrument.osc.server import OscServer

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instrument.mapping import mapping
-from instrument.mapping.mapping import Mapping
+from instrument.mapping.live import Mapping
 from instrument.osc.codec import Message, encode, encode_bundle
 from instrument.osc.router import Complaints
-from instrument.osc.server import OscPortError, OscServer
+from instrument.osc.server import OscServer
+from instrument.osc.target import OscPortError
 from instrument.parameters.params import ParamSet
 from pipelines.spec import ControlSpec
 from tests.oscing import ADDRESSES, ARGS, Client, heard, packet, some_params, wait_until

@@ -87,8 +87,8 @@ def test_what_ends_what_is_played_must_be_held(page, playing, folder):
     button = page.all('[data-id="patch.previous"] button')[0]
     fired = playing.value("patch.previous")
     button.click()
-    page.find("undo").click()  # sent after it
-    until(lambda: playing.value("undo") > 0)
+    page.find("redo").click()  # sent after it; there is nothing to redo
+    until(lambda: playing.value("redo") > 0)
     assert playing.value("patch.previous") == fired
     ActionChains(page.browser).click_and_hold(button).perform()
     until(lambda: playing.engine.desk.playing.name == "citylights")

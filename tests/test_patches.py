@@ -6,6 +6,7 @@ import pytest
 
 from instrument.engine.loading import bends_of, declared
 from instrument.mapping import mapping
+from instrument.mapping.live import Mapping
 from instrument.parameters.params import ParamSet
 from instrument.parameters.touch import Touch
 from instrument.state import patch
@@ -46,7 +47,7 @@ def test_one_patch_holds_every_lever_once() -> None:
 def test_every_mapping_finds_its_targets_in_the_patch_of_all_levers(name: str) -> None:
     told: list[str] = []
     params = _params(patch.load("all-levers"))
-    playing = mapping.Mapping(mapping.load(name), params, told.append)
+    playing = Mapping(mapping.load(name), params, told.append)
     for bound in playing.file.bound:
         for value in (127, 0):
             playing.handle(Touch(bound.kind, bound.key, value, bound.channel or 1))
@@ -57,7 +58,7 @@ def test_every_mapping_finds_its_targets_in_the_patch_of_all_levers(name: str) -
 @pytest.mark.parametrize("name", mapping.available())
 def test_places_beyond_a_patchs_bends_are_no_mistake_of_a_mapping_that_ships(name: str) -> None:
     for each in ("citylights", "tides"):
-        playing = mapping.Mapping(mapping.load(name), _params(patch.load(each)))
+        playing = Mapping(mapping.load(name), _params(patch.load(each)))
         assert playing.problems() == {} and playing.beyond()
-    lacking = mapping.Mapping(mapping.loads("bindings: [{cc: 1, to: bend.1.nothing}]"), _params(patch.load("tides")))
+    lacking = Mapping(mapping.loads("bindings: [{cc: 1, to: bend.1.nothing}]"), _params(patch.load("tides")))
     assert "this patch has no such bend or amount" in lacking.problems()[0] and not lacking.beyond()

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from instrument.mapping.binding import Bound
 from instrument.mapping.link import Link
-from instrument.mapping.mapping import Mapping
+from instrument.mapping.live import Mapping
 from instrument.mapping.profile import Light
 
 Send = Callable[[list[int]], None]

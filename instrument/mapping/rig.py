@@ -16,7 +16,8 @@ from typing import Any
 from instrument.mapping import mapping as mappings
 from instrument.mapping.feedback import Lights, Send
 from instrument.mapping.learn import Learner, LearnError, Place
-from instrument.mapping.mapping import Mapping, MappingError, MappingFile
+from instrument.mapping.live import Mapping
+from instrument.mapping.mapping import MappingError, MappingFile
 from instrument.mapping.ownfile import begun, beside
 from instrument.mapping.rigdesk import RigDesk
 from instrument.mapping.slot import Slot, own_file, stamps_of

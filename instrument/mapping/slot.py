@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from instrument.mapping.doubles import Doubles
-from instrument.mapping.mapping import Mapping, MappingFile
+from instrument.mapping.live import Mapping
+from instrument.mapping.mapping import MappingFile
 
 
 class Slot:

@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import errno
 import logging
-import re
 import selectors
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from instrument.addresses import wrong_host
 from instrument.osc import PORT
-from instrument.osc.codec import OscError, matches
 from instrument.osc.feedback import EXPIRES, Feedback, Listener, Subscription
 from instrument.osc.router import NOTICE, Router, Sender
 from instrument.osc.stream import Connection, StreamError
 from instrument.osc.subscribing import listening_port, subscriber, words_on_lacking
+from instrument.osc.target import OscPortError, Target
 from instrument.parameters.params import BadValue, ParamSet
 from instrument.parameters.touch import OscSources
-from pipelines.refusal import Refusal
 
 log = logging.getLogger(__name__)
 
@@ -35,45 +33,6 @@ _IN_A_ROW = 1024  # packets of one socket before the clock is looked at
 _STORM, _GATHER = 16, 0.004  # so many packets in a row are a storm; seconds in which its next row gathers
 _MOST_CONNECTIONS = 32
 _TRIES = 8  # for a port that is free for both UDP and TCP
-_TARGET = re.compile(r"(?P<host>\[[^\]]+\]|[^:/\[\]]+)(:(?P<port>\d{1,5}))?(?P<pattern>/.*)?")
-
-
-class OscPortError(Refusal, OSError):
-    """A port cannot be listened on, or a target cannot be sent to; the text names it and the remedy."""
-
-
-class Target(NamedTuple):
-    """Where feedback goes without being asked for: a host (`sender`: everybody who sends) and a port (0: the one it
-    sends from), and perhaps only what matches address patterns."""
-
-    host: str
-    port: int
-    patterns: tuple[str, ...] = ()
-
-    @classmethod
-    def parse(cls, text: str) -> Target:
-        """`192.168.0.5:9001`, `sender`, `sender:9001`, `127.0.0.1:9001/bend/*/amount/n`. Raises OscPortError."""
-        found = _TARGET.fullmatch(text)
-        host = found["host"].strip("[]") if found else ""
-        port = int(found["port"] or 0) if found else 0
-        if not found or port > 65535 or (not port and host != "sender"):
-            raise OscPortError(f"--osc-out {text}: write HOST:PORT, as in 192.168.0.5:9001, or sender, or sender:PORT")
-        pattern = found["pattern"]
-        try:
-            matches(pattern or "", "/")
-        except OscError as problem:
-            raise OscPortError(f"--osc-out {text}: {problem}") from None
-        return cls(host, port, (pattern,) if pattern else ())
-
-    @classmethod
-    def parse_all(cls, texts: Iterable[str]) -> list[Target]:
-        """One target for every place, with all its patterns. Raises OscPortError."""
-        found: dict[tuple[str, int], Target] = {}
-        for one in map(cls.parse, texts):
-            held = found.get(one[:2])
-            both = held.patterns + one.patterns if held and held.patterns and one.patterns else ()
-            found[one[:2]] = one._replace(patterns=both) if held else one
-        return list(found.values())
 
 
 class OscServer:
