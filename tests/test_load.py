@@ -300,7 +300,7 @@ def test_shards_are_complete_or_refused(tmp_path: Path) -> None:
 
 
 _LOAD = """
-import resource, sys, time, torch
+import sys, time, torch
 from dataclasses import replace
 from pathlib import Path
 from pipelines.load import make, open_transformer
@@ -320,7 +320,7 @@ stream = Stream(model, TAEHV().to(torch.bfloat16).eval().requires_grad_(False), 
 words = prompt()
 stream.read_prompt(replace(words, embeddings=torch.nn.functional.pad(words.embeddings, (0, 4096 - 48))))
 frames = play(stream, 1)
-most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+most = size("VmHWM")
 print(held, most, len(model.state_dict()), len(frames), float(frames.std()))
 print(f"loaded in {loaded - began:.1f} s, a chunk of one step in {time.monotonic() - loaded:.1f} s", file=sys.stderr)
 """
