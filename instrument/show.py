@@ -137,9 +137,12 @@ class Show:
             self._threads = opening.pop_all()
 
     def _join(self) -> None:
-        """Wait for the chunk under way, or for a model that the engine loads itself, but not for ever."""
+        """Wait for the chunk under way, or for a model that the engine loads itself, but not for ever: then what plays
+        is kept from here."""
         if self._playing is not None:
             self._playing.join(PATIENCE)
+            if self._playing.is_alive():
+                self.engine.desk.close()
 
     @property
     def busy(self) -> bool:

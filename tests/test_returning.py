@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -126,3 +129,29 @@ def test_what_comes_back_looks_as_it_did(show: Show) -> None:
     show.params.set("cache.reset", 1, "osc")
     show.params.set("engine.reseed", 1, "osc")
     assert np.array_equal(show.chunks(2), pictures)
+
+
+def test_what_is_left_holds_no_bank(show: Show) -> None:
+    show.params.set("bend.add", "self.out.gain echo", "osc")
+    show.until(lambda: "echo.gain" in show.params)
+    bank = weakref.ref(show.engine.stream.bank)
+    show.ask("patch.next")
+    show.chunks(2)
+    gc.collect()
+    assert bank() is None
+    show.ask("undo")
+    assert show.name == "first" and "echo.gain" in show.params
+
+
+def test_a_patch_that_cannot_be_played_costs_no_undo(show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
+    show.params.set("loud.gain", 3.0, "osc")
+
+    def fails(*given: object) -> None:
+        monkeypatch.undo()
+        raise MemoryError
+
+    monkeypatch.setattr(show.engine.desk, "played", fails)
+    show.ask("patch.next")
+    assert show.name == "first" and "what plays goes on" in show.said[-1]
+    show.ask("undo")
+    assert show.params["loud.gain"].base == 1.0

@@ -6,9 +6,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from instrument import show as whole_show
 from instrument.mapping.rig import Rig
 from instrument.show import Doors, Show
 from instrument.state.patch import loads
@@ -45,6 +47,24 @@ def test_a_show_starts_in_bar_one_however_long_the_machine_is_up() -> None:
         assert status["bar"] == 1 and status["beat"] < 2 * (time.monotonic() - began + 2)
         assert wait_until(lambda: show.status()["beat"] > status["beat"] + 1)
         assert show.status()["bar"] <= 1 + (time.monotonic() - began + 2) * 2 / 4
+
+
+def test_a_chunk_that_does_not_end_keeps_nobody_from_keeping_what_plays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole_show, "PATIENCE", 0.1)
+    go = threading.Event()
+    with playing() as show:
+        desk, denoise = show.engine.desk, show.engine._denoise
+        desk.folder, desk.autosave.every, desk.autosave._next = tmp_path, 3600, 0.0
+        show.params.set("loud.gain", 1.25)
+        assert wait_until(lambda: desk.autosave._text is not None)  # how it began
+        show.engine._denoise = lambda *given, **more: go.wait(30) and denoise(*given, **more)
+        assert wait_until(lambda: show.engine.stream is not None)
+        show.params.set("loud.gain", 1.5)
+        show.close()
+        assert "loud.gain: 1.5" in (tmp_path / "autosave.yaml").read_text()
+        go.set()
 
 
 class Sequencer:

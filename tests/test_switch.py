@@ -43,6 +43,7 @@ def test_another_size_comes_on_beside_the_one_that_plays(live: Live) -> None:
     assert {(f.shape[1], f.shape[0]) for f, _ in live.frames} == {(96, 64), (128, 96)}  # it played on until then
     assert live.params["loud.gain"].base == 1.5 and live.params["words.gain"].base == 2.0
     assert live.params["engine.size"].base == "128x96" and live.params["engine.model"].base == "tiny"
+    live.params.set("engine.size", "banana", "osc")  # a wish, and no state
     saved = live.engine.desk._state()
     assert (saved.model, saved.pixels) == ("tiny", (128, 96))
     assert isinstance(next(stamp for frame, stamp in live.frames if frame.shape[1] == 128), Crossing)

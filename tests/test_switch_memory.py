@@ -114,6 +114,31 @@ def test_a_patch_chosen_while_nothing_plays_is_what_comes_back(live: Live, monke
         thread.join()
 
 
+def test_a_change_of_patch_is_undone_once_something_plays_again(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(switch, "AGAIN", 0.05)
+    first, second = live.engine.stage.patch, loads("model: tiny\nprompt: a moon", name="second")
+    live.engine.desk.set_list([first, second])
+    live.params.set("loud.gain", 2.25)
+    live.params.trigger("patch.next")
+    live.until_told("now playing second")
+    live.engine.switch.free = lambda device: 0
+    live.fault, live.lost = OSError("the disk is gone"), True
+    thread = threading.Thread(target=live.engine.run)
+    thread.start()
+    try:
+        live.params.set("engine.model", "other", "osc")
+        assert wait_until(lambda: "nothing plays: tiny 96x64" in live.engine.fault)
+        tried = len(live.opened)
+        live.params.trigger("undo")
+        assert wait_until(lambda: len(live.opened) > tried + 1)
+        assert not any("as it was left" in line for line in live.told)
+        live.lost = False
+        assert wait_until(lambda: not live.engine.fault and "now playing tiny 96x64" in live.told)
+    finally:
+        live.engine.stop()
+        thread.join()
+
+
 def test_what_memory_is_needed() -> None:
     like = torch.empty(0, dtype=torch.float32)
     stream = Stream(wan(config=OTHER.config), taehv(), OTHER)

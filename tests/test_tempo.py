@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from instrument.engine import tempo
-from instrument.engine.tempo import Tempo
+from instrument.engine.tempo import PictureTime, Tempo
 
 
 @pytest.fixture
@@ -49,3 +49,11 @@ def test_before_the_first_chunk_there_is_no_rate(clock) -> None:
     loop.begin()
     clock[0] += 50
     assert loop.timing.fps == 0 and loop.timing.chunks == 0
+
+
+def test_the_time_of_pictures_never_runs_back() -> None:
+    shown = [0.0]
+    clock, times = PictureTime(lambda: shown[0], 20), []
+    for shown[0] in (4.0, 7.0, 4.0, 6.0, 8.0):  # a chunk is refused and made again
+        times.append(clock())
+    assert times == [0.2, 0.35, 0.35, 0.35, 0.4]

@@ -27,7 +27,7 @@ from instrument.engine.prompts import PromptDesk
 from instrument.engine.returning import Returning
 from instrument.engine.stage import Stage
 from instrument.engine.switch import Crossing, Ready, Switch
-from instrument.engine.tempo import Tempo, Timing
+from instrument.engine.tempo import PictureTime, Tempo, Timing
 from instrument.engine.threads import one_thread, prepare_thread
 from instrument.engine.videoin import STRENGTH, VideoIn
 from instrument.parameters.parameter import Fired
@@ -94,6 +94,7 @@ class Engine:
         self.modulating = Modulating(params, self.desk, self.console, self.stage, self._say)
         self.guard = Guard(params, self._say, self.beside)
         self.switch = Switch(params, self._say, self.beside)
+        self.desk.system = self.switch.played
 
     @property
     def stream(self) -> Stream:
@@ -146,10 +147,7 @@ class Engine:
         """Time modulators and morphs by the pictures made, `rate` of them a second, instead of by the wall clock: for
         rendering, where a chunk takes as long as it takes."""
 
-        def now() -> float:
-            return sum(self._shown) / rate
-
-        self.clock = now
+        self.clock = PictureTime(lambda: sum(self._shown), rate)
         self.prompts.wait_for_all()
         self._patient = True
 
@@ -323,6 +321,8 @@ class Engine:
 
     def _go_back(self) -> None:
         """To the patch before, where its change was undone."""
+        if self.switch.empty:
+            return  # until something plays again
         try:
             patch = self.returning.carry_out()
         except Exception as problem:  # out of memory, say: nothing has changed

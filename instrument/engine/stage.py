@@ -37,9 +37,10 @@ class Act:
 
 
 class Played(NamedTuple):
-    """What played, and how the hands had set it."""
+    """What played, and how the hands had set it; not its bank, which may be large."""
 
-    act: Act
+    patch: Patch
+    snapshots: dict[int, Snapshot]
     values: dict[str, Value]
 
 
@@ -138,15 +139,13 @@ class Stage:
 
     def played(self) -> Played | None:
         """What plays, to be gone back to; None before the first patch."""
-        return Played(self._playing, self.values()) if self._playing else None
-
-    def suits(self, played: Played) -> bool:
-        """Whether it can be gone back to: its stream is still the one that plays."""
-        return played.act.stream is self.stream
+        return Played(self.patch, self._console.snapshots, self.values()) if self._playing else None
 
     def go_back(self, played: Played) -> None:
         """As it was left, with what has been stored in it. Raises as `load` does."""
-        self._put_on(played.act, played.values)
+        ready = self._ready.get(id(played.patch)) or prepare(played.patch, self.stream)
+        act = Act(self.stream, self.encoder, replace(ready, snapshots=played.snapshots))
+        self._put_on(act, played.values)
 
     def refused(self) -> None:
         """Surfaces are shown what plays, after a wish that could not be met."""
@@ -165,12 +164,14 @@ class Stage:
 
     def _put_on(self, act: Act, values: Mapping[str, Value] | None = None) -> None:
         before, was, snapshots = self._playing, self.values(), dict(self._console.snapshots)
+        past = self._console.history.past()
         try:
             self._install(act, values or {})
         except BaseException:
             if before is not None:
                 self._install(before, was)
                 self._console.snapshots = snapshots
+                self._console.history.restore(past)
             raise
         if _kin(before, self._proven):
             self._made = {**self._made, **was}
@@ -232,9 +233,10 @@ class Stage:
         return failed.prepared.patch
 
     def let_go(self) -> None:
-        """Nothing is proven and nothing is ready: nobody but whoever plays it holds what was on stage. What was stored
-        in the set list's snapshots stays."""
+        """Nothing is proven, nothing is ready and nothing can be undone: nobody but whoever plays it holds what was on
+        stage. What was stored in the set list's snapshots stays."""
         self._proven = None
+        self._console.history.clear()
         self._ready.clear()
 
 

@@ -97,6 +97,16 @@ class Switch:
         self.system, self.open_system = system, open_system
         self._show()
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing plays: the one system was let go and could not be loaded again, yet."""
+        return self._lost is not None
+
+    def played(self) -> tuple[str, str]:
+        """The model and the size that play, as patches name them; empty where nothing was said of them."""
+        row = self.system.recipe if self.system is not None else None
+        return (row.name, f"{row.width}x{row.height}") if row is not None else ("", "")
+
     def _show(self) -> None:
         """What plays, where surfaces see it."""
         row = self.system.recipe

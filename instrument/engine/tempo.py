@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 LATE = 2.0  # times as long as a chunk takes: then one is late
@@ -17,6 +18,18 @@ class Timing:
     chunk_ms: float = 0.0
     fps: float = 0.0
     chunks: int = 0
+
+
+class PictureTime:
+    """Seconds by the pictures `shown` so far, `rate` of them a second. Of a chunk that is refused at its end the time
+    has passed: it never runs back."""
+
+    def __init__(self, shown: Callable[[], float], rate: float) -> None:
+        self._shown, self._rate, self._latest = shown, rate, 0.0
+
+    def __call__(self) -> float:
+        self._latest = max(self._latest, self._shown())
+        return self._latest / self._rate
 
 
 class Tempo:

@@ -153,6 +153,19 @@ class History:
                     entry.acts[which]()
             return True
 
+    def past(self) -> tuple[list[_Entry], list[_Entry]]:
+        """All that can be undone and redone now, for `restore`."""
+        with self._params.together():
+            self._finish()
+            return list(self._done), list(self._undone)
+
+    def restore(self, past: tuple[list[_Entry], list[_Entry]]) -> None:
+        """What was meant to change has not."""
+        with self._params.together():
+            self.clear()
+            self._done.extend(past[0])
+            self._undone.extend(past[1])
+
     def clear(self) -> None:
         """Another patch plays: what was is not to be come back to."""
         with self._params.together():

@@ -56,6 +56,7 @@ class PatchDesk:
         declare(params)
         self.folder: Path | None = None
         self.snapshots: Callable[[], Mapping[int, Snapshot]] = dict
+        self.system: Callable[[], tuple[str, str]] = lambda: ("", "")  # the model and the size that play
         self._params, self._on_time, self._tell = params, on_time, Tell(tell, params.answers)
         self._list: list[Patch] = []
         self._place, self._listed = 0, False  # where the set list goes on from; whether what plays is of it
@@ -229,7 +230,7 @@ class PatchDesk:
             self._keeping = self._work(partial(self.autosave.keep, self._state(), self.folder)), NOBODY
 
     def _state(self) -> Patch:
-        return saving.as_patch(self._playing, self._params, self.snapshots())
+        return saving.as_patch(self._playing, self._params, self.snapshots(), self.system())
 
     def _work(self, action: Callable[[], object]) -> Future:
         self._worker = self._worker or ThreadPoolExecutor(1, "patches")

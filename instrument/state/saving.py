@@ -20,27 +20,28 @@ from pipelines.spec import Value
 MOST_FILES = 1000  # in the folder; a button that sticks must not fill the disk
 _LONGEST = 64
 _RECOVERED = "recovered"  # what an autosave is called when it is saved: its own name is not for keeps
-_SEED, _MODEL, _SIZE = "engine.seed", "engine.model", "engine.size"
+_SEED = "engine.seed"
 
 
 class SaveError(OSError):
     """A patch cannot be saved; the text says why and what would do."""
 
 
-def as_patch(playing: Patch, params: ParamSet, snapshots: Mapping[int, Snapshot]) -> Patch:
-    """The patch that, loaded, plays what is set now, on the model and at the size that play. Values that are a
-    parameter's own default are left out; settings that belong to the show and not to the picture (`clock.tempo`, ...)
-    are kept where the loaded file had them."""
+def as_patch(
+    playing: Patch, params: ParamSet, snapshots: Mapping[int, Snapshot], system: tuple[str, str] = ("", "")
+) -> Patch:
+    """The patch that, loaded, plays what is set now, on the model and at the size that play: `system`, where they are
+    known. Values that are a parameter's own default are left out; settings that belong to the show and not to the
+    picture (`clock.tempo`, ...) are kept where the loaded file had them."""
     with params.together():
         own = {*VOICE_TEXTS, *VOICE_WEIGHTS}
         kept = {p.id: p.base for p in params if p.kept and p.id not in own and p.base != p.spec.default}
         also = {params[id].id: params[id].base for id in playing.values if id in params and not params[id].kept}
         voices, seed = _voices(params), int(params[_SEED].base)
-        model, size = (str(params[id].base) if id in params else "" for id in (_MODEL, _SIZE))
     return playing.model_copy(
         update={
-            "model": model or playing.model,
-            "size": size or playing.size,
+            "model": system[0] or playing.model,
+            "size": system[1] or playing.size,
             "prompt": voices[0].text,
             "prompts": voices if len(voices) > 1 or voices[0].weight != 1 else [],
             "seed": seed,

@@ -5,7 +5,7 @@ import { hint, named, spoken, well } from "./parts.js";
 
 const FLASH = 160; // ms a fired trigger stays lit
 const FEW = 4; // options that fit side by side
-const HELD = ["patch.next", "patch.previous", "patch.reload"]; // another patch ends what was played and set
+const HELD = ["patch.next", "patch.previous", "patch.reload"]; // another patch takes the place of what was played
 
 export class ParamSwitch extends HTMLElement {
   setup(param, send) {
