@@ -148,19 +148,6 @@ def test_an_earlier_take_that_is_to_be_overwritten_stays_until_there_is_another(
     assert path.read_bytes() != before and os.listdir(tmp_path) == [name]
 
 
-def test_an_earlier_take_gives_way_once_pictures_are_on_the_disk(tmp_path):
-    path = record(f"file:{tmp_path}/clip.mkv", [ramp(200)] * 3)
-    before = path.read_bytes()
-    output = parse(f"file:{tmp_path}/clip.mkv?overwrite&lossless")  # a coder that keeps no picture back
-    output.open(128, 72, 24)
-    assert sorted(os.listdir(tmp_path)) == ["clip.mkv", "clip.partial.mkv"] and path.read_bytes() == before
-    output.send(ramp(20))
-    assert os.listdir(tmp_path) == ["clip.mkv"] or os.name == "nt"
-    output.send(ramp(30))
-    output.close()
-    assert os.listdir(tmp_path) == ["clip.mkv"] and len(decode(path)[0]) == 2
-
-
 def test_what_a_crash_has_left_beside_is_no_one_elses_to_overwrite(tmp_path):
     record(f"file:{tmp_path}/clip.mkv", [ramp(200)])
     (tmp_path / "clip.partial.mkv").write_bytes(b"a take")

@@ -8,8 +8,8 @@
     still.png             the last frame, written at the end
 
 A file that exists is kept: the new take gets the next free number (clip-2.mp4), unless `overwrite` is given: then
-it stays until the new take has pictures. Frames with time stamps keep their true times; frames without (offline) are
-1/fps apart, and none is ever dropped here. Nothing here knows about pacing.
+it stays until the new take can be read, or is complete. Frames with time stamps keep their true times; frames without
+(offline) are 1/fps apart, and none is ever dropped here. Nothing here knows about pacing.
 """
 
 from __future__ import annotations

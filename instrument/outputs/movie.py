@@ -79,6 +79,7 @@ class Encoder:
         self._start: float | None = None
         self._count = self._muxed = 0
         self._last = -1
+        self._failure: Exception | None = None
 
     def _set_up(self, width: int, height: int) -> None:
         context = self._stream.codec_context
@@ -90,7 +91,8 @@ class Encoder:
             context.color_range = 1  # limited range, as players expect of video
 
     def write(self, frame: np.ndarray, at: float | None) -> None:
-        """frame: uint8 [h, w, 3]; `at`: seconds on any steady clock, or None for one frame of 1/fps."""
+        """frame: uint8 [h, w, 3]; `at`: seconds on any steady clock, or None for one frame of 1/fps. Raises one of
+        FAILURES where it cannot be written, and the same from then on."""
         if (frame.shape[1], frame.shape[0]) != self._size:
             raise ValueError(
                 f"frame is {frame.shape[1]}x{frame.shape[0]}, this was opened for {self._size[0]}x{self._size[1]}"
@@ -103,7 +105,13 @@ class Encoder:
             self._mux(self._stream.encode(ready))
 
     def _mux(self, packets: list[av.Packet]) -> None:
-        self._container.mux(packets)
+        if self._failure is not None:  # FFmpeg's mp4 writer crashes when asked again for a header that failed
+            raise self._failure
+        try:
+            self._container.mux(packets)
+        except FAILURES as error:
+            self._failure = error
+            raise
         self._muxed += len(packets)
 
     def _picture(self, frame: np.ndarray) -> av.VideoFrame:
@@ -137,17 +145,20 @@ class Encoder:
         return [mapped]
 
     def close(self) -> None:
-        """Send what the codec still holds and close the container; harmless where no frame came."""
+        """Send what the codec still holds, unless sending has failed, and close the container; harmless where no frame
+        came."""
         try:
-            if self._count:  # no header was written either: FFmpeg's mp4 writer crashes on a header without frames
+            # Without a frame no header was written either: FFmpeg's mp4 writer crashes on a header without frames.
+            if self._count and self._failure is None:
                 self._mux(self._stream.encode(None))
         finally:
             self._container.close()
 
 
 class MovieWriter(Encoder):
-    """A movie file at `path`. An earlier take there stays until the first pictures of this one are on the disk; until
-    then this one lies beside it, as clip.partial.mp4.
+    """A movie file at `path`. An earlier take there stays until this one can be read, which is when the file has grown
+    after its second key frame, or else when it is closed without an error; until then this one lies beside it, as
+    clip.partial.mp4.
 
     A file into which nothing went is taken away again when it closes: who tries again and again on a full disk shall
     not leave one each time.
@@ -160,6 +171,8 @@ class MovieWriter(Encoder):
         self._file = _beside(self._place) if self._place.is_file() else self._place
         self._file.open("wb").close()  # FFmpeg opens it only with the first frame; a refusal should come now
         self._itself: tuple[int, int] | None = None
+        self._moves = self._file != self._place  # while it is written; else, if at all, when it closes
+        self._keys, self._size_then = 0, 0
         self._look_every = max(1, round(fps))  # frames
         try:
             super().__init__(av.open(str(self._file), "w", options=recipe.container), recipe, size, fps)
@@ -178,12 +191,24 @@ class MovieWriter(Encoder):
             raise FileNotFoundError(errno.ENOENT, "it was deleted or moved away while it was written")
 
     def _mux(self, packets: list[av.Packet]) -> None:
-        first = not self._muxed
+        first, keys = not self._muxed, sum(packet.is_keyframe for packet in packets)
         super()._mux(packets)
         if first and self._muxed:
             self._itself = _identity(self._file)
+        if self._moves and self._readable(keys):
+            self._moves = False
             with suppress(PermissionError):  # Windows moves no open file: then it is done at the end
                 self._take_place()
+
+    def _readable(self, keys: int) -> bool:
+        """Whether pictures are surely in the file, `keys` key frames having just been muxed: writers hold back what is
+        before a key frame, or the bytes of some frames, and a size that grows shows that these have gone."""
+        size = self._file.stat().st_size
+        if self._keys < 2:
+            self._keys += keys
+            self._size_then = size
+            return False
+        return size > self._size_then
 
     def _take_place(self) -> None:
         if self._file != self._place:
@@ -191,14 +216,19 @@ class MovieWriter(Encoder):
             self._file = self._place
 
     def close(self) -> None:
+        """As `Encoder.close`; raises FileNotFoundError where the file was taken away meanwhile."""
         try:
             super().close()
             self._look()
-        finally:
-            if not self._muxed:
-                self._file.unlink(missing_ok=True)
-            elif self._file != self._place and self._file.exists():
+            if self._muxed and self._failure is None:
                 self._take_place()
+        finally:
+            if not self._muxed or self._is_empty():
+                self._file.unlink(missing_ok=True)
+
+    def _is_empty(self) -> bool:
+        """Whether what was muxed went no further than FFmpeg's memory."""
+        return self._file.is_file() and _identity(self._file) == self._itself and not self._file.stat().st_size
 
 
 def _identity(file: Path) -> tuple[int, int] | None:
