@@ -297,6 +297,26 @@ def test_a_file_with_a_mistake_is_named_and_the_others_are_read(
     assert found.startswith(str(tmp_path)) and told in found
 
 
+def test_a_file_with_a_mistake_is_run_again_only_once_a_file_was_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bend that comes while the show plays asks for every lever."""
+    monkeypatch.setattr(levers, "__path__", [*levers.__path__, str(tmp_path)])
+    helping, own, runs = (tmp_path / name for name in ("a_helping_lever.py", "counted_lever.py", "runs"))
+    helping.write_text("HALF = 1 / 0", encoding="utf-8")
+    own.write_text(
+        f"with open({str(runs)!r}, 'a') as runs: runs.write('.')\nfrom {levers.__name__}.a_helping_lever import HALF\n"
+        + GOOD.replace("hidden.extra", "hidden.own"),
+        encoding="utf-8",
+    )
+    for _ in range(3):
+        assert discover() == LEVERS and len(mistakes()) == 2
+    assert runs.read_text() == "."
+    helping.write_text("HALF = 1 / 2  # put right", encoding="utf-8")
+    assert set(discover()) - set(LEVERS) == {"ffn.hidden.own"} and mistakes() == []
+    assert runs.read_text() == ".."
+
+
 def test_a_file_in_the_folder_is_a_lever_whatever_it_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(levers, "__path__", [*levers.__path__, str(tmp_path)])
     (tmp_path / "extra_lever.py").write_text(GOOD, encoding="utf-8")

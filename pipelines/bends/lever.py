@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import pkgutil
 import traceback
 from collections.abc import Callable
@@ -25,6 +26,8 @@ POINTS = (  # where the network calls its bends, in this order
     *("ffn.in", "ffn.hidden", "ffn.out"),
 )
 AmountSpec = ControlSpec | SwitchSpec | ChoiceSpec
+Stamps = dict[str, tuple[int, int] | None]  # by file: what tells that it was saved since; None where it cannot be told
+_left_out: dict[str, tuple[Stamps, str]] = {}  # by file: how all files stood when it could not be used, and why
 
 
 class LeverError(Refusal, ValueError):
@@ -141,12 +144,28 @@ def _read() -> tuple[dict[str, Lever], list[str]]:
 
     found: dict[str, Lever] = {}
     wrong: list[str] = []
-    for info in sorted(pkgutil.iter_modules(levers.__path__), key=lambda info: info.name):
+    infos = sorted(pkgutil.iter_modules(levers.__path__), key=lambda info: info.name)
+    files = {f"{info.module_finder.path}/{info.name}{'/__init__' if info.ispkg else ''}.py": info for info in infos}
+    stamps = {file: _stamp(file) for file in files}
+    for file, info in files.items():
+        then, why = _left_out.get(file, (None, ""))
+        if then == stamps:  # not run again for nothing: a show that plays may wait for it
+            wrong.append(why)
+            continue
         try:
             found |= _declared(f"{levers.__name__}.{info.name}", found)
         except Exception as error:  # whatever a file under work can throw: the others are read all the same
-            wrong.append(_told(f"{info.module_finder.path}/{info.name}.py", error))
+            wrong.append(_told(file, error))
+            _left_out[file] = stamps, wrong[-1]
     return dict(sorted(found.items())), wrong
+
+
+def _stamp(file: str) -> tuple[int, int] | None:
+    try:
+        stat = os.stat(file)
+    except OSError:  # in an archive, say
+        return None
+    return stat.st_mtime_ns, stat.st_size
 
 
 def _declared(module: str, others: dict[str, Lever]) -> dict[str, Lever]:
