@@ -162,9 +162,19 @@ def round_trip() -> YAML:
 
 
 def read_text(file: Path | Traversable, error: type[FileError]) -> str:
-    """The text of a file; raises `error` if it cannot be read or is far too large."""
+    """The text of a file, its lines ended by \\n; raises `error` if it cannot be read or is far too large."""
+    return plain_lines(read_exactly(file, error))
+
+
+def plain_lines(text: str) -> str:
+    """The text with every line ended by \\n."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_exactly(file: Path | Traversable, error: type[FileError]) -> str:
+    """As `read_text`, with the ends of lines that the file has."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         reason = getattr(problem, "strerror", None) or "it is not UTF-8 text"
         raise error(str(file), 0, f"cannot be read: {reason}") from None

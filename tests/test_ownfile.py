@@ -105,8 +105,24 @@ def test_what_was_done_is_taken_back_unless_the_file_has_changed_since(path, tmp
     with pytest.raises(MappingError, match="has been changed since"):
         take_back(change)
     new = own_path(tmp_path)
-    take_back(add(new, cc(20, "mix"), {"device": "desk", "over": "default"}))
+    take_back(add(new, cc(20, "mix"), {"device": "desk", "over": "nanokontrol2"}))
     assert mapping.load(new).bindings == begun(new).bindings == []
+    assert new.read_text() == "device: desk\nover: nanokontrol2\nbindings:\n"
+
+
+@pytest.mark.parametrize("text", [FILE, "device: desk\n# none yet\n", "bindings: [{cc: 9, to: x}]  # all\n"])
+def test_ends_of_lines_stay_as_they_were(path, text):
+    text = text.replace("\n", "\r\n")
+    path.write_bytes(text.encode())
+    learnt = add(path, cc(20, "mix"), {})
+    lines = path.read_bytes().split(b"\n")
+    assert lines.pop() == b"" and all(line.endswith(b"\r") and line.count(b"\r") == 1 for line in lines)
+    assert mapping.load(path).bindings[-1].to == "mix"
+    forgotten = forget(path, "mix")
+    take_back(forgotten)
+    assert path.read_bytes().decode() == learnt.after
+    take_back(learnt)
+    assert path.read_bytes().decode() == text
 
 
 def test_a_new_file_begins_with_its_header(tmp_path):

@@ -24,7 +24,8 @@ UNDER = "default"  # what plays where a new mapping of one's own binds nothing
 
 
 class Change(NamedTuple):
-    """What was done to a file: its text before (None: there was no file) and after, and what is to be said of it."""
+    """What was done to a file: its text before (None: there was no file) and after, with the file's own ends of lines,
+    and what is to be said of it."""
 
     path: Path
     before: str | None
@@ -62,31 +63,34 @@ def add(path: Path, line: dict[str, Any], header: dict[str, str], origin: str = 
     None if all is as it should be. Raises MappingError, with the file untouched, if the file is not a mapping to begin
     with or cannot be written.
     """
-    before = yamlfile.read_text(path, MappingError) if path.exists() else None
-    file = loads(before or "", str(path), path.parent)
+    before = yamlfile.read_exactly(path, MappingError) if path.exists() else None
+    text = yamlfile.plain_lines(before or "")
+    file = loads(text, str(path), path.parent)
     wanted = Binding.model_validate(line)
     there = wanted in file.bindings
-    text = before or "" if there else _with(before or "", file, path, line, header)
+    if not there:
+        text = _with(text, file, path, line, header)
     after = loads(text, str(path), path.parent)
     index = after.bindings.index(wanted) if there else len(after.bindings) - 1
     rivals = _rivals(after, index, origin)
-    whole = {each for each in rivals if _gives_way(after, each, rivals[each])}
-    if there and not whole:
+    yielding = {each for each in rivals if _gives_way(after, each, rivals[each])}
+    if there and not yielding:
         return None
-    final = _without(text, after, path, whole)
-    words = _words(after, index, whole, rivals)
+    final = _without(text, after, path, yielding)
+    words = _words(after, index, yielding, rivals)
     lasting = loads(final, str(path), path.parent)
-    for each in sorted(rivals.keys() - whole):
-        where = lasting.where(each - sum(gone < each for gone in whole))
+    for each in sorted(rivals.keys() - yielding):
+        where = lasting.where(each - sum(gone < each for gone in yielding))
         words.append(f"it still moves {_aim(rivals[each][0])} by a row or page, {where}")
-    return _written(Change(path, before, final, "; ".join(words)))
+    return _written(path, before, final, "; ".join(words))
 
 
 def forget(path: Path, target: str) -> Change:
     """Take out every line that binds a control to this one target. Raises LearnError where there is none; MappingError
     as `add` does."""
-    before = yamlfile.read_text(path, MappingError) if path.exists() else ""
-    file = loads(before, str(path), path.parent)
+    before = yamlfile.read_exactly(path, MappingError) if path.exists() else ""
+    text = yamlfile.plain_lines(before)
+    file = loads(text, str(path), path.parent)
     aimed = {bound.index: bound.words for bound in file.bound if bound.target == target}
     gone = {index for index in aimed if all(b.target == target for b in file.bound if b.index == index)}
     if not aimed:
@@ -94,17 +98,15 @@ def forget(path: Path, target: str) -> Change:
     if not gone:
         raise LearnError(f"{file.where(min(aimed))}: {target} is one of a row there; change the line by hand")
     controls = ", ".join(dict.fromkeys(bound.words for bound in file.bound if bound.index in gone))
-    return _written(
-        Change(path, before, _without(before, file, path, gone), f"{target} is moved by {controls} no longer")
-    )
+    return _written(path, before, _without(text, file, path, gone), f"{target} is moved by {controls} no longer")
 
 
 def take_back(change: Change) -> None:
-    """The file as it was before; one that was made stays, without bindings. Raises MappingError where it has been
-    changed since, or cannot be written."""
-    if yamlfile.read_text(change.path, MappingError) != change.after:
+    """The file as it was before; one that was made stays, for its controller and over what it lay over, without
+    bindings. Raises MappingError where it has been changed since, or cannot be written."""
+    if yamlfile.read_exactly(change.path, MappingError) != change.after:
         raise MappingError(str(change.path), 0, "has been changed since; undo in an editor, or learn.forget what moves")
-    _replace(change.path, f"over: {UNDER}\n" if change.before is None else change.before)
+    _replace(change.path, _unbound(change) if change.before is None else change.before)
 
 
 # --- lines that bind the same control ---
@@ -203,6 +205,12 @@ def _without(text: str, file: MappingFile, path: Path, gone: set[int]) -> str:
     return _dumped(data)
 
 
+def _unbound(change: Change) -> str:
+    """The text that a change left, without its bindings."""
+    file = loads(change.after, str(change.path), change.path.parent)
+    return _without(change.after, file, change.path, set(range(len(file.bindings))))
+
+
 def _is(text: str, path: Path, file: MappingFile, bindings: list[Binding]) -> bool:
     """Whether a text is this mapping with these bindings instead."""
     try:
@@ -232,10 +240,18 @@ def _dumped(data: Any) -> str:
     return out.getvalue()
 
 
-def _written(change: Change) -> Change:
-    loads(change.after, str(change.path), change.path.parent)
-    _replace(change.path, change.after)
-    return change
+def _written(path: Path, before: str | None, text: str, words: str) -> Change:
+    """Write a text whose lines end in \\n, with the ends of lines that the file had before."""
+    loads(text, str(path), path.parent)
+    after = text.replace("\n", _line_end(before or ""))
+    _replace(path, after)
+    return Change(path, before, after, words)
+
+
+def _line_end(text: str) -> str:
+    """What ends the first line."""
+    first = text.partition("\n")[0]
+    return "\r\n" if first.endswith("\r") and first != text else "\n"
 
 
 def _replace(path: Path, text: str) -> None:
