@@ -1,6 +1,8 @@
 """The rig: several controllers at once, files saved while playing, learning while playing."""
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -365,6 +367,58 @@ def test_what_was_learnt_is_forgotten_or_taken_back(rig, params, tmp_path):
     rig.undo()
     far(rig, 7)
     assert params["mix"].base == 1
+
+
+def test_taken_back_what_began_a_mapping_leaves_what_plays_as_it_was(params, tmp_path):
+    shipped(params)
+    own, port = tmp_path / "my.yaml", "midi:nanoKONTROL2:nanoKONTROL2 _ CTRL 20:0"
+    rig = Rig(params, lambda text: None, own=own)
+    rig.load("nanokontrol2")
+    devices = rig.devices()
+    rig.arm("gain")
+    turn(rig, 16, port)
+    rig.undo()
+    assert mapping.load(own).bindings == [] and rig.devices() == devices
+    assert {slot.playing.file.over for slot in rig._slots} == {"", "nanokontrol2"} and len(rig.mappings) == 2
+    rig.arm("gain")
+    turn(rig, 16, port)
+    assert [line.target for line in mapping.load(own).bindings] == ["gain"]
+
+
+def test_a_slow_disk_holds_up_nobody_who_asks_how_learning_stands(rig, tmp_path, monkeypatch):
+    writing, written = threading.Event(), threading.Event()
+
+    def slow(handle):
+        writing.set()
+        assert written.wait(60)
+
+    path = tmp_path / "my.yaml"
+    save(path, "device: desk\nbindings: []\n")
+    rig.load(path)
+    rig.arm("gain")
+    monkeypatch.setattr(os, "fsync", slow)
+    with ThreadPoolExecutor(2) as hands:
+        try:
+            midi = hands.submit(turn, rig, 7)
+            assert writing.wait(60)
+            assert hands.submit(rig.learner.status).result(60)["armed"] == "gain"
+            hands.submit(rig.arm, "mix").result(60)
+        finally:
+            written.set()
+        midi.result(60)
+    assert rig.learner.status() | {"line": None} == {
+        "armed": "mix",
+        "heard": 0,
+        "target": "gain",
+        "caught": "knob: cc 7 on channel 1",
+        "line": None,
+        "words": "",
+        "file": str(path),
+    }
+    turn(rig, 8)
+    assert [line.target for line in mapping.load(path).bindings] == ["gain", "mix"]
+    rig.undo()
+    assert [line.target for line in mapping.load(path).bindings] == ["gain"]
 
 
 def test_armed_it_catches_a_control_moves_nothing_and_writes_the_line(rig, params, tmp_path):

@@ -165,7 +165,8 @@ def _nowhere(origin: str) -> Place:
 class Learner:
     """Learning while the show plays: armed with a target, it catches the next control and writes the line.
 
-    `arm` and `status` may be called from any thread, the page's say; `hear` and `poll` are called by the MIDI thread.
+    `arm`, `disarm` and `status` may be called from any thread, the page's say, and never wait for a disk; the rest is
+    called by the MIDI thread, which alone writes files: one after the other, and without the lock.
     """
 
     def __init__(self, params: ParamSet) -> None:
@@ -202,22 +203,31 @@ class Learner:
                 self._touches.append(touch)
             return True
 
-    def poll(self, now: float) -> bool:
-        """Work out what was touched once it has been heard for long enough; whether a line was written for it."""
+    def poll(self, now: float) -> Path | None:
+        """Work out what was touched once it has been heard for long enough; the file that has a line for it now, if
+        any."""
         with self._lock:
             if self.armed is None or not self._touches or not enough(self._touches, now - self._first):
-                return False
-            target, self.armed = self.armed, None
-            try:
-                place = self._place(self._origin)
-                learnt = _bind(classify(self._touches), place, target, self._params, self._origin)
-            except (LearnError, UnknownParameter, FileError) as problem:
-                self.result = {"target": target, "error": str(problem)}
-                return False
-            self._done += [(target, learnt.change)] if learnt.change else []
-            told = {"caught": str(learnt.control), "line": learnt.line, "words": learnt.words}
-            self.result = {"target": target, **told, "file": str(place.path)}
-            return True
+                return None
+            target, touches, where, origin = self.armed, self._touches, self._place, self._origin
+        try:
+            return self._learn(target, list(touches), where, origin)
+        finally:
+            with self._lock:
+                if self._touches is touches:  # else it was armed anew meanwhile
+                    self.armed = None
+
+    def _learn(self, target: str, touches: list[Touch], where: Callable[[str], Place], origin: str) -> Path | None:
+        try:
+            place = where(origin)
+            learnt = _bind(classify(touches), place, target, self._params, origin)
+        except (LearnError, UnknownParameter, FileError) as problem:
+            self.result = {"target": target, "error": str(problem)}
+            return None
+        self._done += [(target, learnt.change)] if learnt.change else []
+        told = {"caught": str(learnt.control), "line": learnt.line, "words": learnt.words}
+        self.result = {"target": target, **told, "file": str(place.path)}
+        return place.path
 
     def forget(self, target: str, paths: Iterable[Path]) -> None:
         """Take what binds a control to the target out of the first of these files that has it. Raises LearnError,
@@ -227,9 +237,8 @@ class Learner:
         except (LearnError, FileError) as problem:
             self.result = {"target": target, "error": str(problem)}
             raise
-        with self._lock:
-            self._done.append((target, change))
-            self.result = {"target": target, "forgot": change.words, "file": str(change.path)}
+        self._done.append((target, change))
+        self.result = {"target": target, "forgot": change.words, "file": str(change.path)}
 
     def _forgotten(self, target: str, paths: Iterable[Path]) -> Change:
         problem = LearnError("there is no mapping of your own to forget it in")
@@ -244,13 +253,12 @@ class Learner:
 
     def undo(self) -> None:
         """Take back what was learnt or forgotten last, and not been taken back yet. Raises LearnError, MappingError."""
-        with self._lock:
-            if not self._done:
-                raise LearnError("nothing was learnt since the start that could be undone")
-            target, change = self._done[-1]
-            take_back(change)
-            self._done.pop()
-            self.result = {"target": target, "forgot": "as it was before", "file": str(change.path)}
+        if not self._done:
+            raise LearnError("nothing was learnt since the start that could be undone")
+        target, change = self._done[-1]
+        take_back(change)
+        self._done.pop()
+        self.result = {"target": target, "forgot": "as it was before", "file": str(change.path)}
 
     def status(self) -> dict[str, Any]:
         """JSON-ready: `armed` (a target or None), `heard` so far, and `result`."""

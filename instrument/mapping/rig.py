@@ -254,8 +254,8 @@ class Rig(Listener):
     def show(self, now: float) -> None:
         for lights in [one for lit in self._lights.values() for one in lit]:
             lights.show()
-        if self.learner.poll(now):
-            self._take_up(now)
+        if (learnt := self.learner.poll(now)) is not None:
+            self._take_up(learnt, now)
         self._look()
         self._desk.tick()
 
@@ -351,9 +351,8 @@ class Rig(Listener):
         shipped = [slot for slot in self._slots if isinstance(slot.which, str) and own_file(slot) is None]
         return next((slot.name for slot in shipped if self._plays(slot.playing, origin)), "")
 
-    def _take_up(self, now: float) -> None:
-        """Something was learnt: play it at once."""
-        path = Path(self.learner.result["file"])
+    def _take_up(self, path: Path, now: float) -> None:
+        """Something was learnt in this file: play it at once."""
         if path != self._own or path in self._own_files():
             self.refresh(now)
             return
