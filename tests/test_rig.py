@@ -385,6 +385,28 @@ def test_taken_back_what_began_a_mapping_leaves_what_plays_as_it_was(params, tmp
     assert [line.target for line in mapping.load(own).bindings] == ["gain"]
 
 
+def test_a_mapping_begun_by_mistake_and_taken_back_is_begun_anew_by_another_controller(params, tmp_path):
+    shipped(params)
+    own = tmp_path / "my.yaml"
+    rig = Rig(params, lambda text: None, own=own)
+    rig.load("default")
+    rig.arm("gain")
+    turn(rig, 0, "midi:LPD8")
+    rig.undo()
+    rig.arm("gain")
+    turn(rig, 0)
+    begun = "device: desk\nover: default\nbindings:\n  - {cc: 0, channel: 1, to: gain, takeover: pickup}\n"
+    assert own.read_text() == begun and "error" not in rig.learner.status()
+    far(rig, 0)
+    assert params["gain"].base == 1 and params["bend.1.amount"].base == 0
+    rig.undo()
+    save(own, own.read_text() + "# mine now\n")
+    rig.refresh(0.0)
+    rig.arm("gain")
+    turn(rig, 0)
+    assert "is for LPD8" in rig.learner.status()["error"] and own.read_text().endswith("# mine now\n")
+
+
 def test_a_slow_disk_holds_up_nobody_who_asks_how_learning_stands(rig, tmp_path, monkeypatch):
     writing, written = threading.Event(), threading.Event()
 

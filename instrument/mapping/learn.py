@@ -106,11 +106,18 @@ class Learnt(NamedTuple):
         return self.change.words if self.change else ""
 
 
-def _bind(control: Control, place: Place, target: str, params: ParamSet | None, origin: str) -> Learnt:
-    """Write the line for a control into a mapping; raises as `learn` does."""
+def _bind(
+    control: Control, place: Place, target: str, params: ParamSet | None, origin: str, emptied: str = ""
+) -> Learnt:
+    """Write the line for a control into a mapping; raises as `learn` does. `emptied`: the text that learning itself
+    left there; as long as that is all, any controller may begin the file anew."""
     path, over = place
     text = yamlfile.read_text(path, MappingError) if path.exists() else ""
     file = loads(text, str(path), path.parent)
+    anew = text == emptied
+    if anew:
+        over = over or file.over
+        file = loads("", str(path), path.parent)
     header: dict[str, str] = {}
     controller = file.controller
     if not (file.bindings or file.device or file.profile):
@@ -123,7 +130,7 @@ def _bind(control: Control, place: Place, target: str, params: ParamSet | None, 
             "another beside it: --mapping other.yaml"
         )
     line = binding_for(control, target, params, controller)
-    return Learnt(control, line, add(path, line, header, origin))
+    return Learnt(control, line, add(path, line, header, origin, anew))
 
 
 def _hears(port: str, origin: str) -> bool:
@@ -176,6 +183,7 @@ class Learner:
         self._touches: list[Touch] = []
         self._origin = ""
         self._first = 0.0
+        self._emptied: dict[Path, str] = {}  # the text of each mapping that was begun and taken back
         self._done: list[tuple[str, Change]] = []  # what was learnt or forgotten, by target, the last one last
         # of the last time, another dict each: target; and caught, line, file, words; or forgot, file; or error
         self.result: dict[str, Any] = {}
@@ -220,7 +228,8 @@ class Learner:
     def _learn(self, target: str, touches: list[Touch], where: Callable[[str], Place], origin: str) -> Path | None:
         try:
             place = where(origin)
-            learnt = _bind(classify(touches), place, target, self._params, origin)
+            emptied = self._emptied.get(place.path, "")
+            learnt = _bind(classify(touches), place, target, self._params, origin, emptied)
         except (LearnError, UnknownParameter, FileError) as problem:
             self.result = {"target": target, "error": str(problem)}
             return None
@@ -256,8 +265,10 @@ class Learner:
         if not self._done:
             raise LearnError("nothing was learnt since the start that could be undone")
         target, change = self._done[-1]
-        take_back(change)
+        left = take_back(change)
         self._done.pop()
+        if change.before is None:
+            self._emptied[change.path] = left
         self.result = {"target": target, "forgot": "as it was before", "file": str(change.path)}
 
     def status(self) -> dict[str, Any]:

@@ -56,15 +56,18 @@ def begun(path: Path) -> MappingFile:
     return made
 
 
-def add(path: Path, line: dict[str, Any], header: dict[str, str], origin: str = "") -> Change | None:
+def add(
+    path: Path, line: dict[str, Any], header: dict[str, str], origin: str = "", anew: bool = False
+) -> Change | None:
     """Put a binding into a mapping file, making the file, with `header`, if need be. Lines that bind the same control
-    of the port `origin` go, and are named in the words; so is what else moves the same or is moved by it.
+    of the port `origin` go, and are named in the words; so is what else moves the same or is moved by it. `anew`: what
+    the file says is nothing to keep.
 
     None if all is as it should be. Raises MappingError, with the file untouched, if the file is not a mapping to begin
     with or cannot be written.
     """
     before = yamlfile.read_exactly(path, MappingError) if path.exists() else None
-    text = yamlfile.plain_lines(before or "")
+    text = "" if anew else yamlfile.plain_lines(before or "")
     file = loads(text, str(path), path.parent)
     wanted = Binding.model_validate(line)
     there = wanted in file.bindings
@@ -101,12 +104,14 @@ def forget(path: Path, target: str) -> Change:
     return _written(path, before, _without(text, file, path, gone), f"{target} is moved by {controls} no longer")
 
 
-def take_back(change: Change) -> None:
-    """The file as it was before; one that was made stays, for its controller and over what it lay over, without
-    bindings. Raises MappingError where it has been changed since, or cannot be written."""
+def take_back(change: Change) -> str:
+    """The file as it was before; its text. One that was made stays, for its controller and over what it lay over, but
+    without bindings. Raises MappingError where it has been changed since, or cannot be written."""
     if yamlfile.read_exactly(change.path, MappingError) != change.after:
         raise MappingError(str(change.path), 0, "has been changed since; undo in an editor, or learn.forget what moves")
-    _replace(change.path, _unbound(change) if change.before is None else change.before)
+    text = _unbound(change) if change.before is None else change.before
+    _replace(change.path, text)
+    return text
 
 
 # --- lines that bind the same control ---
