@@ -26,8 +26,14 @@ class Jack:
         # clients that answer late would be dropped after half a second.
         own = ["jackd", "-r", "-S", "-t", "10000", "-n", self.name]
         command = [*own, "-d", "dummy", "-r", "48000", "-p", "512"]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        subprocess.run(["jack_wait", "-s", self.name, "-w", "-t", "5"], stdout=subprocess.DEVNULL, check=True)
+        for _ in range(3):  # servers that somebody killed may be in the way of the first
+            self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            wait = ["jack_wait", "-s", self.name, "-w", "-t", "10"]
+            if subprocess.run(wait, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
+                break
+            self.stop()
+        else:
+            raise RuntimeError(f"no JACK server {self.name} could be started")
         end = time.monotonic() + 5
         while jack_server() is None and time.monotonic() < end:
             time.sleep(0.01)
@@ -35,7 +41,11 @@ class Jack:
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(timeout=10)
+            try:
+                self._process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
             self._process = None
 
 

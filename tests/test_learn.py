@@ -13,7 +13,7 @@ from instrument.mapping.live import Mapping
 from instrument.mapping.mapping import MappingError
 from instrument.parameters.params import ParamSet, UnknownParameter
 from instrument.parameters.touch import SIXTEEN_K, Touch
-from pipelines.spec import ControlSpec, SwitchSpec, TriggerSpec
+from pipelines.spec import ControlSpec, SwitchSpec, TextSpec, TriggerSpec
 from tests.filling import full_disk
 from tests.jack import Controller, running_jack
 from tests.touches import turned
@@ -206,6 +206,9 @@ def test_a_broken_file_or_target_is_left_alone(tmp_path, params):
         learn.learn(path, "petals.gian", iter(()), params)
     with pytest.raises(LearnError, match="'a b' is not a parameter id"):
         learn.learn(path, "a b", iter(()))
+    params.add("words", TextSpec())
+    with pytest.raises(LearnError, match="'words' is a text, and a control sends numbers"):
+        learn.learn(path, "words", iter(()), params)
     (tmp_path / "file").write_text("")
     with pytest.raises(MappingError, match="cannot be written"):
         learn.learn(tmp_path / "file" / "desk.yaml", "petals.gain", timed(cc(1, 2, 3)), params)
@@ -253,7 +256,8 @@ def test_learning_from_a_real_port_and_playing_what_was_learnt(tmp_path, params)
             hand.join()
             desk.unplug()
     line = "{cc: 7, channel: 3, to: petals.gain, takeover: pickup}"
-    assert told == f"knob: cc 7 on channel 3; wrote {line} to {path}"
+    moved = "cc 7 moved bend.8.amount before, by the mapping default"
+    assert told == f"knob: cc 7 on channel 3; wrote {line} to {path}; {moved}"
     file = mapping.load(path)
     assert file.device == "desk"
     played = Mapping(file, params)

@@ -43,6 +43,14 @@ def test_a_control_that_is_bound_moves_what_was_learnt_last_and_that_is_said(pat
     assert add(path, cc(21, "mix"), {}) is None
 
 
+def test_what_a_control_moved_by_the_mapping_under_this_one_is_said_once(tmp_path):
+    path = tmp_path / "my.yaml"
+    words = "cc 1 moved bend.2.amount before, by the mapping default"
+    assert add(path, cc(1, "mix"), {"over": "default"}).words == words
+    assert add(path, cc(1, "hue"), {}).words == "cc 1 moved mix before"
+    assert add(path, cc(99, "blur"), {}).words == ""
+
+
 def test_a_row_a_page_and_a_modifier_stay_and_are_named_where_they_move_too(path):
     path.write_text("pages: [a, b]\n" + FILE + "  - {cc: 20, to: blur, when: note 1}\n  - {cc: 20, to: x, page: a}\n")
     words = add(path, cc(20, "mix"), {}).words

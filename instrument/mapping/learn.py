@@ -26,7 +26,7 @@ from instrument.midi.ports import VIRTUAL, Listener, MidiPorts
 from instrument.parameters.params import ParamSet, UnknownParameter
 from instrument.parameters.touch import Touch
 from instrument.yamlfile import FileError
-from pipelines.spec import SwitchSpec, TriggerSpec
+from pipelines.spec import SwitchSpec, TextSpec, TriggerSpec
 
 _FLAGS = ("pitch", "pressure")
 
@@ -146,6 +146,8 @@ def check_target(target: str, params: ParamSet | None) -> None:
         if params.is_range(target):
             raise LearnError(f"'{target}' is two numbers, and a control moves one: {target}.center or {target}.width")
         raise UnknownParameter(target, params.names())
+    if params is not None and target in params and isinstance(params[target].spec, TextSpec):
+        raise LearnError(f"'{target}' is a text, and a control sends numbers")
 
 
 def learn(

@@ -15,7 +15,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from instrument import yamlfile
 from instrument.mapping.binding import Binding, Bound
 from instrument.mapping.classify import LearnError
-from instrument.mapping.mapping import MappingError, MappingFile, loads
+from instrument.mapping.mapping import MappingError, MappingFile, load, loads
 from instrument.midi.driver import port_matches
 from pipelines import whole
 
@@ -80,7 +80,7 @@ def add(
     if there and not yielding:
         return None
     final = _without(text, after, path, yielding)
-    words = _words(after, index, yielding, rivals)
+    words = _words(after, index, yielding, rivals) or _under(after, index, path.parent)
     lasting = loads(final, str(path), path.parent)
     for each in sorted(rivals.keys() - yielding):
         where = lasting.where(each - sum(gone < each for gone in yielding))
@@ -154,6 +154,15 @@ def _words(file: MappingFile, index: int, gone: Iterable[int], rivals: dict[int,
     left = (b for b in file.bound if b.index not in {index, *gone} and b.target == own.target)
     others = dict.fromkeys(b.words for b in left if b.words != own.words)
     return said + ([f"{', '.join(others)} moves {own.target} too"] if others else [])
+
+
+def _under(file: MappingFile, index: int, folder: Path) -> list[str]:
+    """What the control of a new line moved by the mapping under this one, and does not any more."""
+    own = [bound for bound in file.bound if bound.index == index]
+    below = load(file.over, folder).bound if file.over else []
+    met = [bound for bound in below if not bound.when and any(_meet(bound, one) for one in own)]
+    aims = dict.fromkeys(_aim(bound) for bound in met)
+    return [f"{own[0].words} moved {' and '.join(aims)} before, by the mapping {file.over}"] if aims else []
 
 
 def _aim(bound: Bound) -> str:

@@ -23,7 +23,7 @@ from typing import ClassVar
 import numpy as np
 
 from .base import Output, OutputError
-from .movie import FAILURES, NO_CODEC, RECIPES, MovieWriter, Recipe
+from .movie import FAILURES, NO_CODEC, RECIPES, Gone, MovieWriter, Recipe
 from .pictures import ENCODERS, SequenceWriter, StillWriter
 
 Writer = MovieWriter | SequenceWriter | StillWriter
@@ -137,6 +137,7 @@ class FileOutput(Output):
 
     def _failure(self, error: Exception) -> OutputError:
         reason = error.strerror or re.sub(r"\s+", " ", str(error))
-        return OutputError(
-            self.name, f"cannot write it ({reason})", "check the folder's permissions and the disk's free space"
-        )
+        remedy = "check the folder's permissions and the disk's free space"
+        if isinstance(error, Gone):
+            remedy = "what was recorded so far went with it; recording begins anew"
+        return OutputError(self.name, f"cannot write it ({reason})", remedy)

@@ -58,6 +58,10 @@ RECIPES = {
 }
 
 
+class Gone(FileNotFoundError):
+    """A movie was taken away while it was written."""
+
+
 class Encoder:
     """Frames into an open container. `write` takes RGB frames of the size given; a size change raises ValueError."""
 
@@ -181,14 +185,14 @@ class MovieWriter(Encoder):
             raise
 
     def write(self, frame: np.ndarray, at: float | None) -> None:
-        """As `Encoder.write`; raises FileNotFoundError, within a second, where the file was taken away meanwhile."""
+        """As `Encoder.write`; raises Gone, within a second, where the file was taken away meanwhile."""
         if not self._count % self._look_every:
             self._look()
         super().write(frame, at)
 
     def _look(self) -> None:
         if self._muxed and _identity(self._file) != self._itself:
-            raise FileNotFoundError(errno.ENOENT, "it was deleted or moved away while it was written")
+            raise Gone(errno.ENOENT, "it was deleted or moved away while it was written")
 
     def _mux(self, packets: list[av.Packet]) -> None:
         first, keys = not self._muxed, sum(packet.is_keyframe for packet in packets)

@@ -119,7 +119,8 @@ export class ParamListed extends HTMLElement {
     if (way && options.length) this.#stand(options, Math.min(Math.max(this.#at + way, 0), options.length - 1));
     else if (way) this.#ask();
     else if (event.key === "Enter" && !event.isComposing) {
-      if (options[this.#at]) this.#choose(options[this.#at].textContent);
+      const meant = options[this.#at] ?? (options.length === 1 ? options[0] : null); // the only one left
+      if (meant) this.#choose(meant.textContent);
       else this.#enter(this.box.value);
     } else if (event.key === "Escape") {
       if (this.list.hidden) this.box.value = this.#heard;

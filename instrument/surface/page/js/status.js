@@ -47,7 +47,7 @@ export class Status extends EventTarget {
     const takes = outputs.filter((output) => output.writing);
     if (takes.length) {
       const more = takes.length > 1 ? ` and ${takes.length - 1} more` : "";
-      this.#fact("recording", "rec", `${bare(takes[0].writing)} ${lasted(takes[0].seconds)}${more}`);
+      this.#fact("recording", "rec", `${lasted(takes[0].seconds)} ${bare(takes[0].writing)}${more}`);
       const element = this.#facts.get("recording").parentElement;
       if (this.#line.firstChild !== element) this.#line.prepend(element);
     } else {
