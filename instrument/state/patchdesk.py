@@ -7,6 +7,7 @@ patch; the engine swaps it between chunks. No torch.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -68,6 +69,7 @@ class PatchDesk:
         self._saving: _Awaited | None = None
         self._keeping: _Awaited | None = None
         self.autosave = Autosave()
+        self._closing = threading.Lock()
         self._saved_at = -_BETWEEN_SAVES
         self._wishing = Wishing(params, (GOTO, LOAD), ORIGIN)
         self._commands = {
@@ -84,13 +86,15 @@ class PatchDesk:
         self.refused()
 
     def close(self) -> None:
-        """Keep what plays, if it has changed since it was kept last, and finish writing."""
-        if self.autosave.every:
-            self._keep()
-        if self._worker is not None:
-            self._worker.shutdown()
-            self._worker = None
-        self._keeping = self._answer(self._keeping, lambda nothing, asked: None)
+        """Keep what plays, if it has changed since it was kept last, and finish writing. From any thread: where a chunk
+        does not end, others wait no longer for the engine's."""
+        with self._closing:
+            if self.autosave.every:
+                self._keep()
+            if self._worker is not None:
+                self._worker.shutdown()
+                self._worker = None
+            self._keeping = self._answer(self._keeping, lambda nothing, asked: None)
 
     # --- the engine's side ---
 
