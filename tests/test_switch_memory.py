@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -91,10 +92,9 @@ def test_with_nothing_left_to_play_it_tries_again_until_something_can(
         thread.join()
 
 
-def test_a_patch_chosen_while_nothing_plays_is_what_comes_back(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(switch, "AGAIN", 0.05)
-    second = loads("model: tiny\nprompt: a moon\nbends: [{name: b, lever: self.out.gain}]", name="second")
-    live.engine.desk.set_list([live.engine.stage.patch, second])
+@contextmanager
+def nothing_plays(live: Live) -> Iterator[None]:
+    """It plays by itself and has let go of its system for another; neither can be loaded until `live.lost` ends."""
     live.engine.switch.free = lambda device: 0
     live.fault, live.lost = OSError("the disk is gone"), True
     thread = threading.Thread(target=live.engine.run)
@@ -102,6 +102,17 @@ def test_a_patch_chosen_while_nothing_plays_is_what_comes_back(live: Live, monke
     try:
         live.params.set("engine.model", "other", "osc")
         assert wait_until(lambda: "nothing plays: tiny 96x64" in live.engine.fault)
+        yield
+    finally:
+        live.engine.stop()
+        thread.join()
+
+
+def test_a_patch_chosen_while_nothing_plays_is_what_comes_back(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(switch, "AGAIN", 0.05)
+    second = loads("model: tiny\nprompt: a moon\nbends: [{name: b, lever: self.out.gain}]", name="second")
+    live.engine.desk.set_list([live.engine.stage.patch, second])
+    with nothing_plays(live):
         tried = len(live.opened)
         live.params.trigger("patch.next")
         assert wait_until(lambda: len(live.opened) > tried + 1)
@@ -109,34 +120,20 @@ def test_a_patch_chosen_while_nothing_plays_is_what_comes_back(live: Live, monke
         live.lost = False
         assert wait_until(lambda: not live.engine.fault and "now playing tiny 96x64" in live.told)
         assert live.engine.stage.patch is second and "b.gain" in live.params and "loud.gain" not in live.params
-    finally:
-        live.engine.stop()
-        thread.join()
 
 
-def test_a_change_of_patch_is_undone_once_something_plays_again(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_nothing_plays_no_change_of_patch_is_undone(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(switch, "AGAIN", 0.05)
     first, second = live.engine.stage.patch, loads("model: tiny\nprompt: a moon", name="second")
     live.engine.desk.set_list([first, second])
-    live.params.set("loud.gain", 2.25)
     live.params.trigger("patch.next")
     live.until_told("now playing second")
-    live.engine.switch.free = lambda device: 0
-    live.fault, live.lost = OSError("the disk is gone"), True
-    thread = threading.Thread(target=live.engine.run)
-    thread.start()
-    try:
-        live.params.set("engine.model", "other", "osc")
-        assert wait_until(lambda: "nothing plays: tiny 96x64" in live.engine.fault)
-        tried = len(live.opened)
+    with nothing_plays(live):
         live.params.trigger("undo")
-        assert wait_until(lambda: len(live.opened) > tried + 1)
-        assert not any("as it was left" in line for line in live.told)
+        assert wait_until(lambda: "nothing to undo" in live.told)
         live.lost = False
         assert wait_until(lambda: not live.engine.fault and "now playing tiny 96x64" in live.told)
-    finally:
-        live.engine.stop()
-        thread.join()
+        assert live.engine.stage.patch is second and "now playing first, as it was left" not in live.told
 
 
 def test_what_memory_is_needed() -> None:
