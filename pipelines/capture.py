@@ -15,34 +15,29 @@ WARM_UPS = 2  # compilers and libraries make their choices in the first passes, 
 
 
 class Captured:
-    """`forward(x, t) -> out`, recorded; call it like the original. The result is overwritten by the next call."""
+    """`forward(*inputs) -> out`, recorded; call it like the original. The result is overwritten by the next call."""
 
-    def __init__(
-        self,
-        forward: Callable[[Tensor, Tensor], Tensor],
-        x: Tensor,
-        t: Tensor,
-        pool: tuple[int, int] | None = None,
-    ) -> None:
-        """Record on inputs like `x` and `t`, which must be on a CUDA device. Recordings that share a `pool`
+    def __init__(self, forward: Callable[..., Tensor], *inputs: Tensor, pool: tuple[int, int] | None = None) -> None:
+        """Record on inputs like these, which must be on a CUDA device. Recordings that share a `pool`
         (torch.cuda.graph_pool_handle) overwrite each other's results when they are called."""
-        self._x, self._t = x.clone(), t.clone()
-        beside = torch.cuda.Stream(x.device)
-        beside.wait_stream(torch.cuda.current_stream(x.device))
+        self._inputs = tuple(given.clone() for given in inputs)
+        now = torch.cuda.current_stream(inputs[0].device)
+        beside = torch.cuda.Stream(inputs[0].device)
+        beside.wait_stream(now)
         with torch.cuda.stream(beside), torch.inference_mode():
             for _ in range(WARM_UPS):
-                forward(self._x, self._t)
-        torch.cuda.current_stream(x.device).wait_stream(beside)
+                forward(*self._inputs)
+        now.wait_stream(beside)
         self._graph = torch.cuda.CUDAGraph()
         with (
             torch.inference_mode(),
             torch.cuda.graph(self._graph, pool, capture_error_mode="thread_local"),
         ):  # others decode and encode meanwhile
-            self._out = forward(self._x, self._t)
+            self._out = forward(*self._inputs)
 
-    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        self._x.copy_(x)
-        self._t.copy_(t)
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        for kept, given in zip(self._inputs, inputs, strict=True):
+            kept.copy_(given)
         return self.again()
 
     def again(self) -> Tensor:

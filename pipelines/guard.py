@@ -8,10 +8,13 @@ blame.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor
+
+from pipelines.transfer import asked
 
 Fault = Literal["", "not finite", "saturated"]
 
@@ -28,7 +31,12 @@ def saturation(latents: Tensor, limit: float | None) -> Tensor:
 
 
 def fault_of(latents: Tensor, limit: float | None) -> Fault:
-    """What keeps clean latents out of the cache, or "". Asks the device once."""
+    """What keeps clean latents out of the cache, or ""."""
+    return fault_asked(latents, limit)()
+
+
+def fault_asked(latents: Tensor, limit: float | None) -> Callable[[], Fault]:
+    """The same, to be called later: the device is asked now, once, and what is queued meanwhile does not delay it."""
     finite = torch.isfinite(latents).all()
-    code = torch.where(finite, 2 * (saturation(latents, limit) >= FULL).int(), 1)
-    return _FAULTS[int(code)]
+    answer = asked(torch.where(finite, 2 * (saturation(latents, limit) >= FULL).int(), 1))
+    return lambda: _FAULTS[int(answer())]

@@ -98,7 +98,7 @@ class Replays:
 
 def _captured() -> Record:
     pool = torch.cuda.graph_pool_handle()
-    return lambda forward, x, t: Captured(forward, x, t, pool)
+    return lambda forward, x, t: Captured(forward, x, t, pool=pool)
 
 
 def _kind(given: Given) -> Kind | None:

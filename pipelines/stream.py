@@ -20,7 +20,7 @@ from pipelines.bends.fold import BankShape
 from pipelines.bends.probes import Probes
 from pipelines.cache import KVCache
 from pipelines.codec import Chunk, Codec, Pictures
-from pipelines.guard import Fault, fault_of
+from pipelines.guard import Fault, fault_asked
 from pipelines.passes import Passes, Place, StreamBank
 from pipelines.past import Past
 from pipelines.recipes import Recipe
@@ -195,7 +195,7 @@ class Stream:
                 if self.recipe.cache != "rebuild":
                     self._make_room()
                     self._clean_pass(chunk, self._passes.place(self._position, size), self._speech.text)
-                chunks.append(self._enter(chunk))
+                chunks.append(self._enter(chunk, mark(self.device)))
                 self._log.add(size)
             at += size
         self._speech.was_heard()
@@ -233,7 +233,7 @@ class Stream:
     def finish(self) -> Chunk | None:
         """The chunk just denoised, ready to decode while `remember` runs, which must follow.
 
-        One that is not finite or saturated (see guard.py) never enters the cache: the result is None, the past is
+        One that is not finite or saturated (see guard.py) never enters the past: the result is None, what was kept is
         forgotten, `fault` and `notice` say so, and `remember` must not be called. While the past is held still, no
         chunk enters it.
         """
@@ -241,24 +241,35 @@ class Stream:
         if latents is None:
             raise RuntimeError("there is no chunk to commit; run denoise to its end first")
         with torch.inference_mode():
-            if self._refuse(fault_of(latents, self.recipe.latent_limit)):
-                return None
+            fault, ready = fault_asked(latents, self.recipe.latent_limit), mark(self.device)
             self._made = 0 if self.past_mode == "hold" else latents.shape[2]
             writes = self.recipe.cache != "rebuild" and self._made
             self._unwritten = (latents, self._passes.place(self._position, latents.shape[2])) if writes else None
-            return self._enter(latents)
+            if ready is not None:  # the device works on its own: it shall not stand still until its answer is read
+                self._write()
+            if self._refuse(fault()):
+                self._unwritten = None
+                return None
+            return self._enter(latents, ready)
 
     def remember(self) -> bool:
-        """Write the finished chunk into the cache, where the recipe says so. False where that is refused, as above."""
-        if self._unwritten is not None:
-            latents, place = self._unwritten
-            with torch.inference_mode():
-                flow = self._clean_pass(latents, place, self._speech.text)
-                if self._refuse("" if bool(torch.isfinite(flow).all()) else "not finite"):
-                    return False
+        """Write the finished chunk into the cache, where the recipe says so. False where that is refused, as above; a
+        device that works on its own is not asked: what is not finite there spoils the next chunk, which is refused."""
+        with torch.inference_mode():
+            flow = self._write()
+            if flow is not None and self._refuse("" if bool(torch.isfinite(flow).all()) else "not finite"):
+                return False
         if self._made:
             self._log.add(self._made)
         return True
+
+    def _write(self) -> Tensor | None:
+        """The finished chunk's clean pass, and its flow; None where there is none to come, or it has been."""
+        unwritten, self._unwritten = self._unwritten, None
+        if unwritten is None:
+            return None
+        latents, place = unwritten
+        return self._clean_pass(latents, place, self._speech.text)
 
     def _refuse(self, fault: Fault) -> bool:
         self.fault = fault
@@ -297,6 +308,7 @@ class Stream:
                 for _ in range(2):  # a kind of pass is recorded when it comes again
                     bank.fold(0)
                     self._passes.at(place, self._speech.text, bank, mask)(x, t)
+            self._pictures.record(x)
         self.reset()
 
     # --- the cache, as the recipe's rule has it ---
@@ -348,9 +360,10 @@ class Stream:
         t = self._passes.times(self.recipe.context_timestep, place.frames)
         return self._run(CACHE_PASS, bank, place, text, mask)(latents, t)
 
-    def _enter(self, latents: Tensor) -> Chunk:
-        """The chunk becomes the newest of the past, unless that is held still."""
-        chunk, self._begins = Chunk(latents, self._begins, ready=mark(self.device)), False
+    def _enter(self, latents: Tensor, ready: torch.cuda.Event | None) -> Chunk:
+        """The chunk, of which the device was done when it was `ready`, becomes the newest of the past, unless that is
+        held still."""
+        chunk, self._begins = Chunk(latents, self._begins, ready=ready), False
         if self._past.wants_pixels:
             chunk = chunk._replace(pixels=self._pictures.of(chunk))
         if self.past_mode != "hold":

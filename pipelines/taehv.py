@@ -194,7 +194,7 @@ class TAEHV(nn.Module):
         self.config = config or TAEHVConfig()
         self.encoder = _encoder(self.config)
         self.decoder = _decoder(self.config)
-        self.trimmed = self.config.trim
+        self.trimmed, self.fusible = self.config.trim, True
         self.to(memory_format=torch.channels_last)
 
     def fresh(self) -> list[Tensor | None]:

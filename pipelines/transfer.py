@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -16,6 +17,27 @@ def to_device(host: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda" and host.device.type == "cpu":
         return host.pin_memory().to(device, non_blocking=True)
     return host.to(device)
+
+
+def asked(answer: Tensor) -> Callable[[], Tensor]:
+    """A device's answer on its way to the host; calling for it waits for that alone, not for what was queued since."""
+    if answer.device.type != "cuda":
+        return lambda: answer
+    host = torch.empty(answer.shape, dtype=answer.dtype, pin_memory=True)
+    host.copy_(answer, non_blocking=True)
+    come = mark(answer.device)
+
+    def call() -> Tensor:
+        come.synchronize()
+        return host
+
+    return call
+
+
+def wait_for(device: torch.device) -> None:
+    """Return once the device has done what was queued: for whoever reads a clock."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 class Beside:

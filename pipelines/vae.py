@@ -32,6 +32,7 @@ class WanVAE(nn.Module):
         """`vae` is an AutoencoderKLWan."""
         super().__init__()
         self.vae, self.trimmed = vae, TIME_SCALE - 1
+        self.fusible = False  # its hundreds of parts take a compiler minutes
         size = (1, -1, 1, 1, 1)
         device = next(vae.parameters()).device
         self.mean = torch.tensor(vae.config.latents_mean, device=device, dtype=torch.float32).view(size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipelines.transfer import Ahead, Beside, mark, to_device
+from pipelines.transfer import Ahead, Beside, asked, mark, to_device, wait_for
 
 CPU = torch.device("cpu")
 
@@ -14,7 +14,8 @@ def test_a_cpu_needs_no_queue() -> None:
     beside, x = Beside(CPU), torch.arange(6).view(2, 3)
     with beside.work(None, x):
         assert (beside.to_host(x) == x.numpy()).all()
-    assert mark(CPU) is None and to_device(x, CPU) is x
+    assert mark(CPU) is None and to_device(x, CPU) is x and asked(x)() is x
+    wait_for(CPU)
     ahead = Ahead(CPU)
     for _ in range(5):
         ahead.wait(), ahead.queued()
@@ -44,3 +45,16 @@ def test_what_is_queued_beside_does_not_wait_for_the_model() -> None:
     with beside.work(ready, x):
         assert (beside.to_host(x + 1)[:3] == [1, 2, 3]).all()
     assert not still_busy.query()
+
+
+@pytest.mark.gpu
+def test_an_answer_does_not_wait_for_what_is_queued_after_the_question() -> None:
+    device = torch.device("cuda")
+    asked(torch.ones((), device=device))()  # what is allocated the first time waits for the device
+    answer = asked(torch.arange(3, device=device).sum())
+    torch.cuda._sleep(2_000_000_000)
+    still_busy = mark(device)
+    assert int(answer()) == 3
+    assert not still_busy.query()
+    wait_for(device)
+    assert still_busy.query()

@@ -29,6 +29,7 @@ from pipelines.recipes import Recipe, recipe, sized
 from pipelines.spec import Value
 from pipelines.stream import Stream
 from pipelines.systems import System
+from pipelines.transfer import wait_for
 
 log = logging.getLogger(__name__)
 
@@ -359,11 +360,13 @@ def warm_up(stream: Stream, fps: float) -> Pace:
         start = time.monotonic()
         for _ in stream.denoise():
             pass
+        wait_for(stream.device)
         denoised = time.monotonic()
         chunk = stream.finish()
         finished = time.monotonic()
         if chunk is not None:
             stream.remember()
+        wait_for(stream.device)
         written = time.monotonic()
         for _ in stream.decode(chunk) if chunk else ():
             pass
