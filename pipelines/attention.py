@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+from typing import Literal, NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipelines.flash import flash
+
 MOST = 2**25  # weights of a map that are in memory at once; the house model up to 700x400 has fewer
+
+
+class Way(NamedTuple):
+    """How attention of one size is computed: by torch's choice of kernel, by cuDNN's or by FlashAttention 4, over so
+    many equal parts of the keys at once. Parts let a card's last processors work that would have stood still."""
+
+    kernel: Literal["torch", "cudnn", "flash 4"] = "torch"
+    parts: int = 1
+
+
+class Size(NamedTuple):
+    """Of one product of attention."""
+
+    queries: int
+    keys: int
+    heads: int
+    head_dim: int
+
+
+_ways: dict[Size, Way] = {}  # of this machine, in the whole process, as torch's own choice of kernels is
+
+
+def use(size: Size, way: Way) -> None:
+    """Compute attention of this size that way from now on, where there is no bias and a batch of one."""
+    _ways[size] = way
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -17,8 +46,48 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
     """
     if k.dtype != q.dtype:
         return _attend_half(q, k, v, bias)
+    if bias is None and q.shape[0] == 1:
+        way = _ways.get((*q.shape[1:2], *k.shape[1:]), Way())
+        if way != Way():
+            return attend_by(way, q, k, v)
     z = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=bias)
     return z.transpose(1, 2)
+
+
+def attend_by(way: Way, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """The same for a batch of one, without a bias. Raises what the kernel raises where it cannot, and ValueError where
+    the keys do not split into so many parts."""
+    if k.shape[1] % way.parts:
+        raise ValueError(f"{k.shape[1]} keys do not split into {way.parts} equal parts")
+    if way.kernel == "torch":
+        return F.scaled_dot_product_attention(*(x.transpose(1, 2) for x in (q, k, v))).transpose(1, 2)
+    # Each part has a place in the batch, which costs nothing: queries repeat, keys and values lie there already.
+    q = q.expand(way.parts, -1, -1, -1)
+    k, v = (x[0].unflatten(0, (way.parts, -1)) for x in (k, v))
+    z, log_sums = (_cudnn if way.kernel == "cudnn" else flash)(q, k, v)
+    return z if way.parts == 1 else merged(z, log_sums)
+
+
+def _cudnn(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    out = torch.ops.aten._scaled_dot_product_cudnn_attention(q, k, v, None, True, 0.0, False, False)
+    return out[0].transpose(1, 2), out[1].flatten(2)
+
+
+def merged(z: Tensor, log_sums: Tensor) -> Tensor:
+    """Attention over all keys [1, Lq, heads, d] from that over each part of them, [parts, Lq, heads, d], and the
+    logarithms of the sums that each part's rows were divided by, [parts, heads, Lq]."""
+    parts = z.shape[0]
+    logs = [log_sums[part].float().T[..., None] for part in range(parts)]  # [Lq, heads, 1] each
+    peak = logs[0]
+    for log in logs[1:]:
+        peak = torch.maximum(peak, log)
+    weights = [torch.exp(log - peak) for log in logs]
+    total = sum(weights[1:], weights[0])
+    whole = z[0].float() * (weights[0] / total)
+    for part in range(1, parts):
+        whole = whole + z[part].float() * (weights[part] / total)
+    return whole.to(z.dtype)[None]
 
 
 def _attend_half(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:

@@ -147,10 +147,33 @@ class KVCache:
 def remember(memory: LayerMemory, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """Write this pass's keys and values [B, n, heads, d] and return all valid ones, views of the buffers."""
     if memory.index is not None:
-        memory.k.index_copy_(1, memory.index, k.to(memory.k.dtype))
-        memory.v.index_copy_(1, memory.index, v.to(memory.v.dtype))
+        write_rows(memory.k, memory.index, k.to(memory.k.dtype))
+        write_rows(memory.v, memory.index, v.to(memory.v.dtype))
         return memory.k[:, : memory.valid], memory.v[:, : memory.valid]
     for first, slot, count in memory.runs:
         memory.k[:, slot : slot + count] = k[:, first : first + count]
         memory.v[:, slot : slot + count] = v[:, first : first + count]
     return memory.k[:, : memory.valid], memory.v[:, : memory.valid]
+
+
+WIDE = torch.complex128  # the widest elements that there are: numbers are moved so many at a time
+
+
+# An operation of its own, because compilers make writing into a part of a tensor out of copying the whole of it: here
+# ninety MB in every layer of every pass.
+@torch.library.custom_op(
+    "attentionbender::write_rows",
+    mutates_args=("buffer",),
+    schema="(Tensor(a!) buffer, Tensor index, Tensor rows) -> ()",
+)
+def write_rows(buffer: Tensor, index: Tensor, rows: Tensor) -> None:
+    """buffer[:, index] = rows, of one dtype, [B, capacity, heads, d] and [B, n, heads, d]."""
+    if buffer.device.type == "cuda" and _widens(buffer) and _widens(rows):
+        buffer, rows = buffer.view(WIDE), rows.view(WIDE)
+    buffer.index_copy_(1, index, rows)
+
+
+def _widens(tensor: Tensor) -> bool:
+    """Whether the tensor can be seen as one of WIDE elements."""
+    steps = (tensor.shape[-1], tensor.storage_offset(), *tensor.stride()[:-1])
+    return tensor.stride(-1) == 1 and not any(step * tensor.element_size() % WIDE.itemsize for step in steps)

@@ -33,31 +33,33 @@ class Record(Protocol):
 class Developed:
     """One stream's decoding of latents of one shape, recorded."""
 
-    def __init__(self, decode: Decode, latents: Tensor, memory: Sequence[Tensor], record: Record = Captured) -> None:
+    def __init__(
+        self, decode: Decode, latents: Tensor, memory: Sequence[Tensor | None], record: Record = Captured
+    ) -> None:
         """`latents` and `memory`: what any chunk but a stream's first is decoded from; both are left alone."""
         self._shape = latents.shape
-        self._memory = [kept.clone() for kept in memory]
+        self._memory = [None if kept is None else kept.clone() for kept in memory]  # None: a place that is not used
 
         def onward(given: Tensor) -> Tensor:
             entries: Memory = [*self._memory]
             pixels = decode(given, entries)
             for kept, new in zip(self._memory, entries, strict=True):
-                kept.copy_(new)
+                if kept is not None:
+                    kept.copy_(new)
             return pixels
 
         self._run = record(onward, latents)
 
     def fits(self, latents: Tensor, memory: Memory) -> bool:
         """Whether this is what was recorded."""
-        return latents.shape == self._shape and all(
-            isinstance(entry, Tensor) and entry.shape == kept.shape
-            for entry, kept in zip(memory, self._memory, strict=True)
-        )
+        return latents.shape == self._shape and [_shape(entry) for entry in memory] == [
+            _shape(kept) for kept in self._memory
+        ]
 
     def __call__(self, latents: Tensor, memory: Memory) -> Tensor:
         """As `decode`; the pictures are overwritten by the next call."""
         for kept, entry in zip(self._memory, memory, strict=True):
-            if entry is not kept:
+            if entry is not kept and kept is not None:
                 kept.copy_(entry)
         memory[:] = self._memory
         return self._run(latents)
@@ -67,6 +69,11 @@ def developed(decode: Decode, memory: Memory, latents: Tensor, fuse: bool) -> De
     """A recording of what is decoded from latents of this shape, after a first chunk of it; `memory` is a fresh one.
     None where even then a codec keeps other things than tensors. `fuse`: kernels are compiled into fewer."""
     decode(latents, memory)
-    if not all(isinstance(entry, Tensor) for entry in memory):
+    if not all(entry is None or isinstance(entry, Tensor) for entry in memory):
         return None
     return Developed(torch.compile(decode, dynamic=False) if fuse else decode, latents, memory)
+
+
+def _shape(entry: object) -> object:
+    """The shape of a tensor; anything else as it is."""
+    return entry.shape if isinstance(entry, Tensor) else entry

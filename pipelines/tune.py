@@ -10,14 +10,17 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pipelines.attention import attend
+from pipelines.attention import Size, Way, attend_by, use
+from pipelines.flash import installed
 from pipelines.wan import Wan
 
 log = logging.getLogger(__name__)
@@ -27,42 +30,97 @@ KERNELS = {
     "flash": SDPBackend.FLASH_ATTENTION,
     "efficient": SDPBackend.EFFICIENT_ATTENTION,
 }
+PARTS = (2, 3, 5)  # of the keys; more cost more to put together than they bring
+FAR = (
+    0.02  # from what torch computes without a kernel, relative: more is wrong and not rounded; half precision is 0.004
+)
 _ROUNDS = 10
+FEW = 64  # queries whose numbers are looked at
 STRUCTURES = 64  # compiled forms of a block: one for each set of levers, and for each kind of pass
 
 
-def attention_times(queries: int, keys: int, model: Wan) -> dict[str, float]:
-    """Milliseconds of self-attention over so many tokens with each kernel that this device has."""
-    config, like = model.config, model.patch_embedding.weight
-    q, k = (
-        torch.randn(1, count, config.num_heads, config.head_dim, device=like.device, dtype=like.dtype)
-        for count in (queries, keys)
-    )
-    times = {}
-    for name, kernel in KERNELS.items():
+class Timed(NamedTuple):
+    """Milliseconds of self-attention, one way on this machine. `own`: which of torch's own kernels it is, if it is."""
+
+    name: str
+    way: Way
+    ms: float
+    own: str = ""
+
+
+def attention_times(size: Size, model: Wan) -> list[Timed]:
+    """Of self-attention of this size: every way that this device has and that comes out right, the fastest first."""
+    trial = _Trial(size, model.patch_embedding.weight)
+    times = [timed for name in KERNELS if (timed := trial.of(name, Way(), name))]
+    if installed() and (timed := trial.of("flash 4", Way("flash 4"))):
+        times.append(timed)
+    for name in [timed.name for timed in times]:
+        for parts in PARTS if name in ("cudnn", "flash 4") else ():
+            if size.keys % parts == 0 and (timed := trial.of(f"{name} in {parts} parts", Way(name, parts))):
+                times.append(timed)
+    return sorted(times, key=lambda timed: timed.ms)
+
+
+class _Trial:
+    """Random queries, keys and values of one size, and what should come of some of them."""
+
+    def __init__(self, size: Size, like: Tensor) -> None:
+        generator = torch.Generator(like.device).manual_seed(0)
+        sizes = [(1, count, size.heads, size.head_dim) for count in (size.queries, size.keys, size.keys)]
+        made = [torch.randn(each, device=like.device, dtype=like.dtype, generator=generator) for each in sizes]
+        self._qkv, self._every = made, max(1, size.queries // FEW)
+        self._right = _exactly(made[0][:, :: self._every], made[1], made[2])
+
+    def of(self, name: str, way: Way, own: str = "") -> Timed | None:
+        """The time it takes; None where it cannot be done here, or comes out wrong."""
+
+        def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return attend_by(way, q, k, v)
+
+        call = torch.compile(run, dynamic=False) if way.parts > 1 else run  # parts are put together in one kernel
         try:
-            with sdpa_kernel(kernel), torch.inference_mode():
-                attend(q, k, k)
-                begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-                begun.record()
-                for _ in range(_ROUNDS):
-                    attend(q, k, k)
-                ended.record()
-        except RuntimeError:  # this device or these sizes have no such kernel
-            continue
-        ended.synchronize()
-        times[name] = begun.elapsed_time(ended) / _ROUNDS
-    return times
+            with torch.inference_mode(), sdpa_kernel(KERNELS[own]) if own else nullcontext():
+                got = call(*self._qkv)[:, :: self._every].float()
+                if not (got - self._right).norm() <= FAR * self._right.norm():
+                    log.warning("attention by %s comes out wrong on this machine; it is not used", name)
+                    return None
+                return Timed(name, way, _milliseconds(lambda: call(*self._qkv)), own)
+        except Exception as problem:  # this device or these sizes have no such kernel: libraries raise what they like
+            log.debug("attention by %s: %s: %s", name, type(problem).__name__, problem)
+            return None
+
+
+def _exactly(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention in single precision, by the formula: for a few queries."""
+    q, k, v = (x.float().transpose(1, 2) for x in (q, k, v))
+    return ((q @ k.mT * q.shape[-1] ** -0.5).softmax(-1) @ v).transpose(1, 2)
+
+
+def _milliseconds(call: Callable[[], object]) -> float:
+    begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    call()
+    begun.record()
+    for _ in range(_ROUNDS):
+        call()
+    ended.record()
+    ended.synchronize()
+    return begun.elapsed_time(ended) / _ROUNDS
 
 
 def choose_attention(queries: int, keys: int, model: Wan) -> str:
-    """Let attention use the fastest kernel here, in the whole process; its name. "math" where there is no other."""
-    times = attention_times(queries, keys, model)
-    best = min(times, key=times.__getitem__, default="math")
-    torch.backends.cuda.enable_cudnn_sdp(best == "cudnn")
-    torch.backends.cuda.enable_flash_sdp(best == "flash")
-    log.info("attention: %s (%s)", best, ", ".join(f"{name} {time:.2f} ms" for name, time in times.items()))
-    return best
+    """Compute self-attention over so many tokens the fastest way here, and any other by the fastest of torch's own
+    kernels, in the whole process; what was chosen. "math" where torch has no other."""
+    config = model.config
+    size = Size(queries, keys, config.num_heads, config.head_dim)
+    times = attention_times(size, model)
+    own = next((timed.own for timed in times if timed.own), "math")
+    torch.backends.cuda.enable_cudnn_sdp(own == "cudnn")
+    torch.backends.cuda.enable_flash_sdp(own == "flash")
+    use(size, times[0].way if times else Way())
+    log.info(
+        "attention: %s", ", ".join(f"{timed.name} {timed.ms:.2f} ms" for timed in times) or "no kernel but torch's own"
+    )
+    return times[0].name if times else "math"
 
 
 def compile_blocks(model: Wan, cache: Path | None = None) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipelines import attention
-from pipelines.attention import MOST, attend
+from pipelines.attention import MOST, Size, Way, attend, attend_by, use
 
 BIASES = {
     "none": None,
@@ -59,3 +59,43 @@ def test_a_large_map_is_never_in_memory_as_a_whole() -> None:
     done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, timeout=200, check=True)
     assert 7 * MOST < 4 * 8000 * 8000  # so that the whole of it would take seven times as much
     assert int(done.stdout) < 14 * MOST
+
+
+def by_formula(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a kernel gives: attention, and the logarithms of what its rows were divided by."""
+    logits = q.transpose(1, 2) @ k.permute(0, 2, 3, 1) * q.shape[-1] ** -0.5
+    return (logits.softmax(-1) @ v.transpose(1, 2)).transpose(1, 2), logits.logsumexp(-1)
+
+
+@pytest.mark.parametrize("size", [1.0, 30.0])
+@pytest.mark.parametrize("parts", [1, 2, 3, 5])
+def test_parts_of_the_keys_put_together_are_the_whole(monkeypatch: pytest.MonkeyPatch, parts: int, size: float) -> None:
+    """Also where one key has all the weight, so that most parts have none."""
+    monkeypatch.setattr(attention, "flash", by_formula)
+    q, k, v = (size * heads(count)[:1] for count in (7, 30, 30))
+    v = v.transpose(1, 2).contiguous().transpose(1, 2)  # as a cache keeps them
+    assert attend_by(Way("flash 4", parts), q, k, v) == pytest.approx(attend(q, k, v), abs=1e-5 * size)
+
+
+def test_a_way_holds_for_its_size_alone_and_not_under_a_bias(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def seen(*qkv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        asked.append(qkv[0].shape)
+        return by_formula(*qkv)
+
+    monkeypatch.setattr(attention, "flash", seen)
+    monkeypatch.setattr(attention, "_ways", {})
+    use(Size(7, 30, 3, 16), Way("flash 4", 2))
+    q, k = heads(7)[:1], heads(30)[:1]
+    attend(q, k, k, torch.zeros(1, 1, 1, 30))
+    attend(q, k[:, :28], k[:, :28])
+    attend(heads(7), heads(30), heads(30))
+    assert asked == []
+    assert attend(q, k, k) == pytest.approx(attend(q, k, k, torch.zeros(1, 1, 1, 30)), abs=1e-5)
+    assert asked == [(2, 7, 3, 16)]
+
+
+def test_keys_that_do_not_split_are_named() -> None:
+    with pytest.raises(ValueError, match="28 keys do not split into 3 equal parts"):
+        attend_by(Way("cudnn", 3), heads(7), heads(28), heads(28))

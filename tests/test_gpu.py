@@ -7,8 +7,12 @@ import random
 import pytest
 import torch
 
+from pipelines import attention
+from pipelines.attention import Size, Way
+from pipelines.cache import LayerMemory, remember
 from pipelines.capture import Captured
 from pipelines.checkpoint import LoadError
+from pipelines.flash import installed
 from pipelines.offload import PLACES, offload
 from pipelines.quantise import Float8Linear, convert, emulated, quantise, to_fp8, works
 from pipelines.rope import Rope
@@ -29,8 +33,14 @@ def test_neutral_is_bit_identical(dtype, fixed: bool) -> None:
     assert torch.equal(forward(bank_of(*every_lever(), fixed=fixed, dtype=dtype, device="cuda")), forward())
 
 
-def test_neutral_is_bit_identical_compiled() -> None:
+@pytest.mark.parametrize("way", [Way(), Way("cudnn", 3), Way("flash 4"), Way("flash 4", 3)])
+def test_neutral_is_bit_identical_compiled(monkeypatch: pytest.MonkeyPatch, way: Way) -> None:
+    if way.kernel == "flash 4" and not installed():
+        pytest.skip("flash-attn-4 is not installed")
     forward = Forward(wan(), torch.bfloat16, "cuda")
+    config, tokens = forward.model.config, forward.turn.cos.shape[0]
+    monkeypatch.setattr(attention, "_ways", {Size(tokens, tokens, config.num_heads, config.head_dim): way})
+    torch._dynamo.reset()
     compile_blocks(forward.model)
     bank = bank_of(*every_lever(), fixed=True, dtype=torch.bfloat16, device="cuda")
     assert torch.equal(forward(bank), forward())
@@ -71,6 +81,31 @@ def test_a_recorded_forward_hears_every_knob() -> None:
         turn(bank, dice, 0.1)
         torch.testing.assert_close(recorded(forward.x, forward.t), forward(bank), rtol=0, atol=0, equal_nan=True)
     assert torch.cuda.memory_allocated() <= used + 2**20
+
+
+def test_a_compiled_pass_writes_into_the_cache_and_copies_none_of_it() -> None:
+    """Of 64 MiB, of which a compiler would else make a second one in every pass."""
+    kept = torch.zeros(3, 1, 4, 2**16, 128, device="cuda", dtype=torch.bfloat16)
+    k, v = kept[1].transpose(1, 2), kept[2].transpose(1, 2)
+    packed = torch.randn(1, 96, 3 * 512, device="cuda", dtype=torch.bfloat16)
+    index = torch.arange(700, 796, device="cuda")
+
+    def run(packed: torch.Tensor, k: torch.Tensor, v: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        rows = [part.unflatten(-1, (4, 128)) for part in packed.chunk(3, dim=-1)]
+        k, v = remember(LayerMemory(k, v, (), 2**16, None, index), 2 * rows[1], rows[2])
+        return k[:, 700:796] + v[:, 700:796]
+
+    compiled = torch.compile(run, dynamic=False)
+    with torch.inference_mode():
+        compiled(packed, k, v, index)
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        got = compiled(packed, k, v, index)
+    assert torch.cuda.max_memory_allocated() - before < 2**22
+    _, keys, values = (part.unflatten(-1, (4, 128)) for part in packed.chunk(3, dim=-1))
+    assert torch.equal(got, 2 * keys + values)
+    assert torch.equal(k[:, 700:796], 2 * keys) and torch.equal(v[:, 700:796], values)
+    assert kept[0].count_nonzero() == 0 and k[:, :700].count_nonzero() == 0 and k[:, 796:].count_nonzero() == 0
 
 
 def test_folding_never_waits_for_the_device() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pipelines.attention import Size
 from pipelines.tune import attention_times, choose_attention, compile_blocks, compiling, settled
 from tests.tiny import wan
 
@@ -54,8 +55,10 @@ def test_several_threads_may_settle_and_compile_in_any_order() -> None:
 @pytest.mark.gpu
 def test_attention_is_chosen_by_measuring() -> None:
     model = wan().to("cuda", torch.bfloat16)
-    times = attention_times(96, 384, model)
-    assert times and choose_attention(96, 384, model) in times
+    times = attention_times(Size(96, 390, model.config.num_heads, model.config.head_dim), model)
+    assert times == sorted(times, key=lambda timed: timed.ms)
+    assert {"cudnn", "cudnn in 2 parts", "cudnn in 3 parts"} <= {timed.name for timed in times}
+    assert choose_attention(96, 390, model) in {timed.name for timed in times}
 
 
 @pytest.mark.gpu
