@@ -30,12 +30,14 @@ class Size(NamedTuple):
     head_dim: int
 
 
-_ways: dict[Size, Way] = {}  # of this machine, in the whole process, as torch's own choice of kernels is
+# By the numbers of a Size, plain ones as compilers know them: of this machine, in the whole process, as torch's own
+# choice of kernels is.
+_ways: dict[tuple[int, ...], Way] = {}
 
 
 def use(size: Size, way: Way) -> None:
     """Compute attention of this size that way from now on, where there is no bias and a batch of one."""
-    _ways[size] = way
+    _ways[tuple(size)] = way
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -47,8 +49,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
     if k.dtype != q.dtype:
         return _attend_half(q, k, v, bias)
     if bias is None and q.shape[0] == 1:
-        way = _ways.get((*q.shape[1:2], *k.shape[1:]), Way())
-        if way != Way():
+        way = _ways.get((q.shape[1], k.shape[1], k.shape[2], k.shape[3]))
+        if way is not None:
             return attend_by(way, q, k, v)
     z = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=bias)
     return z.transpose(1, 2)

@@ -99,3 +99,20 @@ def test_a_way_holds_for_its_size_alone_and_not_under_a_bias(monkeypatch: pytest
 def test_keys_that_do_not_split_are_named() -> None:
     with pytest.raises(ValueError, match="28 keys do not split into 3 equal parts"):
         attend_by(Way("cudnn", 3), heads(7), heads(28), heads(28))
+
+
+def test_a_compiled_product_goes_the_way_that_holds_when_it_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def seen(*qkv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        asked.append(qkv[0].shape)
+        return by_formula(*qkv)
+
+    monkeypatch.setattr(attention, "flash", seen)
+    monkeypatch.setattr(attention, "_ways", {})
+    compiled = torch.compile(lambda q, k: attend(q, k, k), dynamic=False, backend="eager")
+    q, k = heads(7)[:1], heads(30)[:1]
+    plain = compiled(q, k)
+    use(Size(7, 30, 3, 16), Way("flash 4", 3))
+    assert compiled(q, k) == pytest.approx(plain, abs=1e-5)
+    assert asked == [(3, 7, 3, 16)]

@@ -17,31 +17,37 @@ from instrument.bench.knobs import turn_all, turning
 from instrument.engine.engine import Engine
 from instrument.parameters.params import ParamSet
 from instrument.state.patch import Patch
+from pipelines.quantise import Float8Linear, quantise, works
 from pipelines.stream import Stream
 from pipelines.systems import System
+from pipelines.transfer import wait_for
 from pipelines.tune import choose_attention, compile_blocks
 
-HEAD = f"{'':34}{'pass ms':>9}{'chunk ms':>10}{'decode ms':>11}{'fps':>8}{'/ first':>9}{'GiB':>7}{'knob ms':>9}"
+COLUMNS = ("pass ms", "chunk ms", "decode ms", "in turn", "fps", "/ first", "GiB", "knob ms")
+WIDTHS = (9, 10, 11, 9, 8, 9, 7, 9)
+HEAD = " " * 34 + "".join(f"{name:>{width}}" for name, width in zip(COLUMNS, WIDTHS, strict=True))
 
 
 @dataclass(frozen=True)
 class Row:
-    """Milliseconds, medians; frames a second with decoding under way; GiB at the most; from a knob to the first frame
-    that was made with it, without the pacer."""
+    """Milliseconds, medians; frames a second with each chunk decoded before the next is begun (`in_turn`), and while
+    the next is under way; GiB at the most; from a knob to the first frame that was made with it, without the pacer."""
 
     name: str
     pass_ms: float
     chunk_ms: float
     decode_ms: float
+    in_turn: float
     fps: float
     gib: float
     knob_ms: float
 
     def line(self, first: Row) -> str:
-        return (
-            f"{self.name:34}{self.pass_ms:9.2f}{self.chunk_ms:10.1f}{self.decode_ms:11.1f}{self.fps:8.1f}"
-            f"{self.fps / first.fps:9.2f}{self.gib:7.1f}{self.knob_ms:9.0f}"
-        )
+        parts = (self.pass_ms, self.chunk_ms, self.decode_ms, self.in_turn)
+        numbers = (*parts, self.fps, self.fps / first.fps, self.gib, self.knob_ms)
+        digits = (2, 1, 1, 1, 1, 2, 1, 0)
+        columns = zip(numbers, WIDTHS, digits, strict=True)
+        return f"{self.name:34}" + "".join(f"{number:{width}.{after}f}" for number, width, after in columns)
 
 
 def bench_gpu(system: System, bent: Patch, chunks: int) -> Iterator[str]:
@@ -65,6 +71,7 @@ def bench_gpu(system: System, bent: Patch, chunks: int) -> Iterator[str]:
 
 def _rows(system: System, plain: Patch, bent: Patch) -> Iterator[tuple[str, Patch, Callable[[], object], bool]]:
     recipe, model = system.recipe, system.model
+    device = model.patch_embedding.weight.device
     tokens = recipe.height * recipe.width // 256
 
     def pack() -> None:
@@ -77,9 +84,18 @@ def _rows(system: System, plain: Patch, bent: Patch) -> Iterator[tuple[str, Patc
     yield "as it is", plain, lambda: None, False
     yield "+ attention chosen", plain, attention, False
     yield "+ q, k and v in one", plain, pack, False
-    yield "+ passes recorded", plain, lambda: None, True
+    yield "+ passes and decoder recorded", plain, lambda: None, True
     yield "+ blocks compiled", plain, lambda: compile_blocks(model), True
     yield f"+ {len(bent.bends)} bends", bent, lambda: None, True
+    if works(device, "row") and system.recordable and not isinstance(model.blocks[0].ffn[0], Float8Linear):
+
+        def eight_bits() -> None:
+            quantise(model, "fp8")
+            torch._dynamo.reset()
+            compile_blocks(model)
+
+        yield "compiled, in fp8", plain, eight_bits, True
+        yield f"+ {len(bent.bends)} bends", bent, lambda: None, True
 
 
 def measure(name: str, system: System, patch: Patch, chunks: int, record: bool) -> Row:
@@ -104,11 +120,12 @@ def measure(name: str, system: System, patch: Patch, chunks: int, record: bool) 
         engine.play_chunk()
     engine.finish()
     parts = [_parts(stream) for _ in range(max(3, chunks // 4))]
-    pass_ms, chunk_ms, decode_ms = (1000 * statistics.median(each) for each in zip(*parts, strict=True))
+    parts_ms = [1000 * statistics.median(each) for each in zip(*parts, strict=True)]
+    in_turn = _play(engine, chunks, in_turn=True)
     seen.clear()
     fps = _play(engine, chunks)
     gib = torch.cuda.max_memory_allocated(device) / 2**30
-    return Row(name, pass_ms, chunk_ms, decode_ms, fps, gib, 1000 * statistics.median(seen) if seen else float("nan"))
+    return Row(name, *parts_ms, in_turn, fps, gib, 1000 * statistics.median(seen) if seen else float("nan"))
 
 
 def _parts(stream: Stream) -> tuple[float, float, float]:
@@ -125,14 +142,17 @@ def _parts(stream: Stream) -> tuple[float, float, float]:
     return (denoised - start) / stream.steps, committed - start, time.perf_counter() - committed
 
 
-def _play(engine: Engine, chunks: int) -> float:
-    """Frames a second of play, while a knob is turned from another thread."""
+def _play(engine: Engine, chunks: int, in_turn: bool = False) -> float:
+    """Frames a second of play, while a knob is turned from another thread; `in_turn`: nothing is decoded meanwhile."""
     frames = engine.stream.recipe.frames
     engine.params.take_change()
     with turning(engine):
         start = time.perf_counter()
         for _ in range(chunks):
             engine.play_chunk()
+            if in_turn:
+                engine.finish()
+                wait_for(engine.stream.device)
         engine.finish()
         seconds = time.perf_counter() - start
     return chunks * frames / seconds
