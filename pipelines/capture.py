@@ -6,12 +6,21 @@ written there in between is heard. Shapes and cache placement are those of the r
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
 
 WARM_UPS = 2  # compilers and libraries make their choices in the first passes, which cannot be recorded
+_recording = threading.Lock()  # torch records on one queue, where two threads at once would meet
+
+
+@cache
+def _aside(device: torch.device) -> torch.cuda.Stream:
+    """The queue of warm-ups. There is one: libraries keep tens of MB for every queue that they have ever worked on."""
+    return torch.cuda.Stream(device)
 
 
 class Captured:
@@ -22,14 +31,15 @@ class Captured:
         (torch.cuda.graph_pool_handle) overwrite each other's results when they are called."""
         self._inputs = tuple(given.clone() for given in inputs)
         now = torch.cuda.current_stream(inputs[0].device)
-        beside = torch.cuda.Stream(inputs[0].device)
-        beside.wait_stream(now)
-        with torch.cuda.stream(beside), torch.inference_mode():
+        aside = _aside(now.device)
+        aside.wait_stream(now)
+        with torch.cuda.stream(aside), torch.inference_mode():
             for _ in range(WARM_UPS):
                 forward(*self._inputs)
-        now.wait_stream(beside)
+        now.wait_stream(aside)
         self._graph = torch.cuda.CUDAGraph()
         with (
+            _recording,
             torch.inference_mode(),
             torch.cuda.graph(self._graph, pool, capture_error_mode="thread_local"),
         ):  # others decode and encode meanwhile

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +12,8 @@ import pytest
 from instrument.engine.engine import Engine
 from instrument.parameters.params import ParamSet
 from instrument.state.patch import loads
+from pipelines.quicken import make_stream
 from pipelines.recipes import RECIPES, Recipe
-from pipelines.stream import Stream
 from pipelines.systems import System
 from tests.test_engine import Encoder
 from tests.tiny import CONFIG, RECIPE, taehv, wan
@@ -37,7 +38,10 @@ def system(row: Recipe) -> System:
 class Live:
     """An engine on the tiny model that can open two others, played by hand."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, text: str = PATCH) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, text: str = PATCH, fitted: Callable[[System], System] = lambda made: made
+    ) -> None:
+        """`fitted`: what becomes of every system before it plays."""
         monkeypatch.setitem(RECIPES, "tiny", RECIPE)
         monkeypatch.setitem(RECIPES, "other", OTHER)
         self.opened: list[str] = []
@@ -47,8 +51,9 @@ class Live:
         self.encoder: type[Encoder] = Encoder  # of the others
         self.lost = False  # whether what played cannot be loaded again either
         self.params = ParamSet(notices=self.told.append)
-        made = system(RECIPE)
-        stream = Stream(made.model, made.decoder, RECIPE, seed=3)
+        self.fitted = fitted
+        made = fitted(system(RECIPE))
+        stream = make_stream(made, seed=3)
         self.engine = Engine(stream, made.encoder, self.params, lambda frame, stamp: self.frames.append((frame, stamp)))
         self.engine.tell = self.told.append
         self.engine.switch.play(made, self.open)
@@ -60,7 +65,7 @@ class Live:
         self.opened.append(row.name)
         if self.fault is not None and (row.name != "tiny" or self.lost):
             raise self.fault
-        return replace(system(row), encoder=self.encoder())
+        return self.fitted(replace(system(row), encoder=self.encoder()))
 
     def chunks(self, count: int) -> list[tuple[int, int]]:
         """Play; the sizes of the frames."""

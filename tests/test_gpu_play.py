@@ -1,0 +1,76 @@
+"""Whole shows on a CUDA device, by name: pytest -m gpu."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.quicken import make_stream
+from pipelines.systems import System
+from tests.switching import Live, system
+from tests.tiny import RECIPE, play, prompt
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+
+ROUNDS = 6
+
+
+def on_card(made: System) -> System:
+    made.model.to("cuda", torch.bfloat16)
+    made.decoder.to("cuda", torch.bfloat16).to(memory_format=torch.channels_last)
+    return replace(made, recorded=True)
+
+
+def held() -> int:
+    """Bytes of the card that are taken, by anybody."""
+    gc.collect()
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    free, there = torch.cuda.mem_get_info()
+    return there - free
+
+
+def test_models_and_their_recordings_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each plays through its whole window, so that every kind of pass is recorded; what it took is given back."""
+    live = Live(monkeypatch, fitted=on_card)
+    assert live.engine.stream.recorded
+    taken = []
+    for turn in range(ROUNDS):
+        for model, size in (("other", (64, 48)), ("tiny", (96, 64))):
+            live.told.clear()
+            live.params.set("engine.model", model, "page")
+            live.until_told(f"now playing {model} {size[0]}x{size[1]}")
+            live.params.set("loud.gain", 1.0 + turn / 10)
+            live.frames.clear()
+            assert set(live.chunks(10)) == {size}
+            assert live.engine.heard["loud.gain"] == pytest.approx(1.0 + turn / 10)
+            assert np.stack([frame for frame, _ in live.frames]).std() > 0 and not live.engine.fault
+        taken.append(held())
+    assert taken[-1] - taken[1] < 2**26, f"{[size >> 20 for size in taken]} MiB after each round"
+
+
+def test_a_recorded_stream_plays_what_a_plain_one_plays() -> None:
+    """Passes and pictures, over a start, a whole window, a start in between, and a chunk that is refused."""
+    made = on_card(system(RECIPE))
+    streams = [make_stream(each, seed=5) for each in (made, replace(made, recorded=False))]
+    seen = []
+    for stream in streams:
+        stream.read_prompt(prompt())
+        if stream.recorded:
+            stream.rehearse(stream.bank)
+            stream.reset(5)
+        frames = [play(stream, 6)]
+        for _ in stream.denoise():
+            pass
+        stream._latents = stream._latents * float("nan")
+        assert stream.finish() is None and stream.fault == "not finite"
+        frames.append(play(stream, 4))
+        stream.reset(6)
+        frames.append(play(stream, 3))
+        seen.append(np.concatenate(frames).astype(int))
+    off = np.abs(seen[0] - seen[1])
+    assert off.max() <= 24 and off.mean() < 0.5, f"off by {off.max()} at most, {off.mean():.3f} on average"
