@@ -17,10 +17,11 @@ from pipelines.transfer import Beside
 
 class Codec(Protocol):
     """What turns latents into pictures and back: [N, T, C, h, w] and [N, T, 3, H, W] in 0..1. A latent frame gives
-    TIME_SCALE pictures; a stream lacks its first `trimmed`. `fusible`: a compiler makes it faster, and soon has."""
+    TIME_SCALE pictures; a stream lacks its first `trimmed`. `at_once`: how many latent frames a compiler is best given
+    to decode; 0: a whole chunk."""
 
     trimmed: int
-    fusible: bool
+    at_once: int
 
     def fresh(self) -> list[Tensor | None]:
         """The decoder's memory at the start of a stream."""
@@ -58,7 +59,7 @@ class Pictures:
         [B, C, F, h, w] and are not a stream's first. The stream's own memory stays as it is."""
         if self._developed is None and self._device.type == "cuda":
             fresh, frames = self._codec.fresh(), latents.transpose(1, 2).contiguous()
-            self._developed = developed(self._codec.decode, fresh, frames, self._codec.fusible)
+            self._developed = developed(self._codec.decode, fresh, frames, self._codec.at_once)
 
     def of(self, chunk: Chunk) -> Tensor:
         """The chunk's pictures [B, T, 3, H, W] in 0..1, the caller's own."""

@@ -65,13 +65,19 @@ class Developed:
         return self._run(latents)
 
 
-def developed(decode: Decode, memory: Memory, latents: Tensor, fuse: bool) -> Developed | None:
+def developed(decode: Decode, memory: Memory, latents: Tensor, at_once: int) -> Developed | None:
     """A recording of what is decoded from latents of this shape, after a first chunk of it; `memory` is a fresh one.
-    None where even then a codec keeps other things than tensors. `fuse`: kernels are compiled into fewer."""
+    None where even then a codec keeps other things than tensors. `at_once`: latent frames that are compiled to be
+    decoded together, as in Codec."""
     decode(latents, memory)
     if not all(entry is None or isinstance(entry, Tensor) for entry in memory):
         return None
-    return Developed(torch.compile(decode, dynamic=False) if fuse else decode, latents, memory)
+    fused = torch.compile(decode, dynamic=False)
+
+    def in_turn(latents: Tensor, memory: Memory) -> Tensor:
+        return torch.cat([fused(some, memory) for some in latents.split(at_once or latents.shape[1], dim=1)], dim=1)
+
+    return Developed(in_turn, latents, memory)
 
 
 def _shape(entry: object) -> object:

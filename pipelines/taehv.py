@@ -194,7 +194,7 @@ class TAEHV(nn.Module):
         self.config = config or TAEHVConfig()
         self.encoder = _encoder(self.config)
         self.decoder = _decoder(self.config)
-        self.trimmed, self.fusible = self.config.trim, True
+        self.trimmed, self.at_once = self.config.trim, 0
         self.to(memory_format=torch.channels_last)
 
     def fresh(self) -> list[Tensor | None]:

@@ -32,9 +32,11 @@ class WanVAE(nn.Module):
         """`vae` is an AutoencoderKLWan."""
         super().__init__()
         self.vae, self.trimmed = vae, TIME_SCALE - 1
-        self.fusible = False  # its hundreds of parts take a compiler minutes
+        self.at_once = 1  # which takes a compiler half a minute as it is
         size = (1, -1, 1, 1, 1)
         device = next(vae.parameters()).device
+        if device.type == "cuda":
+            _lay_channels_last(vae)
         self.mean = torch.tensor(vae.config.latents_mean, device=device, dtype=torch.float32).view(size)
         self.std = torch.tensor(vae.config.latents_std, device=device, dtype=torch.float32).view(size)
 
@@ -73,6 +75,15 @@ class WanVAE(nn.Module):
             made.append(self.vae.encoder(group, feat_cache=memory, feat_idx=[0]))
         middle = self.vae.quant_conv(torch.cat(made, dim=2)).chunk(2, dim=1)[0]
         return ((middle.float() - self.mean) / self.std).to(pixels.dtype).transpose(1, 2)
+
+
+def _lay_channels_last(vae: nn.Module) -> None:
+    """Weights as the convolutions of graphics cards read them."""
+    layouts = {nn.Conv2d: torch.channels_last, nn.Conv3d: torch.channels_last_3d}
+    for module in vae.modules():
+        layout = next((layout for kind, layout in layouts.items() if isinstance(module, kind)), None)
+        if layout is not None:
+            module.weight.data = module.weight.data.contiguous(memory_format=layout)
 
 
 def load_vae(path: Path, like: Tensor) -> WanVAE:
