@@ -19,7 +19,7 @@ THETA = 10000.0
 
 
 class Turn(NamedTuple):
-    """Of every token's angles the cosines [tokens, head_dim / 2], and the sines [tokens, head_dim / 2, 2], for the first
+    """Of every token's angles the cosines [tokens, head_dim / 2] and the sines [tokens, head_dim / 2, 2], for the first
     of each pair with the sign changed; float32. On CPUs also as unit complex numbers, whose single product is four
     times faster there but which compilers cannot fuse."""
 
