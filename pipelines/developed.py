@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pipelines.capture import Captured
+from pipelines.tune import fused
 
 Memory = list[Tensor | None]
 
@@ -72,10 +73,10 @@ def developed(decode: Decode, memory: Memory, latents: Tensor, at_once: int) -> 
     decode(latents, memory)
     if not all(entry is None or isinstance(entry, Tensor) for entry in memory):
         return None
-    fused = torch.compile(decode, dynamic=False)
+    few = fused(decode)
 
     def in_turn(latents: Tensor, memory: Memory) -> Tensor:
-        return torch.cat([fused(some, memory) for some in latents.split(at_once or latents.shape[1], dim=1)], dim=1)
+        return torch.cat([few(some, memory) for some in latents.split(at_once or latents.shape[1], dim=1)], dim=1)
 
     return Developed(in_turn, latents, memory)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 
 import numpy as np
 import torch
@@ -40,13 +41,20 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+@cache
+def _beside(device: torch.device) -> torch.cuda.Stream:
+    """One queue for whatever plays there and is made ready: libraries keep tens of MB for every queue that they have
+    ever worked on. It goes ahead of the model's work: a chunk's few kernels would else wait between those of the whole
+    next one."""
+    return torch.cuda.Stream(device, priority=-1)
+
+
 class Beside:
     """A queue of work beside the model's own, for whoever works in another thread: decoding one chunk while the next is
     denoised. On devices without such queues everything happens in turn."""
 
     def __init__(self, device: torch.device) -> None:
-        # Ahead of the model's work: a chunk's few kernels would else wait between those of the whole next one.
-        self._stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
+        self._stream = _beside(device) if device.type == "cuda" else None
 
     def work(self, after: torch.cuda.Event | None, *used: Tensor) -> AbstractContextManager:
         """A context whose tensor work is queued beside, `after` this event of the model's queue; it uses these tensors

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +24,8 @@ from pipelines.flash import installed
 from pipelines.wan import Wan
 
 log = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
 
 KERNELS = {
     "cudnn": SDPBackend.CUDNN_ATTENTION,
@@ -77,7 +79,7 @@ class _Trial:
         def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             return attend_by(way, q, k, v)
 
-        call = torch.compile(run, dynamic=False) if way.parts > 1 else run  # parts are put together in one kernel
+        call = fused(run) if way.parts > 1 else run  # parts are put together in one kernel
         try:
             with torch.inference_mode(), sdpa_kernel(KERNELS[own]) if own else nullcontext():
                 got = call(*self._qkv)[:, :: self._every].float()
@@ -128,10 +130,20 @@ def compile_blocks(model: Wan, cache: Path | None = None) -> None:
     what the compiler made for the next start."""
     if cache is not None:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, STRUCTURES)
+    _expect_structures()
     for block in model.blocks:
         # Kernels that are fused round between their parts as single ones do: neutral bends change no bit.
         block.compile(dynamic=False, options={"emulate_precision_casts": True})
+
+
+def fused(function: Callable[P, T]) -> Callable[P, T]:
+    """The function compiled for the shapes that it is called with, to fewer and larger kernels."""
+    _expect_structures()
+    return torch.compile(function, dynamic=False)
+
+
+def _expect_structures() -> None:
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, STRUCTURES)
 
 
 class _Compiler:

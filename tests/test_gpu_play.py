@@ -16,7 +16,7 @@ from tests.tiny import RECIPE, play, prompt
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
-ROUNDS = 6
+ROUNDS = 4
 
 
 def on_card(made: System) -> System:
