@@ -8,6 +8,7 @@ takes seconds, and its kernels are compiled for the card then.
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
@@ -24,6 +25,8 @@ def installed() -> bool:
 
 @cache
 def _function() -> Callable[..., Any]:
+    # Its compiler tells of its own inside where it compiles a kernel.
+    warnings.filterwarnings("ignore", message="Argument aux_data", category=UserWarning)
     return importlib.import_module("flash_attn.cute").flash_attn_func
 
 

@@ -29,20 +29,21 @@ def quickened(system: System, cache: Path | None = None) -> System:
     if like.device.type == "cuda":
         for block in system.model.blocks:
             block.self_attn.pack()
-        choose_attention(tokens, tokens // recipe.chunk * recipe.window, system.model)
+        chosen = choose_attention(tokens, tokens // recipe.chunk * recipe.window, system.model)
         compile_blocks(system.model, cache)
-        return replace(system, recorded=system.recordable)
+        notes = {**system.notes, "attention": f"{chosen}: the fastest here (--plain: torch's choice)"}
+        return replace(system, recorded=system.recordable, notes=notes)
     if like.device.type != "cpu" or like.dtype != torch.float32:
         return system
-    chosen = lighter_layers(system.model.config.dim, system.model.config.ffn_dim, tokens)
-    if not chosen.layers:
+    layers = lighter_layers(system.model.config.dim, system.model.config.ffn_dim, tokens)
+    if not layers.layers:
         return system
-    lighten(system.model, chosen)
-    if chosen.half and isinstance(system.decoder, TAEHV):
+    lighten(system.model, layers)
+    if layers.half and isinstance(system.decoder, TAEHV):
         halve_decoder(system.decoder)
-    words = f"linear layers in {chosen.words}" + (", cache and decoder in bfloat16" if chosen.half else "")
+    words = f"linear layers in {layers.words}" + (", cache and decoder in bfloat16" if layers.half else "")
     notes = {**system.notes, "precision": f"{words}: faster here (--plain: not)"}
-    return replace(system, memory=HALF if chosen.half else None, notes=notes)
+    return replace(system, memory=HALF if layers.half else None, notes=notes)
 
 
 def make_stream(system: System, seed: int = 0, batch: int = 1, bends: tuple[Bend, ...] = ()) -> Stream:

@@ -77,7 +77,7 @@ def test_parts_of_the_keys_put_together_are_the_whole(monkeypatch: pytest.Monkey
     assert attend_by(Way("flash 4", parts), q, k, v) == pytest.approx(attend(q, k, v), abs=1e-5 * size)
 
 
-def test_a_way_holds_for_its_size_alone_and_not_under_a_bias(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_way_holds_for_its_size_alone_in_what_is_compiled_and_not_under_a_bias(monkeypatch) -> None:
     asked = []
 
     def seen(*qkv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -86,33 +86,19 @@ def test_a_way_holds_for_its_size_alone_and_not_under_a_bias(monkeypatch: pytest
 
     monkeypatch.setattr(attention, "flash", seen)
     monkeypatch.setattr(attention, "_ways", {})
-    use(Size(7, 30, 3, 16), Way("flash 4", 2))
+    compiled = torch.compile(attend, dynamic=False, backend="eager")
     q, k = heads(7)[:1], heads(30)[:1]
-    attend(q, k, k, torch.zeros(1, 1, 1, 30))
-    attend(q, k[:, :28], k[:, :28])
-    attend(heads(7), heads(30), heads(30))
+    plain = compiled(q, k, k)
+    use(Size(7, 30, 3, 16), Way("flash 4", 3))
+    attend(q, k, k)
+    compiled(q, k, k, torch.zeros(1, 1, 1, 30))
+    compiled(q, k[:, :28], k[:, :28])
+    compiled(heads(7), heads(30), heads(30))
     assert asked == []
-    assert attend(q, k, k) == pytest.approx(attend(q, k, k, torch.zeros(1, 1, 1, 30)), abs=1e-5)
-    assert asked == [(2, 7, 3, 16)]
+    assert compiled(q, k, k) == pytest.approx(plain, abs=1e-5)
+    assert asked == [(3, 7, 3, 16)]
 
 
 def test_keys_that_do_not_split_are_named() -> None:
     with pytest.raises(ValueError, match="28 keys do not split into 3 equal parts"):
         attend_by(Way("cudnn", 3), heads(7), heads(28), heads(28))
-
-
-def test_a_compiled_product_goes_the_way_that_holds_when_it_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def seen(*qkv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        asked.append(qkv[0].shape)
-        return by_formula(*qkv)
-
-    monkeypatch.setattr(attention, "flash", seen)
-    monkeypatch.setattr(attention, "_ways", {})
-    compiled = torch.compile(lambda q, k: attend(q, k, k), dynamic=False, backend="eager")
-    q, k = heads(7)[:1], heads(30)[:1]
-    plain = compiled(q, k)
-    use(Size(7, 30, 3, 16), Way("flash 4", 3))
-    assert compiled(q, k) == pytest.approx(plain, abs=1e-5)
-    assert asked == [(3, 7, 3, 16)]
