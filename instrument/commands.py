@@ -20,7 +20,7 @@ from instrument.engine.engine import Engine
 from instrument.engine.events import Events, Watch
 from instrument.engine.metrics import Endpoint
 from instrument.engine.status import Notices, StatusLine
-from instrument.engine.stopping import leave, until_stopped
+from instrument.engine.stopping import at_most, leave, until_stopped
 from instrument.engine.threads import model_threads
 from instrument.listing import list_everything, list_levers, list_models, list_params, params_of
 from instrument.mapping import learn as learning
@@ -87,7 +87,7 @@ def play(options: argparse.Namespace) -> None:
         around.enter_context(_hearing(options, show.engine))
         events = around.enter_context(_noted(options.log_json, show.notices))
         around.callback(line.close)
-        around.callback(show.close)
+        around.callback(_close, show)
         show.start(_doors(options), rig)
         around.enter_context(_measured(options, show))
         facts = {**show.facts(), "started in": f"{time.monotonic() - began:.1f} s"}
@@ -99,6 +99,11 @@ def play(options: argparse.Namespace) -> None:
         events("stop", played=show.engine.timing.chunks)
     if show.busy:
         leave()
+
+
+def _close(show: Show) -> None:
+    with at_most():
+        show.close()
 
 
 def _doors(options: argparse.Namespace) -> Doors:

@@ -38,6 +38,11 @@ class Jack:
         while jack_server() is None and time.monotonic() < end:
             time.sleep(0.01)
 
+    def kill(self) -> None:
+        """As a server that crashes; one that is held still is gone, too."""
+        self._process.kill()
+        self._process.wait()
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 import av
 import pytest
 
+from instrument.engine.stopping import LONGEST
 from tests.jack import Controller, running_jack
 from tests.playing import PATCH, PATIENCE, QUICK, Playing, bender, wait_until
 
@@ -143,3 +145,36 @@ def test_a_second_ctrl_c_does_not_wait_for_an_output_that_hangs(tmp_path: Path) 
             assert time.monotonic() - start < 6  # without: ten seconds of patience with the output
     finally:
         os.close(reading)
+
+
+def test_what_keeps_the_interpreter_to_itself_cannot_keep_the_process() -> None:
+    """As a MIDI library does that waits for a dead server; ctypes can hold the interpreter's lock as well."""
+    words = "import ctypes; ctypes.PyDLL(None).sleep(60)"
+    program = f"from instrument.engine.stopping import at_most\nwith at_most(1.0):\n    {words}\n"
+    start = time.monotonic()
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50)
+    assert ended.returncode == 1 and "Timeout" in ended.stderr and time.monotonic() - start < 45
+
+
+def test_an_end_in_time_is_not_watched_any_more() -> None:
+    program = "import time\nfrom instrument.engine.stopping import at_most\nwith at_most(0.3): pass\ntime.sleep(1)\n"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.slow
+def test_a_jack_server_that_hangs_delays_the_end_but_files_are_whole(tmp_path: Path) -> None:
+    with running_jack() as jack:
+        pad = Controller("nanoKONTROL2", lights=True)
+        try:
+            with Playing(tmp_path, "--mapping", "nanokontrol2", "--out", "take.mp4") as show:
+                assert show.plays_on(30)
+                os.kill(jack._process.pid, signal.SIGSTOP)
+                try:
+                    os.kill(show.process.pid, signal.SIGTERM)
+                    show.process.wait(LONGEST + 30)
+                finally:
+                    jack.kill()  # or the pad could not be unplugged either
+        finally:
+            pad.unplug()
+    assert pictures(tmp_path / "take.mp4") > 10

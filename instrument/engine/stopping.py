@@ -7,6 +7,7 @@ that is being loaded meanwhile: once all is in order the process leaves it behin
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from typing import NoReturn
 REQUESTS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 INTERRUPTED = 130  # exit status, as shells have it
 GRACE = 1.0  # seconds after the second
+LONGEST = 45.0  # seconds that an end in good order may take: longer than all that is waited for together
 
 
 @contextmanager
@@ -40,6 +42,19 @@ def until_stopped() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def at_most(seconds: float = LONGEST) -> Iterator[None]:
+    """The process is over after so many seconds, with status 1 and what it hung in on stderr, even where a library
+    keeps the interpreter to itself: python-rtmidi does while it closes a port, and a JACK server that hangs never lets
+    go. Where there is no stderr it is not watched."""
+    with suppress(RuntimeError, ValueError, OSError, AttributeError):
+        faulthandler.dump_traceback_later(seconds, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def leave(status: int = 0) -> NoReturn:
