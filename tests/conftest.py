@@ -25,7 +25,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 
 _TIME = "asyncio concurrent.futures multiprocessing socket subprocess threading time urllib.request"
-_PARTNERS = "hub jack looking midiing ndi oscing page playing strangers switching viewing vm wire"
+_PARTNERS = "hub jack looking midiing ndi oscing page playing rigging strangers switching viewing vm wire"
 _PACES = {*_TIME.split(), *(f"tests.{name}" for name in _PARTNERS.split())}
 
 
