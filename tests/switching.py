@@ -15,7 +15,7 @@ from instrument.state.patch import loads
 from pipelines.quicken import make_stream
 from pipelines.recipes import RECIPES, Recipe
 from pipelines.systems import System
-from tests.test_engine import Encoder
+from tests.engine import Encoder
 from tests.tiny import CONFIG, RECIPE, taehv, wan
 
 PATCH = """

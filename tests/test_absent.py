@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.test_engine import Playing
+from tests.engine import Playing
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from instrument.parameters.params import BadValue
 from instrument.state import saving
 from instrument.state.patch import dump, loads
+from tests.engine import Playing
 from tests.oscing import complaint
-from tests.test_engine import Playing
 
 PATCH = """
 version: 2

@@ -12,8 +12,8 @@ from pipelines.bends.lever import discover
 from pipelines.bends.scope import Scope, Span
 from pipelines.recipes import KREA, LONGLIVE, RECIPES
 from pipelines.schedule import Schedule
+from tests.engine import Playing
 from tests.recorded import small
-from tests.test_engine import Playing
 from tests.tiny import RECIPE, play, prompt, stream
 
 

@@ -15,8 +15,8 @@ from pipelines.quicken import make_stream
 from pipelines.recipes import HOUSE, sized
 from pipelines.systems import open_system
 from pipelines.text import Prompt
+from tests.engine import Encoder, Playing
 from tests.playing import wait_until
-from tests.test_engine import Encoder, Playing
 
 
 class Slow(Encoder):

@@ -24,8 +24,8 @@ from pipelines.recipes import HOUSE
 from pipelines.spec import ControlSpec
 from pipelines.stream import Stream
 from pipelines.systems import open_system
+from tests.engine import Playing
 from tests.playing import wait_until
-from tests.test_engine import Playing
 from tests.tiny import RECIPE, stream
 
 DEADLY = 4.0  # the gain from which the lever below breaks everything

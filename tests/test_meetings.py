@@ -18,9 +18,9 @@ from pipelines.bends.lever import discover
 from pipelines.recipes import RECIPES, Recipe
 from pipelines.stream import Stream
 from pipelines.systems import System
+from tests.engine import Encoder
 from tests.playing import wait_until
 from tests.switching import PATCH, Live
-from tests.test_engine import Encoder
 from tests.test_guard import BROKEN
 from tests.test_replay import Recorder
 from tests.tiny import RECIPE, taehv, wan

@@ -16,7 +16,7 @@ from instrument.state.saving import as_patch
 from pipelines.spec import TextSpec, TriggerSpec
 from pipelines.text import between, blend
 from tests import tiny
-from tests.test_engine import Encoder, Playing
+from tests.engine import Encoder, Playing
 
 MOON, STAR, TULIP = "a white moon", "a red star at night", "a purple tulip swaying"
 

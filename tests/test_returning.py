@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from instrument.state.patch import loads
-from tests.test_engine import Playing
+from tests.engine import Playing
 
 FIRST = """
 version: 2

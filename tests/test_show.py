@@ -16,9 +16,9 @@ from instrument.show import Doors, Show
 from instrument.state.patch import loads
 from pipelines.systems import System
 from tests import tiny
+from tests.engine import Encoder
 from tests.jack import Controller, running_jack
 from tests.playing import wait_until
-from tests.test_engine import Encoder
 
 PATCH = """
 prompt: a purple tulip swaying

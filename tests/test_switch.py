@@ -24,9 +24,9 @@ from pipelines.checkpoint import LoadError
 from pipelines.recipes import HOUSE, RECIPES, Recipe, sized
 from pipelines.systems import System, open_system
 from pipelines.text import Prompt
+from tests.engine import Encoder
 from tests.playing import wait_until
 from tests.switching import OTHER, PATCH, Live, system
-from tests.test_engine import Encoder
 from tests.tiny import CONFIG, RECIPE
 
 

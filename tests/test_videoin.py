@@ -17,11 +17,11 @@ from instrument.engine.videoin import VideoIn
 from instrument.state import saving
 from instrument.state.patch import dump, load, loads
 from pipelines.recipes import KREA
+from tests.engine import PATCH
+from tests.engine import Playing as Engine
 from tests.playing import QUICK, Playing, wait_until
 from tests.recorded import small
 from tests.test_clips import write_clip
-from tests.test_engine import PATCH
-from tests.test_engine import Playing as Engine
 from tests.tiny import RECIPE, stream
 
 RAMP = list(range(0, 240, 5))  # 48 pictures: 12 chunks of the tiny model
