@@ -1,7 +1,6 @@
-"""Bursts in, an even beat out: exactly on a simulated clock, loosely in real time."""
+"""Bursts in, an even beat out: exactly on a simulated clock, loosely in its own thread."""
 
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -11,56 +10,7 @@ from hypothesis import strategies as st
 from instrument.engine.pacer import FIRST_RATE, Pacer, mix
 from instrument.engine.rate import WINDOW, ArrivalRate
 from instrument.outputs.testcard import CARD
-
-FRAME = np.zeros((4, 8, 3), np.uint8)
-
-
-class Simulation:
-    """A pacer on a clock of its own, fed by a source of bursts; keeps (time, stamp) of everything sent."""
-
-    def __init__(self, fps=None, wobble=0.0, seed=0):
-        self.now = 0.0
-        self.sent, self.fresh = [], []
-        self.pacer = Pacer(
-            lambda frame, stamp: self.sent.append((self.now, stamp)),
-            fps,
-            clock=lambda: self.now,
-            on_sent=lambda stamp, at: self.fresh.append((at, stamp)),
-        )
-        self.number, self.stamp = 0, lambda number: number
-        self.wobble, self.random = wobble, np.random.default_rng(seed)
-        self.next_burst, self.due = 0.0, 0.0
-
-    def run(self, seconds, burst=4, every=0.2, spread=0.005):
-        """`burst` frames, `spread` seconds apart, each `every` seconds."""
-        end = self.now + seconds
-        arrivals = []
-        self.next_burst = max(self.next_burst, self.now)
-        while self.next_burst < end:
-            start = self.next_burst + self.wobble * every * self.random.uniform(0, 1)
-            arrivals += [start + n * spread for n in range(burst)]
-            self.next_burst += every
-        for at in arrivals:
-            self.steps_until(at)
-            self.now = at
-            self.pacer.push(FRAME, self.stamp(self.number))
-            self.number += 1
-        self.steps_until(end)
-        self.now = max(end, self.now)
-
-    def pause(self, seconds):
-        self.steps_until(self.now + seconds)
-        self.now += seconds
-        self.next_burst = self.now
-
-    def steps_until(self, end):
-        while self.due < end:
-            self.now = max(self.now, self.due)
-            self.due = self.pacer.step(self.now)
-
-    def steps(self, since):
-        """Seconds between new frames since `since`."""
-        return np.diff([at for at, _ in self.fresh if at >= since])
+from tests.pacing import FRAME, Simulation
 
 
 @pytest.mark.parametrize(("burst", "every"), [(1, 0.04), (4, 0.2), (12, 0.75), (9, 1.5), (3, 0.1)])
@@ -102,28 +52,15 @@ def test_the_rate_slews_rather_than_jumps():
     assert steps[-50:] == pytest.approx(0.1, rel=0.1)
 
 
-def test_starved_it_holds_the_last_frame_on_the_beat():
-    sim = Simulation()
-    sim.run(10, 4, 0.2)
-    last = sim.number - 1
-    sim.pause(5)
-    held = [stamp for at, stamp in sim.sent if at > 12]
-    assert len(held) > 30 and set(held) == {last}
-    assert sim.pacer.stats().held >= len(held)
-    sim.run(20, 4, 0.2)
-    assert np.percentile(np.abs(sim.steps(since=sim.now - 8) - 0.05), 95) <= 0.01
-    assert sim.pacer.stats().fps_in == pytest.approx(20, rel=0.02)  # the pause did not count
-
-
-def numbered(n):
-    return np.full((4, 8, 3), n, np.uint8)
+def flat(value):
+    return np.full((4, 8, 3), value, np.uint8)
 
 
 def test_too_much_drops_the_oldest():
     shown = []
     pacer = Pacer(lambda frame, stamp: shown.append(int(frame[0, 0, 0])), clock=lambda: 0.0)
     for n in range(200):
-        pacer.push(numbered(n))
+        pacer.push(flat(n))
     stats = pacer.stats()
     assert stats.buffered + stats.dropped == 200 and stats.buffered <= 64
     pacer.step(0.0)
@@ -135,7 +72,7 @@ def test_the_oldest_stamp_of_dropped_frames_goes_out_with_the_next():
     sent = []
     pacer = Pacer(lambda frame, stamp: sent.append((int(frame[0, 0, 0]), stamp)), clock=lambda: 0.0)
     for n in range(200):
-        pacer.push(numbered(n), {10: "first", 12: "second"}.get(n))
+        pacer.push(flat(n), {10: "first", 12: "second"}.get(n))
     for _ in range(3):
         pacer.step(0.0)
     first = 200 - 64
@@ -176,10 +113,6 @@ def test_a_set_rate_near_the_source_plays_every_frame_once():
     sim = Simulation(fps=20)
     sim.run(30, 4, 0.2)
     assert set(np.diff([stamp for at, stamp in sim.fresh if at > 5])) == {1}
-
-
-def flat(value):
-    return np.full((4, 8, 3), value, np.uint8)
 
 
 def played_at_triple_rate(fade, frames=60):
@@ -256,23 +189,6 @@ def test_each_new_frame_is_reported_once_with_its_stamp():
     assert len(sim.sent) > len(stamps)
 
 
-def test_a_failing_send_does_not_stop_the_beat(caplog):
-    def broken(frame, stamp):
-        raise RuntimeError("no screen")
-
-    pacer = Pacer(broken, clock=lambda: 0.0)
-    pacer.step(0.0)
-    pacer.step(0.1)
-    assert "no screen" in pacer.stats().error
-    assert len(caplog.records) == 1  # said once
-
-
-def test_a_late_step_does_not_bring_a_volley():
-    pacer = Pacer(lambda frame, stamp: None, fps=20, clock=lambda: 0.0)
-    pacer.step(0.0)
-    assert pacer.step(3.0) == pytest.approx(3.05)
-
-
 class Sleeper:
     """A clock that only sleeping moves on; meanwhile a source makes four frames every fifth of a second."""
 
@@ -300,23 +216,6 @@ def test_its_thread_keeps_the_beat():
     assert 14 < sleeper.stats.fps_out < 25 and sleeper.stats.jitter_ms < 40
     fresh = [stamp for stamp, before in zip(shown, [None, *shown], strict=False) if stamp not in (before, CARD)]
     assert fresh == list(range(len(fresh))) and len(fresh) > 180
-
-
-def test_in_real_time_it_is_never_too_fast_and_ends_when_told():
-    """However the machine stalls: what is late is not caught up with by a volley."""
-    at = []
-    pacer = Pacer(lambda frame, stamp: at.append(time.monotonic()), 20.0)
-    began = time.monotonic()
-    pacer.start()
-    while len(at) < 20:
-        pacer.push(FRAME, len(at))
-        time.sleep(0.01)
-        assert time.monotonic() - began < 60
-    pacer.close()
-    sent = len(at)
-    assert sent <= 20 * (at[-1] - began) + 2
-    time.sleep(0.1)
-    assert len(at) == sent  # nothing after close
 
 
 def test_arrival_rate_before_it_knows():
@@ -368,29 +267,6 @@ def test_arrival_rate_with_simultaneous_arrivals():
         for _ in range(4):
             rate.push(n * 0.25)
     assert rate.fps == pytest.approx(16, rel=0.01)
-
-
-@pytest.mark.parametrize(("rate", "frames"), [(2.0, 1.0), (8.0, 2.4), (60.0, 6.0)])
-def test_however_often_it_starves_a_slow_source_is_not_made_late_as_well(rate: float, frames: float) -> None:
-    pacer = Pacer(lambda frame, stamp: None)
-    pacer._rate, pacer._shown = rate, (np.zeros((2, 2, 3), np.uint8), None)
-    for _ in range(50):
-        pacer._starving = False
-        pacer._starve(1.0)
-    assert pacer._margin == pytest.approx(frames)
-
-
-def test_a_margin_that_hiccups_have_widened_shrinks_again():
-    sim = Simulation()
-    sim.run(20)
-    before = sim.pacer.stats().latency_ms
-    for _ in range(10):
-        sim.run(1)
-        sim.pause(0.4)
-    sim.run(6)
-    widened = sim.pacer.stats().latency_ms
-    sim.run(36)
-    assert widened > before + 40 and sim.pacer.stats().latency_ms < before + 15
 
 
 @pytest.mark.parametrize(("pause", "over"), [(1.5, 1.0), (4.0, 2.0), (60.0, WINDOW)])
