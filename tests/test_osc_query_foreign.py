@@ -11,7 +11,7 @@ import pytest
 from instrument.osc.announce import Announcement
 from instrument.osc.tree import nodes, tree
 from tests.oscing import some_params, wait_until
-from tests.test_osc_query import STATUS, serving
+from tests.querying import STATUS, serving
 
 ROOT = Path(__file__).parent.parent
 READ_TREE = """
@@ -35,7 +35,7 @@ setTimeout(() => process.exit(1), 20000);
 ALONE = """
 import json, subprocess, sys
 from instrument.osc.announce import Announcement
-from tests.test_osc_query import serving
+from tests.querying import serving
 with serving() as surface:
     told = []
     announcement = Announcement("127.0.0.1", surface.port, 9000, told.append)

@@ -11,7 +11,7 @@ from instrument.osc.router import address_of
 from instrument.parameters.params import BadValue
 from pipelines.spec import ControlSpec
 from tests.oscing import some_params
-from tests.test_osc_query import on_socket
+from tests.querying import on_socket
 
 
 def test_what_is_said_again_is_never_ones_own():
