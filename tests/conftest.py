@@ -119,6 +119,26 @@ def told():
 
 
 @pytest.fixture
+def open_server(params, monkeypatch):
+    """open_server(outs) -> an OscServer of the file's own `params`, until the end of the test; see tests.oscing."""
+    from instrument.osc import feedback
+    from tests.oscing import STATUS, servers
+
+    monkeypatch.setattr(feedback, "AGAIN", 1e9)  # most tests count; those of saying again set their own
+    with servers(params, lambda: STATUS) as opened:
+        yield opened
+
+
+@pytest.fixture
+def ears():
+    """ears(client, port) -> an Ear, until the end of the test; see tests.oscing."""
+    from tests.oscing import listening
+
+    with listening() as made:
+        yield made
+
+
+@pytest.fixture
 def listen(controllers, told):
     """listen(pattern, listener) -> a MidiPorts that runs until the end of the test, and hears what is plugged in."""
     running = []

@@ -7,25 +7,12 @@ import pytest
 from instrument.osc import feedback as osc_feedback
 from instrument.osc.feedback import status_values
 from pipelines.spec import ControlSpec, TriggerSpec
-from tests.oscing import STATUS, Client, free_port, listening, servers, some_params, wait_until
+from tests.oscing import STATUS, Client, free_port, some_params, wait_until
 
 
 @pytest.fixture
 def params():
     return some_params()
-
-
-@pytest.fixture
-def open_server(params, monkeypatch):
-    monkeypatch.setattr(osc_feedback, "AGAIN", 1e9)  # these tests count; those of saying again set their own
-    with servers(params, lambda: STATUS) as opened:
-        yield opened
-
-
-@pytest.fixture
-def ears():
-    with listening() as made:
-        yield made
 
 
 def test_a_subscriber_hears_the_full_state_then_every_change(params, open_server, ears):

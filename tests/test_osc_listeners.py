@@ -7,25 +7,12 @@ from instrument.osc.codec import encode
 from instrument.osc.server import OscServer
 from instrument.osc.target import OscPortError, Target
 from pipelines.spec import ControlSpec
-from tests.oscing import STATUS, Client, heard, listening, servers, some_params, wait_until
+from tests.oscing import Client, heard, some_params, wait_until
 
 
 @pytest.fixture
 def params():
     return some_params()
-
-
-@pytest.fixture
-def open_server(params, monkeypatch):
-    monkeypatch.setattr(osc_feedback, "AGAIN", 1e9)  # these tests count
-    with servers(params, lambda: STATUS) as opened:
-        yield opened
-
-
-@pytest.fixture
-def ears():
-    with listening() as made:
-        yield made
 
 
 def test_another_port_of_the_sender_can_be_named_and_only_some_addresses(params, open_server, ears):
