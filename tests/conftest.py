@@ -115,6 +115,7 @@ def plug(controllers):
 
 @pytest.fixture
 def told():
+    """What the player was told, in order, where a test hands on `told.append`."""
     return []
 
 

@@ -27,11 +27,6 @@ def params():
 
 
 @pytest.fixture
-def told():
-    return []
-
-
-@pytest.fixture
 def made(params, told):
     def made(text, head=""):
         return Mapping(mapping.loads(f"{head}\nbindings:\n{text}"), params, told.append)

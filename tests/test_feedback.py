@@ -225,11 +225,6 @@ def rig(folder, params, told):
 
 
 @pytest.fixture
-def told():
-    return []
-
-
-@pytest.fixture
 def ports(jack, rig, told):
     ports = MidiPorts(None, rig, told.append, api="JACK")
     yield ports

@@ -36,11 +36,6 @@ def params():
 
 
 @pytest.fixture
-def told():
-    return []
-
-
-@pytest.fixture
 def play(params, told):
     """play(line, touch, touch, ...) -> the values heard after one binding took the touches."""
 

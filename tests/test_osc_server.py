@@ -27,11 +27,6 @@ def params():
 
 
 @pytest.fixture
-def told():
-    return []
-
-
-@pytest.fixture
 def server(params, told):
     bound = Mapping(mapping.loads("bindings: [{osc: /1/fader1, to: petals.gain}]"), params, told.append)
     server = OscServer(params, bound, port=0, notices=told.append)

@@ -75,11 +75,6 @@ def params():
 
 
 @pytest.fixture
-def told():
-    return []
-
-
-@pytest.fixture
 def server(params, told):
     server = OscServer(params, port=0, notices=told.append)
     server.start()

@@ -28,11 +28,6 @@ def params():
 
 
 @pytest.fixture
-def told():
-    return []
-
-
-@pytest.fixture
 def folder(tmp_path):
     made = tmp_path / "mappings"
     made.mkdir()

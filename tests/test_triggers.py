@@ -12,11 +12,6 @@ from pipelines.spec import ControlSpec, TriggerSpec
 
 
 @pytest.fixture
-def told() -> list[str]:
-    return []
-
-
-@pytest.fixture
 def params(told: list[str]) -> ParamSet:
     params = ParamSet(told.append)
     params.add("panic", TriggerSpec(once=True))
