@@ -31,11 +31,15 @@ class Record(Protocol):
     def __call__(self, forward: Callable[[Tensor], Tensor], latents: Tensor) -> Callable[[Tensor], Tensor]: ...
 
 
+def _captured(forward: Callable[[Tensor], Tensor], latents: Tensor) -> Captured:
+    return Captured(forward, latents, beside=True)
+
+
 class Developed:
     """One stream's decoding of latents of one shape, recorded."""
 
     def __init__(
-        self, decode: Decode, latents: Tensor, memory: Sequence[Tensor | None], record: Record = Captured
+        self, decode: Decode, latents: Tensor, memory: Sequence[Tensor | None], record: Record = _captured
     ) -> None:
         """`latents` and `memory`: what any chunk but a stream's first is decoded from; both are left alone."""
         self._shape = latents.shape

@@ -20,7 +20,10 @@ from torch import Tensor
 
 def installed() -> bool:
     """Whether the package is there; not whether it works on this card."""
-    return find_spec("flash_attn") is not None and find_spec("flash_attn.cute") is not None
+    try:
+        return find_spec("flash_attn.cute") is not None
+    except ImportError:  # no package of that name, or an older one that was built for another torch
+        return False
 
 
 @cache

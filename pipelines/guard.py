@@ -1,6 +1,6 @@
 """What may enter the past: latents that are finite and still hold a picture.
 
-A chunk goes into the cache and every later one looks at it, so one that has come apart must stay out. Of the house
+Every later chunk looks at what the cache holds, so one that has come apart must not stay there. Of the house
 model's real latents 0 to 0.7 % stand at the edge of what its recipe allows (64 chunks of four prompts), with any one
 lever at either end of its range at most 0.5 %: a quarter is far from all of them. Knows tensors; not which bend is to
 blame.
@@ -30,13 +30,9 @@ def saturation(latents: Tensor, limit: float | None) -> Tensor:
     return (latents.abs() >= edge).float().mean()
 
 
-def fault_of(latents: Tensor, limit: float | None) -> Fault:
-    """What keeps clean latents out of the cache, or ""."""
-    return fault_asked(latents, limit)()
-
-
-def fault_asked(latents: Tensor, limit: float | None) -> Callable[[], Fault]:
-    """The same, to be called later: the device is asked now, once, and what is queued meanwhile does not delay it."""
+def fault_of(latents: Tensor, limit: float | None) -> Callable[[], Fault]:
+    """What keeps clean latents out of the past, or "": to be called later. The device is asked now, once, and what is
+    queued meanwhile does not delay its answer."""
     finite = torch.isfinite(latents).all()
     answer = asked(torch.where(finite, 2 * (saturation(latents, limit) >= FULL).int(), 1))
     return lambda: _FAULTS[int(answer())]

@@ -1,9 +1,9 @@
 """A system made as fast as the machine at hand lets it be, by measuring there, before it plays.
 
-On CUDA: the fastest kernel of attention, queries, keys and values in one product, blocks compiled, passes recorded. On
-a CPU: its layers multiplied in fewer bits and its cache kept in half precision (`lighter.py`), where that is faster
-there; bends stay in single precision. The numbers stay what they were but for rounding; neutral bends still change no
-bit.
+On CUDA: the fastest kernel of attention, queries, keys and values in one product, blocks and decoder compiled, both
+recorded. On a CPU: its layers multiplied in fewer bits and its cache kept in half precision (`lighter.py`), where that
+is faster there; bends stay in single precision. The numbers stay what they were but for rounding; neutral bends still
+change no bit.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def quickened(system: System, cache: Path | None = None) -> System:
     if like.device.type == "cuda":
         for block in system.model.blocks:
             block.self_attn.pack()
-        chosen = choose_attention(tokens, tokens // recipe.chunk * recipe.window, system.model)
+        chosen = choose_attention(tokens, tokens // recipe.chunk * recipe.window, system.model, system.recordable)
         compile_blocks(system.model, cache)
         notes = {**system.notes, "attention": f"{chosen}: the fastest here (--plain: torch's choice)"}
         return replace(system, recorded=system.recordable, notes=notes)

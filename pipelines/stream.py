@@ -20,7 +20,7 @@ from pipelines.bends.fold import BankShape
 from pipelines.bends.probes import Probes
 from pipelines.cache import KVCache
 from pipelines.codec import Chunk, Codec, Pictures
-from pipelines.guard import Fault, fault_asked
+from pipelines.guard import Fault, fault_of
 from pipelines.passes import Passes, Place, StreamBank
 from pipelines.past import Past
 from pipelines.recipes import Recipe
@@ -241,7 +241,7 @@ class Stream:
         if latents is None:
             raise RuntimeError("there is no chunk to commit; run denoise to its end first")
         with torch.inference_mode():
-            fault, ready = fault_asked(latents, self.recipe.latent_limit), mark(self.device)
+            fault, ready = fault_of(latents, self.recipe.latent_limit), mark(self.device)
             self._made = 0 if self.past_mode == "hold" else latents.shape[2]
             writes = self.recipe.cache != "rebuild" and self._made
             self._unwritten = (latents, self._passes.place(self._position, latents.shape[2])) if writes else None
@@ -361,11 +361,11 @@ class Stream:
         return self._run(CACHE_PASS, bank, place, text, mask)(latents, t)
 
     def _enter(self, latents: Tensor, ready: torch.cuda.Event | None) -> Chunk:
-        """The chunk, of which the device was done when it was `ready`, becomes the newest of the past, unless that is
-        held still."""
+        """The chunk, which the device has made once it is `ready`, becomes the newest of the past, unless that is held
+        still."""
         chunk, self._begins = Chunk(latents, self._begins, ready=ready), False
         if self._past.wants_pixels:
-            chunk = chunk._replace(pixels=self._pictures.of(chunk))
+            chunk = chunk._replace(pixels=self._pictures.of(chunk), ready=mark(self.device))
         if self.past_mode != "hold":
             self._position += latents.shape[2]
             self._past.add(latents)

@@ -36,9 +36,10 @@ def asked(answer: Tensor) -> Callable[[], Tensor]:
 
 
 def wait_for(device: torch.device) -> None:
-    """Return once the device has done what was queued: for whoever reads a clock."""
+    """Return once the device has done what this thread has queued: for whoever reads a clock. (Nobody may wait for the
+    whole device: what another thread records meanwhile would fail.)"""
     if device.type == "cuda":
-        torch.cuda.synchronize(device)
+        torch.cuda.current_stream(device).synchronize()
 
 
 @cache

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pipelines.attention import Size, Way, attend_by, use
+from pipelines.capture import Captured
 from pipelines.flash import installed
 from pipelines.wan import Wan
 
@@ -33,11 +34,12 @@ KERNELS = {
     "efficient": SDPBackend.EFFICIENT_ATTENTION,
 }
 PARTS = (2, 3, 5)  # of the keys; more cost more to put together than they bring
-FAR = (
-    0.02  # from what torch computes without a kernel, relative: more is wrong and not rounded; half precision is 0.004
-)
+# How far attention may be from the formula in single precision, relative: more is wrong and not rounded. Half precision
+# comes within 0.004.
+_FAR = 0.02
+_FEW = 64  # queries whose numbers are looked at
 _ROUNDS = 10
-FEW = 64  # queries whose numbers are looked at
+_chosen: dict[tuple[object, ...], tuple[Way, str]] = {}  # by what it was measured for
 STRUCTURES = 64  # compiled forms of a block: one for each set of levers, and for each kind of pass
 
 
@@ -50,11 +52,12 @@ class Timed(NamedTuple):
     own: str = ""
 
 
-def attention_times(size: Size, model: Wan) -> list[Timed]:
-    """Of self-attention of this size: every way that this device has and that comes out right, the fastest first."""
+def attention_times(size: Size, model: Wan, recorded: bool) -> list[Timed]:
+    """Of self-attention of this size: every way that this device has and that comes out right, the fastest first.
+    FlashAttention 4 is among them where passes are to be `recorded`, see `attention.use`."""
     trial = _Trial(size, model.patch_embedding.weight)
     times = [timed for name in KERNELS if (timed := trial.of(name, Way(), name))]
-    if installed() and (timed := trial.of("flash 4", Way("flash 4"))):
+    if recorded and installed() and (timed := trial.of("flash 4", Way("flash 4"))):
         times.append(timed)
     for name in [timed.name for timed in times]:
         for parts in PARTS if name in ("cudnn", "flash 4") else ():
@@ -68,10 +71,11 @@ class _Trial:
 
     def __init__(self, size: Size, like: Tensor) -> None:
         generator = torch.Generator(like.device).manual_seed(0)
-        sizes = [(1, count, size.heads, size.head_dim) for count in (size.queries, size.keys, size.keys)]
+        sizes = [(1, size.heads, count, size.head_dim) for count in (size.queries, size.keys, size.keys)]
         made = [torch.randn(each, device=like.device, dtype=like.dtype, generator=generator) for each in sizes]
-        self._qkv, self._every = made, max(1, size.queries // FEW)
-        self._right = _exactly(made[0][:, :: self._every], made[1], made[2])
+        q, k, v = (each.transpose(1, 2) for each in made)  # laid out as the cache is
+        self._qkv, self._every = (q.contiguous(), k, v), max(1, size.queries // _FEW)
+        self._right = _exactly(self._qkv[0][:, :: self._every], k, v)
 
     def of(self, name: str, way: Way, own: str = "") -> Timed | None:
         """The time it takes; None where it cannot be done here, or comes out wrong."""
@@ -83,10 +87,10 @@ class _Trial:
         try:
             with torch.inference_mode(), sdpa_kernel(KERNELS[own]) if own else nullcontext():
                 got = call(*self._qkv)[:, :: self._every].float()
-                if not (got - self._right).norm() <= FAR * self._right.norm():
+                if not (got - self._right).norm() <= _FAR * self._right.norm():
                     log.warning("attention by %s comes out wrong on this machine; it is not used", name)
                     return None
-                return Timed(name, way, _milliseconds(lambda: call(*self._qkv)), own)
+                return Timed(name, way, _milliseconds(Captured(call, *self._qkv)), own)
         except Exception as problem:  # this device or these sizes have no such kernel: libraries raise what they like
             log.debug("attention by %s: %s: %s", name, type(problem).__name__, problem)
             return None
@@ -98,31 +102,42 @@ def _exactly(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return ((q @ k.mT * q.shape[-1] ** -0.5).softmax(-1) @ v).transpose(1, 2)
 
 
-def _milliseconds(call: Callable[[], object]) -> float:
+def _milliseconds(recording: Captured) -> float:
+    """As it is played: what calling the kernels takes is not counted."""
     begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    call()
+    recording.again()
     begun.record()
     for _ in range(_ROUNDS):
-        call()
+        recording.again()
     ended.record()
     ended.synchronize()
     return begun.elapsed_time(ended) / _ROUNDS
 
 
-def choose_attention(queries: int, keys: int, model: Wan) -> str:
+def choose_attention(queries: int, keys: int, model: Wan, recorded: bool = True) -> str:
     """Compute self-attention over so many tokens the fastest way here, and any other by the fastest of torch's own
-    kernels, in the whole process; what was chosen. "math" where torch has no other."""
-    config = model.config
+    kernels, in the whole process; what was chosen. "math" where torch has no other. `recorded` as above. What has been
+    measured once is not measured again."""
+    config, like = model.config, model.patch_embedding.weight
     size = Size(queries, keys, config.num_heads, config.head_dim)
-    times = attention_times(size, model)
+    asked = (size, like.device, like.dtype, recorded)
+    if asked not in _chosen:
+        _chosen[asked] = _choose(size, model, recorded)
+    way, name = _chosen[asked]
+    use(size, way)
+    return name
+
+
+def _choose(size: Size, model: Wan, recorded: bool) -> tuple[Way, str]:
+    with compiling():  # also while a show plays
+        times = attention_times(size, model, recorded)
     own = next((timed.own for timed in times if timed.own), "math")
     torch.backends.cuda.enable_cudnn_sdp(own == "cudnn")
     torch.backends.cuda.enable_flash_sdp(own == "flash")
-    use(size, times[0].way if times else Way())
     log.info(
         "attention: %s", ", ".join(f"{timed.name} {timed.ms:.2f} ms" for timed in times) or "no kernel but torch's own"
     )
-    return times[0].name if times else "math"
+    return (times[0].way, times[0].name) if times else (Way(), "math")
 
 
 def compile_blocks(model: Wan, cache: Path | None = None) -> None:

@@ -168,12 +168,17 @@ class FeedForward(nn.Sequential):
     def widen(self, x: Tensor) -> Tensor:
         """The hidden vectors [B, L, ffn_dim] of x [B, L, dim]."""
         first = self[0]
-        if x.device.type != "cuda" or type(first) is not nn.Linear:  # quantised, say
+        if x.device.type != "cuda" or type(first) is not nn.Linear or _trains():  # quantised, say
             return self[1](first(x))
         # NVIDIA's library applies the GELU (tanh) while it multiplies: the widest tensor of all is written once, and
         # neither read nor rounded in between.
         hidden = torch._addmm_activation(first.bias, x.flatten(0, -2), first.weight.t(), use_gelu=True)
         return hidden.unflatten(0, x.shape[:-1])
+
+
+def _trains() -> bool:
+    """Whether a network is being trained, or plays as one is: then all is computed by parts that have a derivative."""
+    return torch.is_grad_enabled() or torch.is_autocast_enabled("cuda")
 
 
 class Block(nn.Module):

@@ -20,16 +20,17 @@ def test_a_compiler_sees_sizes_and_dtypes() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.skipif(not installed(), reason="flash-attn-4 is not installed")
-@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("way", [Way("cudnn"), Way("cudnn", 3), Way("flash 4"), Way("flash 4", 3)])
 @pytest.mark.parametrize("compiled", [False, True])
-def test_on_a_card_it_is_attention(parts: int, compiled: bool) -> None:
+def test_on_a_card_every_way_is_attention(way: Way, compiled: bool) -> None:
+    if way.kernel == "flash 4" and not installed():
+        pytest.skip("flash-attn-4 is not installed")
     torch.manual_seed(0)
     q = torch.randn(1, 130, 4, 128, device="cuda", dtype=torch.bfloat16)
     k, v = torch.randn(2, 1, 4, 390, 128, device="cuda", dtype=torch.bfloat16).transpose(2, 3)  # as a cache keeps them
 
     def run(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        return attend_by(Way("flash 4", parts), q, k, v)
+        return attend_by(way, q, k, v)
 
     with torch.inference_mode():
         got = (torch.compile(run, dynamic=False) if compiled else run)(q, k, v)

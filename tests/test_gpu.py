@@ -41,10 +41,13 @@ def test_neutral_is_bit_identical_compiled(monkeypatch: pytest.MonkeyPatch, way:
     config, tokens = forward.model.config, forward.turn.cos.shape[0]
     monkeypatch.setattr(attention, "_ways", {})
     use(Size(tokens, tokens, config.num_heads, config.head_dim), way)
+    gone, before = [], attention.attend_by
+    monkeypatch.setattr(attention, "attend_by", lambda way, *qkv: gone.append(way) or before(way, *qkv))
     torch._dynamo.reset()
     compile_blocks(forward.model)
     bank = bank_of(*every_lever(), fixed=True, dtype=torch.bfloat16, device="cuda")
     assert torch.equal(forward(bank), forward())
+    assert set(gone) == {way}
 
 
 def test_every_lever_does_what_it_does_on_the_cpu() -> None:

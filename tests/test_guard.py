@@ -81,16 +81,16 @@ def search(playing: Playing, told: list[str]) -> None:
 
 def test_what_counts_as_come_apart() -> None:
     x = torch.randn(1, 16, 1, 8, 12)
-    assert fault_of(x, 4.0) == "" and fault_of(x, None) == ""
+    assert fault_of(x, 4.0)() == "" and fault_of(x, None)() == ""
     x[0, 0, 0, 0, 0] = float("nan")
-    assert fault_of(x, 4.0) == "not finite"
+    assert fault_of(x, 4.0)() == "not finite"
     x[0, 0, 0, 0, 0] = float("inf")
-    assert fault_of(x, 4.0) == "not finite"
+    assert fault_of(x, 4.0)() == "not finite"
     x = torch.randn(1, 16, 1, 8, 12)
     part = x.flatten()[: round(FULL * x.numel()) + 1]
     part.fill_(-4.0)
-    assert saturation(x, 4.0) > FULL and fault_of(x, 4.0) == "saturated" and fault_of(x, None) == ""
-    assert fault_of(torch.full((2, 3), 4.0).bfloat16(), 4.0) == "saturated"
+    assert saturation(x, 4.0) > FULL and fault_of(x, 4.0)() == "saturated" and fault_of(x, None)() == ""
+    assert fault_of(torch.full((2, 3), 4.0).bfloat16(), 4.0)() == "saturated"
 
 
 def test_a_saturated_chunk_never_enters_the_cache() -> None:

@@ -133,10 +133,10 @@ def _parts(stream: Stream) -> tuple[float, float, float]:
     start = time.perf_counter()
     for _ in stream.denoise():
         pass
-    torch.cuda.synchronize(stream.device)
+    wait_for(stream.device)
     denoised = time.perf_counter()
     chunk = stream.commit()
-    torch.cuda.synchronize(stream.device)
+    wait_for(stream.device)
     committed = time.perf_counter()
     list(stream.decode(chunk))
     return (denoised - start) / stream.steps, committed - start, time.perf_counter() - committed

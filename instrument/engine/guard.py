@@ -1,6 +1,6 @@
 """When a chunk comes apart, or a lever throws: play on at once without bends, find out which bend it was, and mute it.
 
-The chunk itself never enters the cache (pipelines/guard.py). From the next one on all bends are mute, so that there is
+The chunk itself never becomes the past (pipelines/guard.py). From the next one on all bends are mute, so that there is
 a picture again whatever the knobs say; meanwhile a second, private stream in a thread of its own plays the same values
 with fewer and fewer bends. The one that is found stays mute until somebody touches it; the others come back. What the
 hand has set is never overwritten: muting only changes what the bank hears.

@@ -42,11 +42,12 @@ def needed(
     models: Path | None = None,
 ) -> int:
     """Bytes that a system of this recipe takes beside one that plays, with these patches ready to play; `like` gives
-    dtype, and `same_weights` says that only the picture's size differs. Raises LoadError where files are missing."""
+    device and dtype, and `same_weights` says that only the picture's size differs. Raises LoadError where files are
+    missing."""
     element = like.element_size()
     weights = 0 if same_weights else _weights(recipe, models)
     kept = weights + cache_bytes(recipe, element) + bank_bytes(patches, recipe, element)
-    return int(SHARE * kept) + pass_bytes(recipe, element) + RESERVE
+    return int(SHARE * kept) + pass_bytes(recipe, element, like.device.type == "cuda") + RESERVE
 
 
 def _weights(recipe: Recipe, models: Path | None) -> int:
@@ -77,14 +78,15 @@ def bank_bytes(patches: Iterable[Patch], recipe: Recipe, element: int) -> int:
     return sum(room(layers, places, count, element) for each in counts for count in each.values())
 
 
-def pass_bytes(recipe: Recipe, element: int) -> int:
+def pass_bytes(recipe: Recipe, element: int, recorded: bool = False) -> int:
     """The most that a pass and decoding beside it hold at once: an attention map as far as it is in memory at once, the
-    numbers between two layers, pictures on their way."""
+    numbers between two layers, pictures on their way. Decoding that is `recorded` keeps its memory, and what a stream
+    begins with is decoded in other."""
     config, tokens = recipe.config, recipe.chunk * _places(recipe)
     weights = min(config.num_heads * tokens * recipe.window * _places(recipe), MOST)
     between = 2 * tokens * (config.ffn_dim + 4 * config.dim) * element
     pixels = recipe.frames * recipe.height * recipe.width
-    return MAP * weights + between + DECODING[recipe.parts] * pixels * element
+    return MAP * weights + between + (2 if recorded else 1) * DECODING[recipe.parts] * pixels * element
 
 
 def _places(recipe: Recipe) -> int:
