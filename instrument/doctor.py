@@ -37,6 +37,7 @@ EXTRAS = {  # module -> (the extra that brings it, what it is for)
     "aalink": ("link", "Ableton Link"),
     "prometheus_client": ("metrics", "--metrics-port"),
     "huggingface_hub": ("gpu", "bender fetch, and the larger models"),
+    **({"flash_attn.cute": ("flash", "faster attention on a card")} if sys.platform == "linux" else {}),
     "matplotlib": ("study", "the charts of bender study"),
     "selenium": ("bench", "bender bench page"),
     **({"SpoutGL": ("spout", "--out spout")} if sys.platform == "win32" else {}),
@@ -110,7 +111,7 @@ def _packages(options: argparse.Namespace) -> Iterator[Finding]:
 def _extras(options: argparse.Namespace) -> Iterator[Finding]:
     """Optional packages: there, and can be loaded."""
     for module, (extra, use) in EXTRAS.items():
-        if importlib.util.find_spec(module) is None:
+        if not _is_there(module):
             remedy = f'for {use}: pip install "attentionbender[{extra}]"'
             yield Finding("extras", "note", f"{module} is not installed", remedy)
             continue
@@ -122,6 +123,16 @@ def _extras(options: argparse.Namespace) -> Iterator[Finding]:
             yield Finding("extras", "fault", f"{module} cannot be loaded ({problem})", remedy)
         else:
             yield Finding("extras", "ok", f"{module}, for {use}")
+
+
+def _is_there(module: str) -> bool:
+    """Whether it is installed. What finding it imports on the way may be broken: then it is."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # nor the package that it would be a part of
+        return False
+    except ImportError:
+        return True
 
 
 def _processor(options: argparse.Namespace) -> Iterator[Finding]:

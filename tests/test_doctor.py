@@ -134,9 +134,12 @@ def declared(section: str) -> str:
     return text.split(section)[1].split("\n[")[0]
 
 
+PLATFORMS = {"spout": "win32", "syphon": "darwin", "flash": "linux"}  # of the extras that are for one alone
+
+
 def test_every_package_that_is_declared_is_looked_at() -> None:
     needed = re.findall(r'^ +"([\w.-]+)', declared("dependencies = [").split("\n]")[0], re.M)
     assert sorted(needed) == sorted(doctor.CORE)
     extras = dict(re.findall(r"^(\w+) = (\[.*)", declared("[project.optional-dependencies]"), re.M))
-    elsewhere = {name for name, platform in (("spout", "win32"), ("syphon", "darwin")) if sys.platform != platform}
+    elsewhere = {name for name, platform in PLATFORMS.items() if sys.platform != platform}
     assert {extra for extra, _ in doctor.EXTRAS.values()} == set(extras) - elsewhere - {"test"}
