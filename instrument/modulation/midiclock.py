@@ -16,6 +16,7 @@ _MOST = 2 * PER_BEAT
 _FEWEST = 6  # to fit a line at all
 _LOST = 1.0  # seconds without a tick: what comes then is a new beginning
 _TOGETHER = 0.003  # seconds from tick to tick that no tempo has: they were held up and let go at once
+_STALL = 0.2  # seconds late that no block of sound makes a tick
 _ASIDE = 6  # ticks in a row on one side before the tempo is said to have changed
 _SCATTER = 0.15  # of a period that a tick may be off without meaning anything...
 _LEAST_SCATTER = 0.015  # ...and seconds, however short the period: drivers deliver ticks with blocks of sound
@@ -37,7 +38,8 @@ class TickFilter:
         self._next = 0
         self._line: Line | None = None
         self._aside = 0  # ticks in a row off the line, late positive
-        self._late = False  # whether the last tick was off the line that way
+        self._late = 0.0  # seconds that the last tick was off the line
+        self._stalled = False  # whether it came at once with others that a stall held up
 
     def start(self, ticks: int) -> None:
         """The next tick is number `ticks`, and may come after any pause."""
@@ -52,26 +54,32 @@ class TickFilter:
             self._watch(at)
         self._seen.append((self._next, at))
         self._next += 1
-        if len(self._seen) < _FEWEST:
+        if len(self._seen) < _FEWEST or self._stalled:
             return self._line
         self._line = _fit(self._seen) or self._line
         return self._line
 
     def _forget(self) -> None:
         self._seen.clear()
-        self._line, self._aside, self._late = None, 0, False
+        self._line, self._aside, self._late, self._stalled = None, 0, 0.0, False
 
     def _watch(self, at: float) -> None:
         """Let old ticks go once the newest agree that they tell of another tempo. A gap is no lost tick: a stall on the
         way, after which the late ones come at once, is far more likely than a message that never comes. Of those only
-        the last, which waited least, is kept; and they are no agreement."""
+        the last, which waited least, is kept; and they are no agreement. Where the first of them came later than blocks
+        of sound do, none is kept, and the line goes on as it was before them."""
         line = self._line
         off = at - (line.at + (self._next - line.ticks) * line.period)
         allowed = max(_SCATTER * line.period, _LEAST_SCATTER)
         side = (off > allowed) - (off < -allowed)
-        let_go, self._late = self._late and at - self._seen[-1][1] < _TOGETHER, side > 0
-        if let_go:
+        let_go = self._late > allowed and at - self._seen[-1][1] < _TOGETHER
+        if let_go or self._stalled:
             self._seen.pop()
+        if let_go and not self._stalled and self._late > _STALL:
+            self._line = _fit(self._seen) or line  # which the first of them has bent
+            self._stalled = True
+        self._stalled, self._late = self._stalled and let_go, off
+        if let_go:
             return
         self._aside = self._aside + side if side and self._aside * side >= 0 else side
         if abs(self._aside) >= _ASIDE:
