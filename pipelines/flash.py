@@ -1,5 +1,5 @@
 """FlashAttention 4 (Dao and others; package `flash-attn-4`, BSD, with NVIDIA's own compiler under it), where it is
-installed: on cards of the Hopper generation and later a fifth faster than what torch brings.
+installed: on an H100 it takes a fifth less time than what torch brings.
 
 It is one operation to compilers, which must not look into it. The package is opened when it is first asked for: that
 takes seconds, and its kernels are compiled for the card then.

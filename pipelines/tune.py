@@ -33,7 +33,7 @@ KERNELS = {
     "flash": SDPBackend.FLASH_ATTENTION,
     "efficient": SDPBackend.EFFICIENT_ATTENTION,
 }
-PARTS = (2, 3, 5)  # of the keys; more cost more to put together than they bring
+PARTS = (2, 3, 5)  # of the keys; few, because each is compiled to be measured
 # How far attention may be from the formula in single precision, relative: more is wrong and not rounded. Half precision
 # comes within 0.004.
 _FAR = 0.02

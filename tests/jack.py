@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -37,6 +38,10 @@ class Jack:
         end = time.monotonic() + 5
         while jack_server() is None and time.monotonic() < end:
             time.sleep(0.01)
+
+    def hang(self) -> None:
+        """Answer nobody any more, but be there."""
+        self._process.send_signal(signal.SIGSTOP)
 
     def kill(self) -> None:
         """As a server that crashes; one that is held still is gone, too."""

@@ -169,7 +169,7 @@ def test_a_jack_server_that_hangs_delays_the_end_but_files_are_whole(tmp_path: P
         try:
             with Playing(tmp_path, "--mapping", "nanokontrol2", "--out", "take.mp4") as show:
                 assert show.plays_on(30)
-                os.kill(jack._process.pid, signal.SIGSTOP)
+                jack.hang()
                 try:
                     os.kill(show.process.pid, signal.SIGTERM)
                     show.process.wait(LONGEST + 30)

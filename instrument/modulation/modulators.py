@@ -168,12 +168,13 @@ class Rack:
         """Find targets and sources anew: a text was changed, or parameters came or went."""
         self._read, self._structure = texts, self._params.structure
         self._edges, self._problems, self._listening = [], [], list(self._deaf)
-        for name, text in zip(self.names, texts, strict=False):
+        count = len(self.names)
+        for name, text in zip(self.names, texts[:count], strict=True):
             wrong = {id: self._gone(id) or target_problem(id, self._params) for id in targets_of(str(text))}
             self._edges.append([self._params[id].id for id, problem in wrong.items() if not problem])  # aliases too
             self._had.update(id for id, problem in wrong.items() if not problem)
             self._problems += [f"{name}: {problem}" for problem in wrong.values() if problem]
-        for id, text in zip(self._texts[len(self.names) :], texts[len(self.names) :], strict=True):
+        for id, text in zip(self._texts[count:], texts[count:], strict=True):
             if text == "onset" or str(text).startswith("audio."):
                 self._listening.append(id.rpartition(".")[0])
             if id.endswith(".by"):
