@@ -32,7 +32,7 @@ def quickened(system: System, cache: Path | None = None) -> System:
         chosen = choose_attention(tokens, tokens // recipe.chunk * recipe.window, system.model, system.recordable)
         compile_blocks(system.model, cache)
         notes = {**system.notes, "attention": f"{chosen}: the fastest here (--plain: torch's choice)"}
-        return replace(system, recorded=system.recordable, notes=notes)
+        return replace(system, recorded=system.recordable, compiled=True, notes=notes)
     if like.device.type != "cpu" or like.dtype != torch.float32:
         return system
     layers = lighter_layers(system.model.config.dim, system.model.config.ffn_dim, tokens)
@@ -49,4 +49,6 @@ def quickened(system: System, cache: Path | None = None) -> System:
 def make_stream(system: System, seed: int = 0, batch: int = 1, bends: tuple[Bend, ...] = ()) -> Stream:
     """A stream that plays the system as it was made to."""
     record = None if system.recorded else False
-    return Stream(system.model, system.decoder, system.recipe, bends, seed, batch, record, system.memory)
+    return Stream(
+        system.model, system.decoder, system.recipe, bends, seed, batch, record, system.memory, system.compiled
+    )
