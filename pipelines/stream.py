@@ -55,16 +55,11 @@ class Stream:
         batch: int = 1,
         record: Record | bool | None = False,
         memory: torch.dtype | None = None,
-        compiled: bool = False,
     ) -> None:
         """The picture has the recipe's size; ValueError when it does not split into patches. `batch` streams of
         different noise are played at once, and shown side by side; see `reset` for their seeds. `record` None: passes
         are recorded as CUDA graphs; see Replays for others; False: each is played as it is. `memory`: of the cache, if
-        not the model's dtype. `compiled`: the model's blocks are, which recordings need not be told.
-
-        `fixed`: passes have a form that `rehearse` makes before the show, in which every lever is carried out; what
-        comes without one later runs as it is, and waits for no compiler.
-        """
+        not the model's dtype."""
         self.model, self.decoder, self.recipe = model, decoder, recipe
         like = model.patch_embedding.weight
         self.device, self.dtype = like.device, like.dtype
@@ -76,7 +71,6 @@ class Stream:
         self.past_mode: Literal["keep", "hold", "restart"] = "keep"
         self.steps_now = len(recipe.steps)
         self.recorded = record is not False
-        self.fixed = self.recorded or compiled
         self._passes = Passes(model, recipe, self.latent_size, batch, record, memory)
         self._ahead = Ahead(self.device)
         self.grid = self._passes.grid
@@ -99,7 +93,7 @@ class Stream:
         """A bank of these bends for this model; give it to `play` between chunks. `fixed`: for a compiled or recorded
         forward; None: as this stream needs it. `like`: the bank that plays, where the levers that are bent as before
         are to go on."""
-        config, fixed = self.model.config, self.fixed if fixed is None else fixed
+        config, fixed = self.model.config, self.recorded if fixed is None else fixed
         shape = BankShape(
             config.num_layers,
             config.num_heads,
@@ -311,11 +305,10 @@ class Stream:
         bias = self._passes.past_bias(place, 0.5)  # of any weight that a hand may give the past
         with torch.inference_mode(), compiling():
             for mask in (None, bias):
-                for _ in range(2 if self.recorded else 1):  # a kind of pass is recorded when it comes again
+                for _ in range(2):  # a kind of pass is recorded when it comes again
                     bank.fold(0)
                     self._passes.at(place, self._speech.text, bank, mask)(x, t)
-            if self.recorded:
-                self._pictures.record(x)
+            self._pictures.record(x)
         self.reset()
 
     # --- the cache, as the recipe's rule has it ---
@@ -396,7 +389,7 @@ class Stream:
 
         def run(x: Tensor, t: Tensor) -> Tensor:
             try:
-                with settled() if self.fixed else nullcontext():
+                with settled() if self.recorded else nullcontext():
                     return forward(x, t)
             finally:
                 self._ahead.queued()

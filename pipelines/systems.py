@@ -67,7 +67,6 @@ class System:
     decoder: Codec
     encoder: TextEncoder
     recorded: bool = False  # passes are recorded as CUDA graphs
-    compiled: bool = False  # the model's blocks are
     memory: torch.dtype | None = None  # of the cache of keys and values; None: the model's own
     notes: Mapping[str, str] = field(default_factory=dict)
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gc
+import random
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from pipelines.bends.bank import Bend
+from pipelines.bends.lever import discover
 from pipelines.quicken import make_stream
+from pipelines.spec import ControlSpec
 from pipelines.systems import System
 from tests.switching import Live, system
 from tests.tiny import RECIPE, play, prompt
@@ -90,3 +94,24 @@ def test_a_recorded_stream_plays_what_a_plain_one_plays() -> None:
         seen.append(np.concatenate(frames).astype(int))
     off = np.abs(seen[0] - seen[1])
     assert off.max() <= 24 and off.mean() < 0.5, f"off by {off.max()} at most, {off.mean():.3f} on average"
+
+
+def test_the_host_waits_for_nothing_within_a_chunk() -> None:
+    """Knobs turned, steps queued, the clean pass too: the device is asked once a chunk, by an event, whether it is
+    fit to be kept."""
+    made = on_card(system(RECIPE))
+    stream, dice = make_stream(made, seed=5), random.Random(4)
+    stream.play(stream.make_bank(tuple(Bend(f"b{i}", lever) for i, lever in enumerate(discover().values()))))
+    stream.read_prompt(prompt())
+    stream.rehearse(stream.bank)
+    play(stream, 2 * RECIPE.window)  # every kind of pass is recorded
+    knobs = {id: spec for id, spec in stream.bank.parameters().items() if isinstance(spec, ControlSpec)}
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(6):
+            stream.bank.write({id: spec.map(dice.random()) for id, spec in knobs.items() if dice.random() < 0.1})
+            for _ in stream.denoise():
+                pass
+            stream.commit()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

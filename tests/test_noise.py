@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.bends import noise
 from pipelines.bends.bank import CACHE_PASS, Bank, Bend
 from pipelines.bends.fold import BankShape
 from pipelines.bends.lever import discover
@@ -273,6 +274,17 @@ def test_noise_comes_after_the_threshold() -> None:
     silenced = _bank(*bends, t__threshold=1.0).layers[1].at("ffn.hidden", x)
     both = _bank(*bends, t__threshold=1.0, n__noise=0.5).layers[1].at("ffn.hidden", x)
     assert (silenced == 0).float().mean() > 0.5 and (both == 0).sum() == 0
+
+
+@pytest.mark.parametrize("lever", NOISY)
+def test_the_first_turn_of_a_noise_waits_for_no_numbers(lever: str) -> None:
+    """They are drawn, and brought to the device, when the bank is made."""
+    noise._pool.cache_clear()
+    bank = _bank(Bend("b", LEVERS[lever]))
+    drawn = noise._pool.cache_info().misses
+    bank.write({"b.noise": 1.0})
+    bank.fold(1)
+    assert bank.working() == {"b"} and noise._pool.cache_info().misses == drawn == 1
 
 
 def test_every_lever_has_noise_of_its_own() -> None:

@@ -11,6 +11,7 @@ from pipelines import quicken
 from pipelines.bends.bank import Bend
 from pipelines.bends.lever import discover
 from pipelines.lighter import FORMS, HALF, Chosen, lighten
+from pipelines.offload import stream_blocks
 from pipelines.quicken import make_stream, quickened
 from pipelines.systems import System
 from tests import tiny
@@ -91,6 +92,17 @@ def test_the_layers_become_what_pays(chosen: Chosen, dtype: torch.dtype, monkeyp
     assert layer is (chosen.layers or torch.nn.Linear)
     assert chosen.words in system.notes.get("precision", ""), "the start sheet says so"
     assert ("cache and decoder in bfloat16" in system.notes.get("precision", "")) == chosen.half
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_blocks_that_come_as_they_are_needed_are_not_compiled(streamed: bool) -> None:
+    """Nor recorded: every turn of a knob may ask for another form of them."""
+    model = tiny.wan()
+    if streamed:
+        model = stream_blocks(model, torch.device("cpu"))
+    made = quicken._on_card(_system(model=model), 24, None)
+    assert made.recorded is not streamed
+    assert [block._compiled_call_impl is None for block in model.blocks] == [streamed] * len(model.blocks)
 
 
 def test_packed_projections_compute_what_the_three_did() -> None:

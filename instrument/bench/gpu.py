@@ -9,8 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
 
 import torch
 
@@ -19,7 +18,6 @@ from instrument.engine.engine import Engine
 from instrument.parameters.params import ParamSet
 from instrument.state.patch import Patch
 from pipelines.quantise import Float8Linear, quantise, works
-from pipelines.quicken import make_stream
 from pipelines.stream import Stream
 from pipelines.systems import System
 from pipelines.transfer import wait_for
@@ -27,7 +25,6 @@ from pipelines.tune import choose_attention, compile_blocks
 
 COLUMNS = ("pass ms", "chunk ms", "decode ms", "in turn", "fps", "/ first", "GiB", "knob ms")
 WIDTHS = (9, 10, 11, 9, 8, 9, 7, 9)
-Form = Literal["plain", "recorded", "compiled"]  # of passes: each with what is before it, where it can be
 HEAD = " " * 34 + "".join(f"{name:>{width}}" for name, width in zip(COLUMNS, WIDTHS, strict=True))
 
 
@@ -64,15 +61,15 @@ def bench_gpu(system: System, bent: Patch, chunks: int) -> Iterator[str]:
     )
     yield HEAD
     first: Row | None = None
-    for name, patch, prepare, form in _rows(system, plain, bent):
+    for name, patch, prepare, record in _rows(system, plain, bent):
         started = time.monotonic()
         prepare()
-        row = measure(name, system, patch, chunks, form)
+        row = measure(name, system, patch, chunks, record)
         first = first or row
         yield f"{row.line(first)}   ready in {time.monotonic() - started:.0f} s"
 
 
-def _rows(system: System, plain: Patch, bent: Patch) -> Iterator[tuple[str, Patch, Callable[[], object], Form]]:
+def _rows(system: System, plain: Patch, bent: Patch) -> Iterator[tuple[str, Patch, Callable[[], object], bool]]:
     recipe, model = system.recipe, system.model
     device = model.patch_embedding.weight.device
     tokens = recipe.height * recipe.width // 256
@@ -84,13 +81,13 @@ def _rows(system: System, plain: Patch, bent: Patch) -> Iterator[tuple[str, Patc
     def attention() -> None:
         choose_attention(recipe.chunk * tokens, recipe.window * tokens, model, system.recordable)
 
-    yield "as it is", plain, lambda: None, "plain"
-    yield "+ attention chosen", plain, attention, "plain"
-    yield "+ q, k and v in one", plain, pack, "plain"
+    yield "as it is", plain, lambda: None, False
+    yield "+ attention chosen", plain, attention, False
+    yield "+ q, k and v in one", plain, pack, False
     if system.recordable:
-        yield "+ passes and decoder recorded", plain, lambda: None, "recorded"
-    yield "+ blocks compiled", plain, lambda: compile_blocks(model), "compiled"
-    yield f"+ {len(bent.bends)} bends", bent, lambda: None, "compiled"
+        yield "+ passes and decoder recorded", plain, lambda: None, True
+        yield "+ blocks compiled", plain, lambda: compile_blocks(model), True
+    yield f"+ {len(bent.bends)} bends", bent, lambda: None, system.recordable
     if works(device, "row") and system.recordable and not isinstance(model.blocks[0].ffn[0], Float8Linear):
 
         def eight_bits() -> None:
@@ -98,16 +95,15 @@ def _rows(system: System, plain: Patch, bent: Patch) -> Iterator[tuple[str, Patc
             torch._dynamo.reset()
             compile_blocks(model)
 
-        yield "compiled, in fp8", plain, eight_bits, "compiled"
-        yield f"+ {len(bent.bends)} bends", bent, lambda: None, "compiled"
+        yield "compiled, in fp8", plain, eight_bits, True
+        yield f"+ {len(bent.bends)} bends", bent, lambda: None, True
 
 
-def measure(name: str, system: System, patch: Patch, chunks: int, form: Form) -> Row:
+def measure(name: str, system: System, patch: Patch, chunks: int, record: bool) -> Row:
     """One row: the parts alone, then play."""
     recipe, device = system.recipe, system.model.patch_embedding.weight.device
     torch.cuda.reset_peak_memory_stats(device)
-    recorded = form != "plain" and system.recordable
-    stream = make_stream(replace(system, recorded=recorded, compiled=form == "compiled"), patch.seed)
+    stream = Stream(system.model, system.decoder, recipe, seed=patch.seed, record=None if record else False)
     seen: list[float] = []
 
     def show(frame: object, stamp: float | None) -> None:
@@ -118,7 +114,7 @@ def measure(name: str, system: System, patch: Patch, chunks: int, form: Form) ->
     engine.load(patch)
     turn_all(engine)
     stream.read_prompt(system.encoder.encode(patch.prompt))
-    if stream.fixed:
+    if stream.recorded:
         stream.rehearse(stream.bank)
     for _ in range(recipe.window // recipe.chunk + 2):  # until every chunk costs the same
         engine.play_chunk()

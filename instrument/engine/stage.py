@@ -54,7 +54,7 @@ def with_songs(act: Act, songs: Iterable[Patch]) -> tuple[Act, list[str]]:
             prepared = act.prepared if same else prepare(song, act.stream)
             for text in texts_of(song):
                 prompts[text] = prompts.get(text) or act.encoder.encode(text)
-            if act.stream.fixed and not same:
+            if act.stream.recorded and not same:
                 act.stream.rehearse(prepared.bank)
             ready.append(prepared)
         except PatchError as problem:
@@ -103,13 +103,13 @@ class Stage:
     # --- patches ---
 
     def rehearse(self, patch: Patch) -> None:
-        """Prepare a patch of the set list, its bank and its prompts, and the forms of its passes, where they have any.
+        """Prepare a patch of the set list, its bank and its prompts, and where passes are recorded its recordings.
         Raises PatchError. The one that plays keeps its own, and what is stored in it."""
         same = self._playing is not None and self._playing.prepared.patch is patch
         ready = self._playing.prepared if same else prepare(patch, self.stream)
         self._keep(ready)
         spoken = self._prompts.first(patch)
-        if self.stream.fixed:
+        if self.stream.recorded:
             if not self.stream.has_prompt:
                 self.stream.read_prompt(spoken)
             self.stream.rehearse(ready.bank)

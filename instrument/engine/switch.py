@@ -346,7 +346,7 @@ def _again(ready: Ready, patch: Patch) -> Ready:
     stream = ready.act.stream
     prepared = prepare(patch, stream)
     stream.play(prepared.bank)
-    if stream.fixed:
+    if stream.recorded:
         stream.rehearse(prepared.bank)
     return replace(ready, act=replace(ready.act, prepared=prepared))
 
@@ -354,7 +354,7 @@ def _again(ready: Ready, patch: Patch) -> Ready:
 def warm_up(stream: Stream, fps: float) -> Pace:
     """Two chunks that nobody sees: what is slow the first time is over before the show, and the second tells the pace.
     The stream has read a prompt, and begins anew after this; `fps` is the rate frames will be sent at."""
-    if stream.fixed:
+    if stream.recorded:
         stream.rehearse(stream.bank)
     for _ in range(2):
         start = time.monotonic()

@@ -51,6 +51,7 @@ class NoiseField:
         count = rows * width + (layers * repeats - 1) * self._step
         self._walk = torch.zeros(count, device=like.device)
         self._heard = self._walk if like.dtype == torch.float32 else self._walk.to(like.dtype, copy=True)
+        _pool(like.device, self._walk.dtype)  # made now, for the first turn of a knob would wait for it
         self._random = random.Random()
         self._seed: int | None = None
 
