@@ -49,7 +49,7 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> None:
 def fast(row: Recipe, model: Wan, codec: Codec) -> System:
     """As `bender play` has it."""
     made = quickened(System(row, model.to("cuda"), codec, Encoder()))
-    assert made.recorded and made.compiled
+    assert made.recorded
     return made
 
 
