@@ -1,9 +1,9 @@
 """A system made as fast as the machine at hand lets it be, by measuring there, before it plays.
 
 On CUDA: the fastest kernel of attention, queries, keys and values in one product, blocks and decoder compiled, both
-recorded; blocks that come as they are needed are neither. On a CPU: its layers multiplied in fewer bits and its cache
-kept in half precision (`lighter.py`), where that is faster there; bends stay in single precision. The numbers stay what
-they were but for rounding; neutral bends still change no bit.
+recorded; nothing is either where blocks come as they are needed. On a CPU: its layers multiplied in fewer bits and its
+cache kept in half precision (`lighter.py`), where that is faster there; bends stay in single precision. The numbers
+stay what they were but for rounding; neutral bends still change no bit.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ def _on_card(system: System, tokens: int, cache: Path | None) -> System:
         block.self_attn.pack()
     chosen = choose_attention(tokens, tokens // recipe.chunk * recipe.window, model, system.recordable)
     if system.recordable:
-        # Without a recording compiled blocks are no faster than plain ones (1.3B with --offload on an H100: 62 and 51
-        # ms a pass, with 22 bends 89 and 77), and would be compiled anew while knobs are turned.
+        # Without a recording compiled blocks are mostly slower than plain ones (1.3B with --offload on an H100: 62 and
+        # 51 ms a pass, with 22 bends 89 and 77; in eight bits 59 and 67, 128 and 111), and would be compiled anew while
+        # knobs are turned.
         compile_blocks(model, cache)
     notes = {**system.notes, "attention": f"{chosen}: the fastest here (--plain: torch's choice)"}
     return replace(system, recorded=system.recordable, notes=notes)

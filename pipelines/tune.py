@@ -54,13 +54,14 @@ class Timed(NamedTuple):
 
 def attention_times(size: Size, model: Wan, recorded: bool) -> list[Timed]:
     """Of self-attention of this size: every way that this device has and that comes out right, the fastest first.
-    FlashAttention 4 is among them where passes are to be `recorded`, see `attention.use`."""
+    Other ways than torch's own kernels are among them where passes are to be compiled and `recorded`, see
+    `attention.use`."""
     trial = _Trial(size, model.patch_embedding.weight)
     times = [timed for name in KERNELS if (timed := trial.of(name, Way(), name))]
     if recorded and installed() and (timed := trial.of("flash 4", Way("flash 4"))):
         times.append(timed)
     for name in [timed.name for timed in times]:
-        for parts in PARTS if name in ("cudnn", "flash 4") else ():
+        for parts in PARTS if recorded and name in ("cudnn", "flash 4") else ():
             if size.keys % parts == 0 and (timed := trial.of(f"{name} in {parts} parts", Way(name, parts))):
                 times.append(timed)
     return sorted(times, key=lambda timed: timed.ms)

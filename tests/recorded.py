@@ -106,16 +106,18 @@ def in_order(tensors: dict[str, Tensor], recipe: Recipe, batch: int = 1) -> list
 
 def cache_equals(playing: Stream, tensors: dict[str, Tensor], call: str) -> float:
     """The largest difference of keys and values from those recorded after a call, over the recorded layers."""
-    worst = 0.0
-    for layer in (0, 2):
-        for mine, name in zip(playing.cache.ordered(layer), "kv", strict=True):
-            worst = max(worst, float((mine.cpu() - tensors[f"{call}.cache{layer}.{name}"]).abs().max()))
-    return worst
+    pairs = [
+        (mine, tensors[f"{call}.cache{layer}.{name}"])
+        for layer in (0, 2)
+        for mine, name in zip(playing.cache.ordered(layer), "kv", strict=True)
+    ]
+    return max(worst(mine, recorded) for mine, recorded in pairs)
 
 
 def worst(a: Tensor, b: Tensor) -> float:
+    """The largest difference of any two numbers; infinite where one of them is none."""
     assert a.shape == b.shape
-    return float((a.cpu() - b.cpu()).abs().max())
+    return float((a.cpu() - b.cpu()).abs().nan_to_num(nan=torch.inf).max())
 
 
 LOOPS = {
@@ -128,11 +130,10 @@ LOOPS = {
 
 
 def loop(playing: Recorded, case: str, tensors: dict[str, Tensor]) -> tuple[float, float]:
-    """Play a recorded run of one prompt with a clean pass after each chunk; the largest differences of its latents and
-    of its cache."""
-    playing.say(tensors["prompt_embeds.p0"])
+    """Play a recorded run of one prompt, which was said, with a clean pass after each chunk; the largest differences of
+    its latents and of its cache."""
     made, cached = [], 0.0
-    for name in _clean_passes(case):
+    for name in _last_passes(case):
         made.append(playing.chunk())
         if f"{name}.cache0.k" in tensors:
             cached = max(cached, cache_equals(playing, tensors, name))
@@ -143,22 +144,21 @@ def loop(playing: Recorded, case: str, tensors: dict[str, Tensor]) -> tuple[floa
 ANEW = "krea/tiny_kv3_steps5"
 
 
-def anew(playing: Recorded, tensors: dict[str, Tensor]) -> tuple[float, float, float]:
+def anew(playing: Recorded, codec: ReferenceCodec, tensors: dict[str, Tensor]) -> tuple[float, float, float]:
     """Play Krea's recorded run with its codec, the cache made anew for every chunk; as `loop`, and the largest
-    difference of the frames that were encoded for it."""
-    playing.say(tensors["prompt_embeds.p0"])
-    made, cached, encoded = [], 0.0, playing._pictures._codec.asked
-    for name in _clean_passes(ANEW):
+    difference of the pictures that were encoded for it."""
+    made, cached = [], 0.0
+    for name in _last_passes(ANEW):
         for _ in playing.denoise():
             pass
         cached = max(cached, cache_equals(playing, tensors, name))
         made.append(playing.commit().latents.transpose(1, 2))
-    assert len(encoded) == 3
-    off = max(worst(each, tensors[f"reencoded{i}"]) for i, each in enumerate(encoded))
+    assert len(codec.asked) == 3
+    off = max(worst(each, tensors[f"reencoded{i}"]) for i, each in enumerate(codec.asked))
     return worst(torch.cat(made, 1), tensors["all_latents"]), cached, off
 
 
-def _clean_passes(case: str) -> list[str]:
-    """Of a recorded run: those that write a chunk, not those that begin its cache again."""
+def _last_passes(case: str) -> list[str]:
+    """Of each chunk of a recorded run the pass at time 0: its clean one, or the last step where it has none."""
     calls = golden.facts(case)["calls"]
     return [f"call{call['i']:03d}" for call in calls if call["t"][0] == 0.0 and not call.get("block_mask")]

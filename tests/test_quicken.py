@@ -95,13 +95,16 @@ def test_the_layers_become_what_pays(chosen: Chosen, dtype: torch.dtype, monkeyp
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_blocks_that_come_as_they_are_needed_are_not_compiled(streamed: bool) -> None:
-    """Nor recorded: every turn of a knob may ask for another form of them."""
+def test_blocks_that_come_as_they_are_needed_are_not_compiled(streamed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor recorded: every turn of a knob may ask for another form of them. Nor has their attention ways that only
+    compiled passes take."""
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr(quicken, "choose_attention", lambda *size: asked.append(size) or "cudnn")
     model = tiny.wan()
     if streamed:
         model = stream_blocks(model, torch.device("cpu"))
     made = quicken._on_card(_system(model=model), 24, None)
-    assert made.recorded is not streamed
+    assert made.recorded is not streamed and asked == [(24, 24 * made.recipe.window, model, not streamed)]
     assert [block._compiled_call_impl is None for block in model.blocks] == [streamed] * len(model.blocks)
 
 

@@ -58,6 +58,7 @@ def bench_gpu(system: System, bent: Patch, chunks: int) -> Iterator[str]:
     yield (
         f"{recipe.name} {recipe.width}x{recipe.height}, {recipe.frames} frames a chunk, {len(recipe.steps)} steps, "
         f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}, {chunks} chunks each"
+        + "".join(f"; {which}: {system.notes[which]}" for which in ("weights", "blocks") if which in system.notes)
     )
     yield HEAD
     first: Row | None = None
@@ -66,7 +67,7 @@ def bench_gpu(system: System, bent: Patch, chunks: int) -> Iterator[str]:
         prepare()
         row = measure(name, system, patch, chunks, record)
         first = first or row
-        yield f"{row.line(first)}   ready in {time.monotonic() - started:.0f} s"
+        yield f"{row.line(first)}   {time.monotonic() - started:.0f} s in all"
 
 
 def _rows(system: System, plain: Patch, bent: Patch) -> Iterator[tuple[str, Patch, Callable[[], object], bool]]:
@@ -83,8 +84,9 @@ def _rows(system: System, plain: Patch, bent: Patch) -> Iterator[tuple[str, Patc
 
     yield "as it is", plain, lambda: None, False
     yield "+ attention chosen", plain, attention, False
-    yield "+ q, k and v in one", plain, pack, False
     if system.recordable:
+        if not isinstance(model.blocks[0].self_attn.q, Float8Linear):
+            yield "+ q, k and v in one", plain, pack, False
         yield "+ passes and decoder recorded", plain, lambda: None, True
         yield "+ blocks compiled", plain, lambda: compile_blocks(model), True
     yield f"+ {len(bent.bends)} bends", bent, lambda: None, system.recordable
