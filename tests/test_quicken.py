@@ -75,6 +75,32 @@ def test_every_lever_acts_as_it_does_in_single_precision(words: str) -> None:
             assert torch.cosine_similarity(*changes, dim=0) > 0.95, lever.id
 
 
+@pytest.mark.parametrize("words", FORMS)
+@pytest.mark.parametrize("lever", discover())
+def test_every_lever_acts_on_a_full_window_as_it_does_in_single_precision(lever: str, words: str) -> None:
+    """Over more keys than the noise of a map is dealt from one by one."""
+    bend = Bend("b", discover()[lever])
+    spec = bend.lever.amounts[bend.lever.main]
+    values = [spec.default, spec.map(0.6 if spec.map(0.6) != spec.default else 0.4)]
+    changes = []
+    for system in (_system(), _lightened(words)):
+        stream, made = make_stream(system, seed=2), []
+        stream.play(stream.make_bank((bend,)))
+        stream.read_prompt(tiny.prompt())
+        for value in values:
+            stream.reset(2)
+            stream.bank.write({f"b.{bend.lever.main}": spec.default})
+            tiny.play(stream, tiny.RECIPE.window)
+            stream.bank.write({f"b.{bend.lever.main}": value})
+            for _ in stream.denoise():
+                pass
+            made.append(stream.commit().latents.flatten())
+        changes.append(made[1] - made[0])
+    assert all(change.norm() > 0 for change in changes)
+    if changes[0].norm() > 1e-2:  # else rounding is as large
+        assert torch.cosine_similarity(*changes, dim=0) > 0.95
+
+
 @pytest.mark.parametrize(
     ("chosen", "dtype"),
     [

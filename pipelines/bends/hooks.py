@@ -22,7 +22,8 @@ from pipelines.attention import attend, attention_map
 
 class Attention(NamedTuple):
     """What a lever on the attention map may use: bent queries, keys, bent values [B, L, heads, d], and the grid of
-    query positions (latent frames, rows, columns).
+    query positions (latent frames, rows, columns). Keys and values that come out of a cache have its dtype, which may
+    be half of the queries'.
 
     `share` [heads, Lk] are gains on the map's columns that its rows are normalised under, and `rows` [B, Lq, heads, 1]
     what the rows are divided by for it. `weighed` are the values under the gains that no row is normalised for.

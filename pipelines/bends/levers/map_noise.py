@@ -23,7 +23,7 @@ def map_noise(
     """Add Gaussian noise to the columns of the attention map in scope, relative to the mean weight of a key."""
     # For each query, noise over the keys times V has covariance V^T V. So has a random sum of m rows, each of which is
     # itself a sum of keys with random signs: two small products instead of a map of noise.
-    v, keys = attention.v, attention.v.shape[1]
+    v, keys = attention.v.to(z.dtype), attention.v.shape[1]  # a cache may be in half precision
     for i in voices:
         strength = noise[i] / keys  # [heads, Lk or 1]; in self-attention all keys are alike
         if strength.shape[1] == 1:
