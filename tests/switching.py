@@ -15,18 +15,11 @@ from instrument.state.patch import loads
 from pipelines.quicken import make_stream
 from pipelines.recipes import RECIPES, Recipe
 from pipelines.systems import System
+from tests.engine import PATCH as PLAYED
 from tests.engine import Encoder
 from tests.tiny import CONFIG, RECIPE, taehv, wan
 
-PATCH = """
-model: tiny
-prompt: a purple tulip swaying
-seed: 3
-bends:
-  - {name: loud, lever: ffn.out.gain}
-  - {name: words, lever: cross.map.gain, scope: {tokens: tulip, layers: [1, 2]}}
-values: {words.gain: 2.0}
-"""
+PATCH = f"model: tiny{PLAYED}"
 
 OTHER = replace(RECIPE, name="other", config=replace(CONFIG, num_layers=5), width=64, height=48)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from itertools import cycle, islice
 from typing import Any, NamedTuple
 
 from instrument.bench.stats import below
@@ -44,8 +43,8 @@ def measure(parameters: int = 300, modulators: int = 64, ticks: int = 500) -> Ti
     params, clock = ParamSet(lambda text: None), Clock()
     params.add(GLIDE, ControlSpec(0, 1000, 50), glide=0)
     ids = [params.add(f"bend{number}.gain", _GAIN).id for number in range(parameters)]
-    lines = ({**kind, "to": id, "depth": 0.3} for kind, id in zip(cycle(_KINDS), ids[:modulators], strict=False))
-    specs = [ModulatorSpec.model_validate(line) for line in islice(lines, modulators)]
+    lines = ({**_KINDS[at % len(_KINDS)], "to": id, "depth": 0.3} for at, id in enumerate(ids[:modulators]))
+    specs = [ModulatorSpec.model_validate(line) for line in lines]
     for id, spec in parameters_of(specs).items():
         params.add(id, spec)
     rack = Rack(params, clock)

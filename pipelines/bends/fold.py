@@ -7,6 +7,7 @@ are products of small vectors: layer x head x column. This file knows nothing of
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -196,7 +197,7 @@ Join = Callable[[Tensor, Tensor, float], Tensor]
 
 
 @dataclass(frozen=True)
-class _OneAmount:
+class _OneAmount(ABC):
     """What folds of a single number have in common. The lever's function gets it under the amount's own name,
     [heads, columns]."""
 
@@ -222,8 +223,9 @@ class _OneAmount:
         return _Amounts(self.name, shape, sizes, self.NEUTRAL, self._join)
 
     @staticmethod
+    @abstractmethod
     def _join(folded: Tensor, weights: Tensor, amount: float) -> Tensor:
-        raise NotImplementedError
+        """One more bend folded into what is there, given its weights: both [heads, columns]."""
 
 
 @dataclass(frozen=True)
