@@ -80,6 +80,7 @@ def turn(bank: Bank, dice: random.Random, share: float = 0.2) -> None:
 @pytest.fixture
 def fresh_compiler():
     torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()  # which a reset leaves
     yield torch._dynamo.utils.counters
     torch._dynamo.config.error_on_recompile = False
     torch._dynamo.reset()
